@@ -1,0 +1,167 @@
+//! What may be asked of the ledger: the persisted vocabulary of the replicated log.
+//!
+//! Variant and field names are written to disk; they never change their meaning, and a new field comes with a default.
+//! A command holds parsed values only. What needs a table that may differ between machines (time zones, currencies) or
+//! a clock is judged by the node that took the request, and its verdict travels in the command.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::date::Date;
+use super::id::{
+    BlockId, BookingId, Currency, IdempotencyKey, PropertyId, ReservationId, RoomId, RoomTypeId,
+};
+
+/// A command and what came with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Submission {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<IdempotencyKey>,
+    pub command: Command,
+}
+
+/// Every change of the ledger. Serialised as `{"<variant>": {…}}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    PutProperty(PutProperty),
+    PutRoomType(PutRoomType),
+    PutRoom(PutRoom),
+    PutRates(PutRates),
+    Reserve(Box<Reserve>),
+    Confirm(Change),
+    Cancel(Change),
+    /// The ledger's own: a property on `clock` passed its midnight.
+    RollBusinessDate(RollBusinessDate),
+    /// The ledger's own: ends what is due at the stamp of the batch, and nothing else.
+    EndDue(EndDue),
+}
+
+/// Defines or replaces a property. A property that exists keeps its business date and the way it moves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutProperty {
+    pub property: PropertyId,
+    /// 1–255 characters.
+    pub name: Box<str>,
+    /// 1–255 characters.
+    pub location: Box<str>,
+    /// An IANA name, 1–255 characters.
+    pub time_zone: Box<str>,
+    /// The edge's verdict: its time-zone database knows `time_zone`.
+    pub time_zone_known: bool,
+    /// `None` where the text was not even three upper-case letters; then `currency_known` is false.
+    pub currency: Option<Currency>,
+    /// The edge's verdict: ISO 4217 lists `currency`.
+    pub currency_known: bool,
+    pub business_date: FirstBusinessDate,
+}
+
+/// The business date with which a new property begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FirstBusinessDate {
+    /// Follows the property's midnight; the date that the edge's clock showed there.
+    Clock(Date),
+    /// Moved by night audits only.
+    Manual(Date),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutRoomType {
+    pub property: PropertyId,
+    pub room_type: RoomTypeId,
+    /// 1–255 characters.
+    pub name: Box<str>,
+    pub max_occupancy: u32,
+    /// Rooms that may be sold beyond those in service, a night.
+    pub overbooking_limit: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutRoom {
+    pub property: PropertyId,
+    pub room: RoomId,
+    pub room_type: RoomTypeId,
+}
+
+/// What a rate is set for: every room of a type, or one room, whose rate goes before its type's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RateTarget {
+    RoomType(RoomTypeId),
+    Room(RoomId),
+}
+
+/// Amounts of one night in minor units, by currency, then by exact occupancy.
+pub type Prices = BTreeMap<Currency, BTreeMap<u32, i64>>;
+
+/// Replaces all values of the target on each night of `[from, to)`; empty prices clear them. The edge saw `from < to`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutRates {
+    pub property: PropertyId,
+    pub target: RateTarget,
+    pub from: Date,
+    pub to: Date,
+    pub prices: Prices,
+    /// The edge's verdict: ISO 4217 lists every currency of the request.
+    pub currencies_known: bool,
+}
+
+/// What a reservation asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wanted {
+    Room(RoomId),
+    RoomType(RoomTypeId),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reserve {
+    /// Made by the node that took the request; no part of what the request is compared by.
+    pub id: ReservationId,
+    /// Made like `id`.
+    pub booking_id: BookingId,
+    pub property: PropertyId,
+    /// The caller's opaque reference, 1–255 characters.
+    pub guest: Box<str>,
+    pub wanted: Wanted,
+    pub arrival: Date,
+    pub departure: Date,
+    pub occupancy: u32,
+    /// The property's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<Currency>,
+    /// The edge's verdict: no currency was asked for, or ISO 4217 lists it.
+    pub currency_known: bool,
+    /// Seconds after which an unconfirmed hold ends; a confirmed reservation when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_seconds: Option<u64>,
+    /// Minor units; another total is refused as `price_changed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_total: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<BlockId>,
+    /// The caller's own number, 1–255 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_ref: Option<Box<str>>,
+}
+
+/// A change of a reservation's status.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    pub reservation: ReservationId,
+    /// The revision that the caller saw; another one is refused as `version_mismatch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_match: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RollBusinessDate {
+    pub property: PropertyId,
+    /// Where it is not later than the property's, nothing happens.
+    pub date: Date,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndDue {}

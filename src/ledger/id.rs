@@ -1,0 +1,212 @@
+//! Identifiers, positions and instants: newtypes, so that none is taken for another.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+use uuid::Uuid;
+
+/// Longest identifier that a caller may choose, in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// What a text that is no identifier answers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected 1 to 64 of the characters A-Z a-z 0-9 . _ - that begin with a letter or a digit")]
+pub struct NotAnId;
+
+fn is_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() <= NAME_BYTES_MAX
+        && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// An identifier that the caller chose: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`. Clones share their text.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Fails on a text that is no identifier, see [`NotAnId`].
+            pub fn new(text: &str) -> Result<$name, NotAnId> {
+                if is_name(text) { Ok($name(text.into())) } else { Err(NotAnId) }
+            }
+
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = NotAnId;
+
+            fn from_str(text: &str) -> Result<$name, NotAnId> {
+                $name::new(text)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
+                let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+                $name::new(&text).map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+name!(
+    /// A property: a hotel, hostel or house that sells nights.
+    PropertyId
+);
+name!(
+    /// A type of room, unique within its property.
+    RoomTypeId
+);
+name!(
+    /// A room, unique within its property.
+    RoomId
+);
+name!(
+    /// A block (an allotment), unique within its property.
+    BlockId
+);
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// One room for one stay. A UUIDv7, made by the node that took the request.
+    ReservationId
+);
+uuid_id!(
+    /// One or more reservations that were made together.
+    BookingId
+);
+
+/// The ledger's sequence number: one a command that reached the log, from 1; 0 is the empty ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Lsn(pub u64);
+
+impl Lsn {
+    pub fn next(self) -> Lsn {
+        Lsn(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An instant of the log clock: milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// The last instant of the year 2999, which every persisted instant stays under.
+    pub const MAX: Timestamp = Timestamp(32_503_679_999_999);
+}
+
+/// What identifies an idempotent request: digests, so that the ledger keeps 32 bytes and not the texts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdempotencyKey {
+    /// The key as the client sent it, for the event feed. 1–255 visible ASCII characters.
+    pub text: Box<str>,
+    /// 128 bits over principal and key.
+    pub digest: u128,
+    /// 128 bits over the call, its path and its parsed fields, without what the node itself added.
+    pub request_digest: u128,
+}
+
+/// An ISO 4217 code: three upper-case letters. Whether the code exists is judged at the edge.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Currency([u8; 3]);
+
+impl Currency {
+    /// `None` unless the text is three upper-case ASCII letters.
+    pub fn new(text: &str) -> Option<Currency> {
+        let code: [u8; 3] = text.as_bytes().try_into().ok()?;
+        code.iter().all(u8::is_ascii_uppercase).then_some(Currency(code))
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("three ASCII letters, checked by the constructor")
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Currency {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Currency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Currency, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Currency::new(&text)
+            .ok_or_else(|| de::Error::custom("expected an ISO 4217 code of three upper-case letters"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_to_the_alphabet_and_the_length() {
+        for good in ["1", "a", "A.b_c-d", &"x".repeat(64)] {
+            assert!(RoomId::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".a", "-a", "_a", "a b", "a/b", "é", "a\0", &"x".repeat(65)] {
+            assert!(RoomId::new(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What the ledger answers: the resource as a command left it, or the reason why it was refused.
+//!
+//! A refusal is an outcome, not an error: it is replicated, stored under its idempotency key and given again.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::{Prices, RateTarget};
+use super::date::Date;
+use super::id::{Lsn, RoomId, RoomTypeId};
+use super::property::{Property, Room, RoomType};
+use super::reservation::{Reservation, Status};
+
+/// The answer to one [`Submission`](super::command::Submission).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The position of this command, also where its outcome was stored by an earlier one.
+    pub lsn: Lsn,
+    /// The outcome was stored under the same key by an earlier command.
+    pub replayed: bool,
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Property {
+        created: bool,
+        property: Arc<Property>,
+    },
+    RoomType {
+        created: bool,
+        room_type: Arc<RoomType>,
+    },
+    Room {
+        created: bool,
+        room: Arc<Room>,
+    },
+    Rates(RatesSet),
+    /// A reservation was made.
+    Reserved(Arc<Reservation>),
+    /// A reservation was changed.
+    Changed(Arc<Reservation>),
+    /// The ledger's own commands have nothing to show.
+    Done,
+    Refused(Refusal),
+    /// Set aside: applying it failed, alike on every node, and left nothing behind.
+    Quarantined {
+        lsn: Lsn,
+    },
+}
+
+/// What a change of rates set, as it was asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RatesSet {
+    pub target: RateTarget,
+    pub from: Date,
+    pub to: Date,
+    pub prices: Prices,
+}
+
+/// Why a command was refused, with the facts that the contract promises.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    IdempotencyKeyReused,
+    PropertyNotFound,
+    RoomTypeNotFound,
+    RoomNotFound,
+    ReservationNotFound,
+    BlockNotFound,
+    VersionMismatch {
+        revision: u64,
+    },
+    HoldExpired,
+    InvalidState {
+        state: Status,
+    },
+    InvalidStay,
+    StayTooLong,
+    ArrivalInPast {
+        business_date: Date,
+    },
+    BeyondHorizon {
+        latest_departure: Date,
+    },
+    OccupancyInvalid {
+        max_occupancy: u32,
+    },
+    HoldTtlInvalid,
+    NotPriced {
+        nights: Vec<Date>,
+    },
+    InvalidTimeZone,
+    InvalidCurrency,
+    InvalidAmount,
+    RoomUnavailable {
+        nights: Vec<Date>,
+    },
+    /// `fragmented`: every night has a room, but no assignment was found that keeps each stay in one room.
+    NoAvailability {
+        nights: Vec<Date>,
+        fragmented: bool,
+    },
+    PriceChanged {
+        total: i64,
+    },
+    /// The rooms that would be left are fewer than those sold on `nights`.
+    CapacityBelowSold {
+        nights: Vec<Date>,
+    },
+}
+
+/// A room that is free for a whole stay, with the price of the stay. What `free-rooms` and `search` list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FreeRoom {
+    pub room: RoomId,
+    pub room_type: RoomTypeId,
+    pub price: super::reservation::Price,
+}
+
+/// One night of one room type. `available` is `rooms − out_of_order + overbooking_limit − held − sold − blocked`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NightAvailability {
+    pub date: Date,
+    pub rooms: u32,
+    pub out_of_order: u32,
+    pub held: u32,
+    pub sold: u32,
+    pub blocked: u32,
+    pub available: i64,
+}

@@ -1,0 +1,211 @@
+//! The shapes of the client API: what a node answers and what a client reads. See the contract's names and order.
+//!
+//! Known to the HTTP layer, which fills them from the ledger, and to the typed client, which reads them back. Nothing
+//! here is persisted.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::{
+    BlockId, BookingId, BusinessDateMode, Currency, Date, Lsn, Prices, PropertyId, ReservationId, RoomId,
+    RoomTypeId, Status,
+};
+
+/// An instant as RFC 3339 in UTC with milliseconds.
+pub type Instant = String;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Property {
+    pub property: PropertyId,
+    pub name: String,
+    pub location: String,
+    pub time_zone: String,
+    pub currency: Currency,
+    pub business_date: Date,
+    pub business_date_mode: BusinessDateMode,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Properties {
+    pub properties: Vec<Property>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoomType {
+    pub room_type: RoomTypeId,
+    pub name: String,
+    pub max_occupancy: u32,
+    pub overbooking_limit: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoomTypes {
+    pub room_types: Vec<RoomType>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Room {
+    pub room: RoomId,
+    pub room_type: RoomTypeId,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rooms {
+    pub rooms: Vec<Room>,
+}
+
+/// One range of nights with the same prices; exactly one of `room_type` and `room` is set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rate {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room_type: Option<RoomTypeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomId>,
+    pub from: Date,
+    pub to: Date,
+    pub prices: Prices,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    pub rates: Vec<Rate>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PricedNight {
+    pub date: Date,
+    /// Minor units.
+    pub amount: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Price {
+    pub currency: Currency,
+    pub nights: Vec<PricedNight>,
+    /// Minor units.
+    pub total: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reservation {
+    pub id: ReservationId,
+    pub booking_id: BookingId,
+    pub property: PropertyId,
+    pub room_type: RoomTypeId,
+    pub room: Option<RoomId>,
+    pub room_pinned: bool,
+    pub guest: String,
+    pub arrival: Date,
+    pub departure: Date,
+    pub occupancy: u32,
+    pub status: Status,
+    pub hold_expires_at: Option<Instant>,
+    pub price: Price,
+    pub block: Option<BlockId>,
+    pub external_ref: Option<String>,
+    pub revision: u64,
+    pub lsn: Lsn,
+    pub created_at: Instant,
+    pub updated_at: Instant,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reservations {
+    pub reservations: Vec<Reservation>,
+    pub next_cursor: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FreeRoom {
+    pub room: RoomId,
+    pub room_type: RoomTypeId,
+    pub price: Price,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FreeRooms {
+    pub rooms: Vec<FreeRoom>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NightAvailability {
+    pub date: Date,
+    pub rooms: u32,
+    pub out_of_order: u32,
+    pub held: u32,
+    pub sold: u32,
+    pub blocked: u32,
+    pub available: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Availability {
+    pub room_types: BTreeMap<RoomTypeId, Vec<NightAvailability>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FoundProperty {
+    pub property: PropertyId,
+    pub name: String,
+    pub location: String,
+    pub rooms: Vec<FreeRoom>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    pub properties: Vec<FoundProperty>,
+    pub next_cursor: Option<String>,
+}
+
+/// What a node knows of one member. Fields that only the leader can know are `null` elsewhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    pub id: u64,
+    /// `leader`, `follower`, `learner` or `candidate`; `null` where the node did not answer.
+    pub role: Option<String>,
+    pub client_addr: String,
+    pub peer_addr: String,
+    pub last_log_index: Option<u64>,
+    pub committed_index: Option<u64>,
+    pub applied_index: Option<u64>,
+    pub snapshot_index: Option<u64>,
+    /// Entries of the leader's log that this member has not applied.
+    pub lag_entries: Option<u64>,
+    /// Milliseconds since this node last heard from it.
+    pub last_contact_ms: Option<u64>,
+    pub reachable: bool,
+    pub version: Option<String>,
+    /// Why the member has paused applying, where it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cluster {
+    pub cluster_id: Option<String>,
+    pub node_id: u64,
+    pub leader: Option<u64>,
+    pub term: u64,
+    pub nodes: Vec<Member>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StateHash {
+    pub lsn: Lsn,
+    /// 32 hexadecimal digits.
+    pub hash: String,
+}
+
+/// RFC 9457, with the contract's `code` and the facts that it promises for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub title: String,
+    pub status: u16,
+    pub detail: String,
+    pub code: String,
+    #[serde(flatten)]
+    pub facts: serde_json::Map<String, serde_json::Value>,
+}
