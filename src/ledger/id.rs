@@ -86,6 +86,13 @@ name!(
     BlockId
 );
 
+impl PropertyId {
+    /// No identifier sorts before it: the alphabet's first character, alone.
+    pub(super) fn least() -> PropertyId {
+        PropertyId("0".into())
+    }
+}
+
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

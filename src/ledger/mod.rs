@@ -2,17 +2,56 @@
 //!
 //! `apply(command at log time) → outcome`, and the queries. The same log gives the same bytes of state on any node and
 //! any build: nothing here knows a clock, randomness, I/O, threads, floating point, or the order of a hash table.
+//!
+//! A command goes through [`apply`], which runs its handler ([`inventory`], [`rate`], [`reserve`], [`status`]) in a
+//! [`txn`]: refuse, decide, then change records. [`check`] is passed by every record that is put, [`state`] derives
+//! calendars, counts and indexes from it, [`audit`] recomputes them.
 
 mod command;
 mod date;
 mod id;
 mod outcome;
 mod property;
+mod quarantine;
+mod record;
 mod reservation;
 
+mod apply;
+mod audit;
+mod book;
+mod calendar;
+mod check;
+mod digest;
+mod digest_vocabulary;
+mod idempotency;
+mod inventory;
+mod plan;
+mod query;
+mod rate;
+mod reserve;
+mod restore;
+mod search;
+mod state;
+mod status;
+mod stay;
+mod store;
+mod txn;
+
+#[cfg(test)]
+mod tests;
+
+pub use apply::Broken;
+pub use audit::Violation;
 pub use command::*;
 pub use date::{Date, NotADate};
+pub use digest::StateHash;
 pub use id::*;
 pub use outcome::*;
 pub use property::*;
+pub use quarantine::{Failure, Quarantined};
+pub use query::{AVAILABILITY_NIGHTS_MAX, FreeRoomsQuery, Page, ReservationFilter};
+pub use record::*;
 pub use reservation::*;
+pub use restore::Damage;
+pub use search::{Found, FoundPage, SearchQuery};
+pub use state::Ledger;

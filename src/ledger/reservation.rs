@@ -18,6 +18,16 @@ pub enum Status {
     Expired,
 }
 
+impl Status {
+    /// Whether such a reservation takes its nights.
+    pub fn is_live(self) -> bool {
+        match self {
+            Status::Held | Status::Confirmed => true,
+            Status::Canceled | Status::Expired => false,
+        }
+    }
+}
+
 /// The price of a stay: one amount a night, in minor units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price {

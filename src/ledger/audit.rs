@@ -1,0 +1,211 @@
+//! The invariants of the whole ledger, recomputed from the records alone in the plainest way.
+//!
+//! Shares no code with what keeps them from command to command, so that a defect there shows here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::book::Book;
+use super::calendar::NightCount;
+use super::date::Date;
+use super::digest::digest_of;
+use super::id::{Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp};
+use super::idempotency::KeyHolder;
+use super::record::{Record, RecordCounts, RecordKey};
+use super::reservation::{Reservation, Status};
+use super::state::Ledger;
+
+/// The first rule that a state was found to break.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Violation {
+    #[error("room {room} of {property} is sold twice on {night}")]
+    SoldTwice { property: PropertyId, room: RoomId, night: Date },
+    #[error("{room_type} of {property} has {stays} stays on {night}, and space for {capacity}")]
+    OverCapacity { property: PropertyId, room_type: RoomTypeId, night: Date, stays: u64, capacity: u64 },
+    #[error("{index} is not what the records say: {detail}")]
+    Index { index: &'static str, detail: String },
+}
+
+fn differs(index: &'static str, detail: impl std::fmt::Debug) -> Violation {
+    Violation::Index { index, detail: format!("{detail:?}") }
+}
+
+fn require(holds: bool, index: &'static str, detail: impl std::fmt::Debug) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(differs(index, detail)) }
+}
+
+/// A stay as the records tell it: `[arrival, departure)` of a reservation.
+type Stay = (Date, Date, ReservationId);
+
+/// What one property's records say about its nights.
+#[derive(Default)]
+struct Nights {
+    by_room: BTreeMap<RoomId, Vec<Stay>>,
+    by_type: BTreeMap<(RoomTypeId, Date), NightCount>,
+    roomless: BTreeSet<(RoomTypeId, Date, Lsn, ReservationId)>,
+    reservations: BTreeSet<ReservationId>,
+}
+
+impl Ledger {
+    /// Recomputes both capacity rules for every night, every index and the state hash. Takes time and memory in
+    /// proportion to the state.
+    pub fn audit(&self) -> Result<(), Violation> {
+        self.audit_records()?;
+        let mut nights: BTreeMap<&PropertyId, Nights> = BTreeMap::new();
+        let mut due = BTreeSet::new();
+        for (slot, record) in self.reservations.iter() {
+            let reservation = &*record.reservation;
+            let indexed = self.reservations_by_id.get(&reservation.id);
+            require(indexed == Some(&slot), "reservations by id", reservation.id)?;
+            nights.entry(&reservation.property).or_default().add(reservation, record.created_lsn);
+            if let (Status::Held, Some(end)) = (reservation.status, reservation.hold_expires_at) {
+                due.insert((end, reservation.id));
+            }
+        }
+        let count = self.reservations.iter().count();
+        require(count == self.reservations_by_id.len(), "reservations by id", count)?;
+        let indexed: BTreeSet<(Timestamp, ReservationId)> = self.due.iter().map(|(key, ())| *key).collect();
+        require(indexed == due, "holds by end", indexed.symmetric_difference(&due).next())?;
+        let none = Nights::default();
+        for (property, book) in self.books.iter() {
+            audit_book(self, property, book, nights.get(property).unwrap_or(&none))?;
+        }
+        let unknown = nights.keys().find(|property| self.books.get(property).is_none());
+        require(unknown.is_none(), "reservations by property", unknown)
+    }
+
+    /// The sum, the counts, the keys and the locations.
+    fn audit_records(&self) -> Result<(), Violation> {
+        let mut sum = 0u128;
+        let mut counts = RecordCounts::default();
+        let mut keys = BTreeMap::new();
+        let mut locations = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        for record in self.records() {
+            sum = sum.wrapping_add(digest_of(&record));
+            let key = record.key();
+            *counts.of(&key) += 1;
+            if let Some(digest) = record.key_digest() {
+                let taken = keys.insert(digest, KeyHolder::of(&record));
+                require(taken.is_none(), "idempotency keys", &key)?;
+            }
+            if let Record::Property(record) = &record {
+                let property = &record.property;
+                locations.insert((Arc::from(property.location.to_lowercase()), property.property.clone()));
+            }
+            // Reservations are found apart from their index by the caller; the others are few enough to compare.
+            if !matches!(key, RecordKey::Reservation(_)) {
+                require(!seen.contains(&key), "records", &key)?;
+                seen.insert(key);
+            }
+        }
+        require(sum == self.sum, "state hash", (sum, self.sum))?;
+        require(counts == self.counts, "record counts", (counts, self.counts))?;
+        require(keys.iter().eq(self.keys.iter()), "idempotency keys", keys.len())?;
+        let indexed = self.locations.iter().map(|(key, ())| key);
+        require(locations.iter().eq(indexed), "locations", locations.len())
+    }
+}
+
+impl Nights {
+    fn add(&mut self, reservation: &Reservation, created: Lsn) {
+        let Reservation { id, room_type, room, arrival, departure, status, .. } = reservation;
+        self.reservations.insert(*id);
+        let (held, sold) = match status {
+            Status::Held => (1, 0),
+            Status::Confirmed => (0, 1),
+            Status::Canceled | Status::Expired => return,
+        };
+        for night in arrival.until(*departure) {
+            let count = self.by_type.entry((room_type.clone(), night)).or_default();
+            count.held += held;
+            count.sold += sold;
+            count.roomless += u32::from(room.is_none());
+        }
+        match room {
+            Some(room) => {
+                self.by_room.entry(room.clone()).or_default().push((*arrival, *departure, *id));
+            }
+            None => drop(self.roomless.insert((room_type.clone(), *arrival, created, *id))),
+        }
+    }
+}
+
+fn audit_book(ledger: &Ledger, property: &PropertyId, book: &Book, nights: &Nights) -> Result<(), Violation> {
+    let listed: BTreeSet<ReservationId> = book.reservations.iter().map(|(id, _)| *id).collect();
+    require(listed == nights.reservations, "reservations by property", property)?;
+    for (id, slot) in book.reservations.iter() {
+        let indexed = ledger.reservations_by_id.get(id);
+        require(indexed == Some(slot), "reservations by property", id)?;
+    }
+    audit_rooms(ledger, property, book, nights)?;
+    audit_types(property, book, nights)
+}
+
+/// Per room and night: at most one.
+fn audit_rooms(
+    ledger: &Ledger,
+    property: &PropertyId,
+    book: &Book,
+    nights: &Nights,
+) -> Result<(), Violation> {
+    let unknown = nights.by_room.keys().find(|room| book.room(room).is_err());
+    require(unknown.is_none(), "rooms", unknown)?;
+    let none = Vec::new();
+    for (id, slot) in book.rooms_by_id.iter() {
+        let room = book.room_at(*slot);
+        require(room.record.room.room == *id, "rooms", id)?;
+        let mut stays = nights.by_room.get(id).unwrap_or(&none).clone();
+        stays.sort_unstable();
+        for pair in stays.windows(2) {
+            let ((_, departure, _), (arrival, ..)) = (pair[0], pair[1]);
+            if arrival < departure {
+                return Err(Violation::SoldTwice {
+                    property: property.clone(),
+                    room: id.clone(),
+                    night: arrival,
+                });
+            }
+        }
+        let calendar = room.calendar.stays().iter();
+        let calendar =
+            calendar.map(|stay| (stay.arrival, stay.departure, ledger.at(stay.reservation).reservation.id));
+        require(calendar.eq(stays), "room calendars", id)?;
+    }
+    Ok(())
+}
+
+/// Per room type and night, from the business date on: rooms in service and the overbooking limit cover held and sold.
+fn audit_types(property: &PropertyId, book: &Book, nights: &Nights) -> Result<(), Violation> {
+    let rooms = book.rooms_by_id.iter().map(|(id, slot)| (book.room_at(*slot), id, slot));
+    let mut by_type: BTreeMap<&RoomTypeId, Vec<_>> = BTreeMap::new();
+    for (room, id, slot) in rooms {
+        by_type.entry(&room.record.room.room_type).or_default().push((id, slot));
+    }
+    for ((room_type, night), count) in &nights.by_type {
+        let record = book.room_types.get(room_type).map(|room_type| &room_type.record.room_type);
+        let Some(record) = record else { return Err(differs("room types", room_type)) };
+        let rooms = by_type.get(room_type).map_or(0, Vec::len) as u64;
+        let capacity = rooms + u64::from(record.overbooking_limit);
+        if *night >= book.business_date() && count.stays() > capacity {
+            let (property, room_type) = (property.clone(), room_type.clone());
+            let (night, stays) = (*night, count.stays());
+            return Err(Violation::OverCapacity { property, room_type, night, stays, capacity });
+        }
+    }
+    for (id, room_type) in &book.room_types {
+        let rooms = by_type.get(id).into_iter().flatten().copied();
+        require(room_type.rooms.iter().eq(rooms), "rooms by type", id)?;
+        let counted = room_type.nights.from(Date::MIN).map(|(night, count)| ((id.clone(), night), count));
+        let expected = nights.by_type.iter().filter(|((room_type, _), _)| room_type == id);
+        let expected = expected.map(|(key, count)| (key.clone(), *count));
+        require(counted.eq(expected), "nights by type", id)?;
+        let waiting = room_type
+            .roomless
+            .iter()
+            .map(|((arrival, lsn, reservation), _)| (id.clone(), *arrival, *lsn, *reservation));
+        let expected = nights.roomless.iter().filter(|(room_type, ..)| room_type == id).cloned();
+        require(waiting.eq(expected), "stays without a room", id)?;
+    }
+    Ok(())
+}

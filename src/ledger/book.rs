@@ -1,0 +1,116 @@
+//! A property's book: its room types and rooms, with the rates, calendars and counts that belong to them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::calendar::{NightCounts, RoomCalendar};
+use super::date::Date;
+use super::id::{Lsn, ReservationId, RoomId, RoomTypeId};
+use super::outcome::Refusal;
+use super::rate::RateTable;
+use super::record::{PropertyRecord, RoomRecord, RoomTypeRecord};
+use super::store::{Slab, Slot, SortedMap};
+
+#[derive(Clone)]
+pub struct Book {
+    pub record: PropertyRecord,
+    /// What `search` compares: the location in Unicode lower case.
+    pub location: Arc<str>,
+    pub room_types: BTreeMap<RoomTypeId, Arc<TypeBook>>,
+    pub rooms: Slab<Arc<RoomBook>>,
+    pub rooms_by_id: SortedMap<RoomId, Slot>,
+    pub reservations: SortedMap<ReservationId, Slot>,
+}
+
+#[derive(Clone)]
+pub struct TypeBook {
+    pub record: RoomTypeRecord,
+    pub rates: RateTable,
+    /// The rooms of this type in service.
+    pub rooms: SortedMap<RoomId, Slot>,
+    pub nights: NightCounts,
+    /// Stays that count for this type and have no room.
+    pub roomless: SortedMap<Roomless, Slot>,
+}
+
+/// By arrival, then by the command that made it, so that those around a night are found, and the oldest of them.
+pub type Roomless = (Date, Lsn, ReservationId);
+
+#[derive(Clone)]
+pub struct RoomBook {
+    pub record: RoomRecord,
+    pub rates: RateTable,
+    pub calendar: RoomCalendar,
+}
+
+pub fn lower_case(location: &str) -> Arc<str> {
+    location.to_lowercase().into()
+}
+
+impl Book {
+    pub fn new(record: PropertyRecord) -> Book {
+        Book {
+            location: lower_case(&record.property.location),
+            record,
+            room_types: BTreeMap::new(),
+            rooms: Slab::new(),
+            rooms_by_id: SortedMap::new(),
+            reservations: SortedMap::new(),
+        }
+    }
+
+    pub fn business_date(&self) -> Date {
+        self.record.property.business_date
+    }
+
+    pub fn room_type(&self, id: &RoomTypeId) -> Result<&TypeBook, Refusal> {
+        self.room_types.get(id).map(Arc::as_ref).ok_or(Refusal::RoomTypeNotFound)
+    }
+
+    pub fn room(&self, id: &RoomId) -> Result<&RoomBook, Refusal> {
+        let slot = self.rooms_by_id.get(id).ok_or(Refusal::RoomNotFound)?;
+        Ok(self.room_at(*slot))
+    }
+
+    pub fn room_at(&self, slot: Slot) -> &RoomBook {
+        self.rooms.get(slot).expect("the index names rooms that exist")
+    }
+
+    pub fn room_type_mut(&mut self, id: &RoomTypeId) -> &mut TypeBook {
+        Arc::make_mut(self.room_types.get_mut(id).expect("checked before the change"))
+    }
+
+    pub fn room_mut(&mut self, id: &RoomId) -> &mut RoomBook {
+        let slot = *self.rooms_by_id.get(id).expect("checked before the change");
+        Arc::make_mut(self.rooms.get_mut(slot).expect("the index names rooms that exist"))
+    }
+}
+
+impl TypeBook {
+    pub fn new(record: RoomTypeRecord) -> TypeBook {
+        TypeBook {
+            record,
+            rates: RateTable::default(),
+            rooms: SortedMap::new(),
+            nights: NightCounts::default(),
+            roomless: SortedMap::new(),
+        }
+    }
+
+    /// Stays that may be taken for one night.
+    pub fn capacity(&self) -> u64 {
+        self.rooms.len() as u64 + u64::from(self.record.room_type.overbooking_limit)
+    }
+
+    /// The nights of `[from, to)` on which no further stay may be taken.
+    pub fn full(&self, from: Date, to: Date) -> Vec<Date> {
+        let capacity = self.capacity();
+        from.until(to).filter(|night| self.nights.get(*night).stays() >= capacity).collect()
+    }
+
+    /// The nights from `from` on that have more stays than `capacity`.
+    pub fn over(&self, from: Date, capacity: u64) -> Vec<Date> {
+        let nights = self.nights.from(from).filter(|(_, count)| count.stays() > capacity);
+        nights.map(|(night, _)| night).collect()
+    }
+}

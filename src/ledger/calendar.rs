@@ -1,0 +1,171 @@
+//! Which stay has a room on which night, and how many stays a room type has on each night.
+//!
+//! Derived from reservations, never persisted.
+
+use std::sync::Arc;
+
+use super::date::Date;
+use super::store::Slot;
+
+/// A stay in a room: `[arrival, departure)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoomStay {
+    pub arrival: Date,
+    pub departure: Date,
+    pub reservation: Slot,
+}
+
+/// The stays of one room by date. At most one on any night.
+#[derive(Clone, Debug, Default)]
+pub struct RoomCalendar {
+    stays: Vec<RoomStay>,
+}
+
+impl RoomCalendar {
+    pub fn is_free(&self, from: Date, to: Date) -> bool {
+        let after = self.stays.partition_point(|stay| stay.arrival < to);
+        self.stays[..after].last().is_none_or(|stay| stay.departure <= from)
+    }
+
+    /// The nights of `[from, to)` on which the room is taken.
+    pub fn taken(&self, from: Date, to: Date) -> Vec<Date> {
+        let first = self.stays.partition_point(|stay| stay.departure <= from);
+        let overlapping = self.stays[first..].iter().take_while(|stay| stay.arrival < to);
+        overlapping.flat_map(|stay| stay.arrival.max(from).until(stay.departure.min(to))).collect()
+    }
+
+    pub fn stays(&self) -> &[RoomStay] {
+        &self.stays
+    }
+
+    /// The caller has made sure that the room is free.
+    pub fn insert(&mut self, stay: RoomStay) {
+        assert!(self.is_free(stay.arrival, stay.departure), "a room is sold once a night");
+        let at = self.stays.partition_point(|other| other.arrival < stay.arrival);
+        self.stays.insert(at, stay);
+    }
+
+    pub fn remove(&mut self, stay: RoomStay) {
+        let at = self.stays.partition_point(|other| other.arrival < stay.arrival);
+        assert_eq!(self.stays.get(at), Some(&stay), "only a stay that has the room leaves it");
+        self.stays.remove(at);
+    }
+}
+
+/// What stays of one type take on one night.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NightCount {
+    pub held: u32,
+    pub sold: u32,
+    /// Those of the two above that have no room.
+    pub roomless: u32,
+}
+
+impl NightCount {
+    pub fn stays(self) -> u64 {
+        u64::from(self.held) + u64::from(self.sold)
+    }
+}
+
+const PAGE: i32 = 64;
+
+/// The counts of one room type, by night, in pages of [`PAGE`] nights; nights on no page have none.
+#[derive(Clone, Debug, Default)]
+pub struct NightCounts {
+    pages: Vec<(i32, Arc<[NightCount; PAGE as usize]>)>,
+}
+
+impl NightCounts {
+    pub fn get(&self, night: Date) -> NightCount {
+        let page = night.days().div_euclid(PAGE);
+        match self.pages.binary_search_by_key(&page, |(page, _)| *page) {
+            Ok(at) => self.pages[at].1[night.days().rem_euclid(PAGE) as usize],
+            Err(_) => NightCount::default(),
+        }
+    }
+
+    /// Nights with stays from `from` on, in order.
+    pub fn from(&self, from: Date) -> impl Iterator<Item = (Date, NightCount)> + '_ {
+        let first = self.pages.partition_point(|(page, _)| (page + 1) * PAGE <= from.days());
+        let nights = self.pages[first..].iter().flat_map(|(page, counts)| {
+            let date = move |n: usize| Date::from_days(page * PAGE + n as i32);
+            counts.iter().enumerate().filter_map(move |(n, count)| Some((date(n)?, *count)))
+        });
+        nights.filter(move |(night, count)| *night >= from && count.stays() > 0)
+    }
+
+    /// Changes the count of each night of `[from, to)`.
+    pub fn change(&mut self, from: Date, to: Date, change: impl Fn(&mut NightCount)) {
+        let mut day = from.days();
+        while day < to.days() {
+            let page = day.div_euclid(PAGE);
+            let end = to.days().min((page + 1) * PAGE);
+            let at = match self.pages.binary_search_by_key(&page, |(page, _)| *page) {
+                Ok(at) => at,
+                Err(at) => {
+                    self.pages.insert(at, (page, Arc::new([NightCount::default(); PAGE as usize])));
+                    at
+                }
+            };
+            let counts = Arc::make_mut(&mut self.pages[at].1);
+            let nights = day.rem_euclid(PAGE) as usize..(end - page * PAGE) as usize;
+            counts[nights].iter_mut().for_each(&change);
+            day = end;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(n: i32) -> Date {
+        Date::from_days(n).unwrap()
+    }
+
+    fn stay(arrival: i32, departure: i32) -> RoomStay {
+        RoomStay { arrival: day(arrival), departure: day(departure), reservation: arrival as Slot }
+    }
+
+    #[test]
+    fn a_room_is_free_between_its_stays() {
+        let mut room = RoomCalendar::default();
+        for (arrival, departure) in [(20, 25), (10, 12), (12, 15)] {
+            room.insert(stay(arrival, departure));
+        }
+        let cases = [
+            (5, 10, true),
+            (5, 11, false),
+            (10, 11, false),
+            (11, 13, false),
+            (14, 15, false),
+            (15, 20, true),
+            (15, 21, false),
+            (5, 40, false),
+            (24, 26, false),
+            (25, 26, true),
+        ];
+        for (from, to, free) in cases {
+            assert_eq!(room.is_free(day(from), day(to)), free, "{from}..{to}");
+            assert_eq!(room.taken(day(from), day(to)).is_empty(), free, "{from}..{to}");
+        }
+        assert_eq!(room.taken(day(14), day(22)), [day(14), day(20), day(21)]);
+        room.remove(stay(12, 15));
+        assert!(room.is_free(day(12), day(20)));
+    }
+
+    #[test]
+    fn counts_cross_pages_and_the_epoch() {
+        let mut counts = NightCounts::default();
+        let ranges = [(-70, -60), (-1, 1), (60, 200), (63, 64), (64, 65)];
+        for (from, to) in ranges {
+            counts.change(day(from), day(to), |count| count.held += 1);
+        }
+        for night in -200..300 {
+            let expected = ranges.iter().filter(|(from, to)| (*from..*to).contains(&night)).count();
+            assert_eq!(counts.get(day(night)).held as usize, expected, "{night}");
+        }
+        let nights: Vec<i32> = counts.from(day(-1)).map(|(night, _)| night.days()).collect();
+        assert_eq!(nights, (-1..1).chain(60..200).collect::<Vec<i32>>());
+    }
+}

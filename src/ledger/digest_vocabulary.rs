@@ -1,0 +1,156 @@
+//! How the persisted vocabulary takes part in the state hash. Every field of every variant does.
+
+use super::command::*;
+use super::digest::{Digest, Digester, digest_fields};
+use super::outcome::{Outcome, RatesSet, Refusal};
+use super::property::{BusinessDateMode, Property, Room, RoomType};
+use super::reservation::{Price, Reservation, Status};
+
+digest_fields! {
+    Property { property, name, location, time_zone, currency, business_date, business_date_mode }
+    RoomType { property, room_type, name, max_occupancy, overbooking_limit }
+    Room { property, room, room_type }
+    Price { currency, from, amounts }
+    Reservation {
+        id, booking_id, property, room_type, room, room_pinned, guest, arrival, departure, occupancy, status,
+        hold_expires_at, price, block, external_ref, revision, lsn, created_at, updated_at,
+    }
+    RatesSet { target, from, to, prices }
+
+    Submission { key, command }
+    PutProperty {
+        property, name, location, time_zone, time_zone_known, currency, currency_known, business_date,
+    }
+    PutRoomType { property, room_type, name, max_occupancy, overbooking_limit }
+    PutRoom { property, room, room_type }
+    PutRates { property, target, from, to, prices, currencies_known }
+    Reserve {
+        id, booking_id, property, guest, wanted, arrival, departure, occupancy, currency, currency_known,
+        hold_seconds, expected_total, block, external_ref,
+    }
+    Change { reservation, if_match }
+    RollBusinessDate { property, date }
+}
+
+impl Digest for EndDue {
+    fn digest(&self, _: &mut Digester) {
+        let EndDue {} = self;
+    }
+}
+
+impl Digest for BusinessDateMode {
+    fn digest(&self, digester: &mut Digester) {
+        digester.word(match self {
+            BusinessDateMode::Clock => 1,
+            BusinessDateMode::Manual => 2,
+        });
+    }
+}
+
+impl Digest for Status {
+    fn digest(&self, digester: &mut Digester) {
+        digester.word(match self {
+            Status::Held => 1,
+            Status::Confirmed => 2,
+            Status::Canceled => 3,
+            Status::Expired => 4,
+        });
+    }
+}
+
+/// A tag, then the fields of the variant.
+macro_rules! tagged {
+    ($digester:ident, $tag:literal $(, $field:expr)*) => {{
+        $digester.word($tag);
+        $($field.digest($digester);)*
+    }};
+}
+
+impl Digest for RateTarget {
+    fn digest(&self, d: &mut Digester) {
+        match self {
+            RateTarget::RoomType(room_type) => tagged!(d, 1, room_type),
+            RateTarget::Room(room) => tagged!(d, 2, room),
+        }
+    }
+}
+
+impl Digest for Wanted {
+    fn digest(&self, d: &mut Digester) {
+        match self {
+            Wanted::Room(room) => tagged!(d, 1, room),
+            Wanted::RoomType(room_type) => tagged!(d, 2, room_type),
+        }
+    }
+}
+
+impl Digest for FirstBusinessDate {
+    fn digest(&self, d: &mut Digester) {
+        match self {
+            FirstBusinessDate::Clock(date) => tagged!(d, 1, date),
+            FirstBusinessDate::Manual(date) => tagged!(d, 2, date),
+        }
+    }
+}
+
+impl Digest for Command {
+    fn digest(&self, d: &mut Digester) {
+        match self {
+            Command::PutProperty(command) => tagged!(d, 1, command),
+            Command::PutRoomType(command) => tagged!(d, 2, command),
+            Command::PutRoom(command) => tagged!(d, 3, command),
+            Command::PutRates(command) => tagged!(d, 4, command),
+            Command::Reserve(command) => tagged!(d, 5, command),
+            Command::Confirm(command) => tagged!(d, 6, command),
+            Command::Cancel(command) => tagged!(d, 7, command),
+            Command::RollBusinessDate(command) => tagged!(d, 8, command),
+            Command::EndDue(command) => tagged!(d, 9, command),
+        }
+    }
+}
+
+impl Digest for Outcome {
+    fn digest(&self, d: &mut Digester) {
+        match self {
+            Outcome::Property { created, property } => tagged!(d, 1, created, property),
+            Outcome::RoomType { created, room_type } => tagged!(d, 2, created, room_type),
+            Outcome::Room { created, room } => tagged!(d, 3, created, room),
+            Outcome::Rates(set) => tagged!(d, 4, set),
+            Outcome::Reserved(reservation) => tagged!(d, 5, reservation),
+            Outcome::Changed(reservation) => tagged!(d, 6, reservation),
+            Outcome::Done => tagged!(d, 7),
+            Outcome::Refused(refusal) => tagged!(d, 8, refusal),
+            Outcome::Quarantined { lsn } => tagged!(d, 9, lsn),
+        }
+    }
+}
+
+impl Digest for Refusal {
+    fn digest(&self, d: &mut Digester) {
+        match self {
+            Refusal::IdempotencyKeyReused => tagged!(d, 1),
+            Refusal::PropertyNotFound => tagged!(d, 2),
+            Refusal::RoomTypeNotFound => tagged!(d, 3),
+            Refusal::RoomNotFound => tagged!(d, 4),
+            Refusal::ReservationNotFound => tagged!(d, 5),
+            Refusal::BlockNotFound => tagged!(d, 6),
+            Refusal::VersionMismatch { revision } => tagged!(d, 7, revision),
+            Refusal::HoldExpired => tagged!(d, 8),
+            Refusal::InvalidState { state } => tagged!(d, 9, state),
+            Refusal::InvalidStay => tagged!(d, 10),
+            Refusal::StayTooLong => tagged!(d, 11),
+            Refusal::ArrivalInPast { business_date } => tagged!(d, 12, business_date),
+            Refusal::BeyondHorizon { latest_departure } => tagged!(d, 13, latest_departure),
+            Refusal::OccupancyInvalid { max_occupancy } => tagged!(d, 14, max_occupancy),
+            Refusal::HoldTtlInvalid => tagged!(d, 15),
+            Refusal::NotPriced { nights } => tagged!(d, 16, nights),
+            Refusal::InvalidTimeZone => tagged!(d, 17),
+            Refusal::InvalidCurrency => tagged!(d, 18),
+            Refusal::InvalidAmount => tagged!(d, 19),
+            Refusal::RoomUnavailable { nights } => tagged!(d, 20, nights),
+            Refusal::NoAvailability { nights, fragmented } => tagged!(d, 21, nights, fragmented),
+            Refusal::PriceChanged { total } => tagged!(d, 22, total),
+            Refusal::CapacityBelowSold { nights } => tagged!(d, 23, nights),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What a retried request is answered with.
+//!
+//! The key of a command that created something is kept in that thing's record, as long as it exists. Every other
+//! outcome is kept for [`KEPT_MS`] of log time, or until [`OUTCOMES_MAX`] newer ones came.
+
+use std::sync::Arc;
+
+use super::id::{IdempotencyKey, Lsn, ReservationId};
+use super::outcome::{Outcome, Refusal};
+use super::record::{CreatedUnder, OutcomeRecord, Record, RecordKey};
+use super::state::Ledger;
+use super::txn::{Halt, Txn};
+
+/// Log time for which an outcome is kept: 24 h.
+pub const KEPT_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// Outcomes kept, at most.
+pub const OUTCOMES_MAX: usize = 10_000_000;
+
+/// Outdated outcomes that one command drops; more than one, so that a backlog shrinks.
+const DROPPED_MAX: usize = 16;
+
+/// Where the outcome under a key is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyHolder {
+    Reservation(ReservationId),
+    Outcome(Lsn),
+    /// A property, room type or room.
+    Inventory(Arc<RecordKey>),
+}
+
+impl KeyHolder {
+    pub fn of(record: &Record) -> KeyHolder {
+        match record {
+            Record::Reservation(record) => KeyHolder::Reservation(record.reservation.id),
+            Record::Outcome(record) => KeyHolder::Outcome(record.lsn),
+            other => KeyHolder::Inventory(Arc::new(other.key())),
+        }
+    }
+}
+
+/// The key of a new record.
+pub fn created_under<T>(key: Option<&IdempotencyKey>) -> Option<CreatedUnder<T>> {
+    let IdempotencyKey { text: _, digest, request_digest } = key?;
+    Some(CreatedUnder { digest: *digest, request_digest: *request_digest, original: None })
+}
+
+/// The outcome that is stored under the key; `idempotency_key_reused` if it is another request's.
+pub fn stored(ledger: &Ledger, key: &IdempotencyKey) -> Option<Outcome> {
+    let (request_digest, outcome) = held(ledger, ledger.keys.get(&key.digest)?)?;
+    if request_digest == key.request_digest {
+        Some(outcome)
+    } else {
+        Some(Outcome::Refused(Refusal::IdempotencyKeyReused))
+    }
+}
+
+/// What a holder answers, with the digest of the request that it answers. `None` where it is outdated.
+fn held(ledger: &Ledger, holder: &KeyHolder) -> Option<(u128, Outcome)> {
+    fn answer<T>(
+        key: &Option<CreatedUnder<T>>,
+        now: &Arc<T>,
+        outcome: impl FnOnce(Arc<T>) -> Outcome,
+    ) -> Option<(u128, Outcome)> {
+        let key = key.as_ref()?;
+        let original = key.original.as_ref().unwrap_or(now);
+        Some((key.request_digest, outcome(Arc::clone(original))))
+    }
+    match holder {
+        KeyHolder::Outcome(lsn) => {
+            let record = ledger.outcomes.get(lsn).filter(|record| !is_outdated(ledger, record))?;
+            Some((record.request_digest, record.outcome.clone()))
+        }
+        KeyHolder::Reservation(id) => {
+            let record = ledger.find(*id).ok()?;
+            answer(&record.key, &record.reservation, Outcome::Reserved)
+        }
+        KeyHolder::Inventory(key) => match &**key {
+            RecordKey::Property(property) => {
+                let record = &ledger.book(property).ok()?.record;
+                answer(&record.key, &record.property, |property| Outcome::Property {
+                    created: true,
+                    property,
+                })
+            }
+            RecordKey::RoomType(property, room_type) => {
+                let record = &ledger.book(property).ok()?.room_type(room_type).ok()?.record;
+                answer(&record.key, &record.room_type, |room_type| Outcome::RoomType {
+                    created: true,
+                    room_type,
+                })
+            }
+            RecordKey::Room(property, room) => {
+                let record = &ledger.book(property).ok()?.room(room).ok()?.record;
+                answer(&record.key, &record.room, |room| Outcome::Room { created: true, room })
+            }
+            _ => None,
+        },
+    }
+}
+
+fn is_outdated(ledger: &Ledger, record: &OutcomeRecord) -> bool {
+    record.at.0.saturating_add(KEPT_MS) <= ledger.stamp.0
+}
+
+/// Drops outcomes that are outdated, the oldest first, and the one under `key` if it is.
+pub fn drop_outdated(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>) -> Result<(), Halt> {
+    for _ in 0..DROPPED_MAX {
+        let Some((lsn, record)) = txn.outcomes.first() else { break };
+        if !is_outdated(txn, record) && txn.outcomes.len() <= txn.outcomes_max {
+            break;
+        }
+        let lsn = *lsn;
+        txn.remove(&RecordKey::Outcome(lsn))?;
+    }
+    if let Some(KeyHolder::Outcome(lsn)) = key.and_then(|key| txn.keys.get(&key.digest)) {
+        let lsn = *lsn;
+        if txn.outcomes.get(&lsn).is_some_and(|record| is_outdated(txn, record)) {
+            txn.remove(&RecordKey::Outcome(lsn))?;
+        }
+    }
+    Ok(())
+}
+
+/// Stores an outcome under its key, unless what it created holds the key already.
+pub fn store(txn: &mut Txn<'_>, key: &IdempotencyKey, outcome: &Outcome) -> Result<(), Halt> {
+    let created = match outcome {
+        Outcome::Property { created, .. }
+        | Outcome::RoomType { created, .. }
+        | Outcome::Room { created, .. } => *created,
+        Outcome::Reserved(_) => true,
+        Outcome::Rates(_)
+        | Outcome::Changed(_)
+        | Outcome::Done
+        | Outcome::Refused(_)
+        | Outcome::Quarantined { .. } => false,
+    };
+    if created {
+        return Ok(());
+    }
+    let (lsn, at) = (txn.lsn, txn.stamp);
+    let IdempotencyKey { text: _, digest, request_digest } = *key;
+    let outcome = outcome.clone();
+    txn.put(Record::Outcome(Arc::new(OutcomeRecord { lsn, at, digest, request_digest, outcome })))?;
+    if txn.outcomes.len() > txn.outcomes_max {
+        let oldest = txn.outcomes.first().map(|(lsn, _)| *lsn);
+        if let Some(oldest) = oldest {
+            txn.remove(&RecordKey::Outcome(oldest))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! Defining properties, room types and rooms, and moving the business date.
+
+use std::sync::Arc;
+
+use super::Date;
+use super::command::{FirstBusinessDate, PutProperty, PutRoom, PutRoomType, RollBusinessDate};
+use super::id::IdempotencyKey;
+use super::idempotency::created_under;
+use super::outcome::{Outcome, Refusal};
+use super::plan;
+use super::property::{BusinessDateMode, Property, Room, RoomType};
+use super::record::{PropertyRecord, Record, RoomRecord, RoomTypeRecord};
+use super::txn::{Halt, Txn};
+
+/// An existing property keeps its business date and the way it moves.
+pub fn put_property(
+    txn: &mut Txn<'_>,
+    key: Option<&IdempotencyKey>,
+    command: &PutProperty,
+) -> Result<Outcome, Halt> {
+    if !command.time_zone_known {
+        return Err(Refusal::InvalidTimeZone.into());
+    }
+    let Some(currency) = command.currency.filter(|_| command.currency_known) else {
+        return Err(Refusal::InvalidCurrency.into());
+    };
+    let old = txn.book(&command.property).ok().map(|book| book.record.clone());
+    let (business_date_mode, business_date) = match (&old, command.business_date) {
+        (Some(old), _) => (old.property.business_date_mode, old.property.business_date),
+        (None, FirstBusinessDate::Clock(date)) => (BusinessDateMode::Clock, date),
+        (None, FirstBusinessDate::Manual(date)) => (BusinessDateMode::Manual, date),
+    };
+    let property = Arc::new(Property {
+        property: command.property.clone(),
+        name: command.name.clone(),
+        location: command.location.clone(),
+        time_zone: command.time_zone.clone(),
+        currency,
+        business_date,
+        business_date_mode,
+    });
+    let created = old.is_none();
+    let key = match old {
+        Some(old) => old.key.map(|key| key.keeping(&old.property)),
+        None => created_under(key),
+    };
+    txn.put(Record::Property(PropertyRecord { property: Arc::clone(&property), key }))?;
+    Ok(Outcome::Property { created, property })
+}
+
+/// A lower overbooking limit must leave room for what is sold from the business date on.
+pub fn put_room_type(
+    txn: &mut Txn<'_>,
+    key: Option<&IdempotencyKey>,
+    command: &PutRoomType,
+) -> Result<Outcome, Halt> {
+    let book = txn.book(&command.property)?;
+    if command.max_occupancy == 0 {
+        return Err(Refusal::OccupancyInvalid { max_occupancy: 0 }.into());
+    }
+    let old = book.room_type(&command.room_type).ok();
+    if let Some(old) = old {
+        let capacity = old.rooms.len() as u64 + u64::from(command.overbooking_limit);
+        let nights = old.over(book.business_date(), capacity);
+        if !nights.is_empty() {
+            return Err(Refusal::CapacityBelowSold { nights }.into());
+        }
+    }
+    let old = old.map(|old| old.record.clone());
+    let room_type = Arc::new(RoomType {
+        property: command.property.clone(),
+        room_type: command.room_type.clone(),
+        name: command.name.clone(),
+        max_occupancy: command.max_occupancy,
+        overbooking_limit: command.overbooking_limit,
+    });
+    let created = old.is_none();
+    let key = match old {
+        Some(old) => old.key.map(|key| key.keeping(&old.room_type)),
+        None => created_under(key),
+    };
+    txn.put(Record::RoomType(RoomTypeRecord { room_type: Arc::clone(&room_type), key }))?;
+    Ok(Outcome::RoomType { created, room_type })
+}
+
+/// A room changes its type only where the old type can do without it, and while no stay has it from the business date
+/// on: such a stay counts for the type under which it was sold.
+pub fn put_room(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &PutRoom) -> Result<Outcome, Halt> {
+    let book = txn.book(&command.property)?;
+    book.room_type(&command.room_type)?;
+    let today = book.business_date();
+    let old = book.room(&command.room).ok();
+    let moves = old.is_some_and(|old| old.record.room.room_type != command.room_type);
+    if let Some(old) = old.filter(|_| moves) {
+        let old_type = book.room_type(&old.record.room.room_type)?;
+        let mut nights = old_type.over(today, old_type.capacity().saturating_sub(1));
+        nights.extend(old.calendar.taken(today, Date::MAX));
+        nights.sort_unstable();
+        nights.dedup();
+        if !nights.is_empty() {
+            return Err(Refusal::CapacityBelowSold { nights }.into());
+        }
+    }
+    let old = old.map(|old| old.record.clone());
+    let room = Arc::new(Room {
+        property: command.property.clone(),
+        room: command.room.clone(),
+        room_type: command.room_type.clone(),
+    });
+    let created = old.is_none();
+    let key = match old {
+        Some(old) if moves => old.key.map(|key| key.keeping(&old.room)),
+        Some(old) => old.key,
+        None => created_under(key),
+    };
+    txn.put(Record::Room(RoomRecord { room: Arc::clone(&room), key }))?;
+    if created || moves {
+        plan::give(txn, &room.property, &room.room, today, Date::MAX)?;
+    }
+    Ok(Outcome::Room { created, room })
+}
+
+/// Nothing happens on a property that is moved by hand, or where the date is not later.
+pub fn roll_business_date(txn: &mut Txn<'_>, command: &RollBusinessDate) -> Result<Outcome, Halt> {
+    let PropertyRecord { property, key } = txn.book(&command.property)?.record.clone();
+    if property.business_date_mode == BusinessDateMode::Manual || command.date <= property.business_date {
+        return Ok(Outcome::Done);
+    }
+    let key = key.map(|key| key.keeping(&property));
+    let property = Arc::new(Property { business_date: command.date, ..(*property).clone() });
+    txn.put(Record::Property(PropertyRecord { property, key }))?;
+    Ok(Outcome::Done)
+}

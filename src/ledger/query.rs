@@ -1,0 +1,281 @@
+//! What may be asked about one property and its reservations.
+//!
+//! Queries change nothing, and the work of each is bounded.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::book::{Book, RoomBook, TypeBook};
+use super::command::{Prices, RateTarget};
+use super::date::Date;
+use super::id::{Currency, PropertyId, ReservationId, RoomId, RoomTypeId};
+use super::outcome::{FreeRoom, NightAvailability, RatesSet, Refusal};
+use super::property::{Property, Room, RoomType};
+use super::rate::{Quote, RateTable};
+use super::reservation::{Price, Reservation, Status};
+use super::state::Ledger;
+use super::stay;
+use super::store::Slot;
+
+/// Nights of the longest range of `availability`: the horizon and a year behind it.
+pub const AVAILABILITY_NIGHTS_MAX: i32 = stay::HORIZON_DAYS + stay::NIGHTS_MAX;
+
+/// Reservations that one page looks at, at most; a page may hold fewer than its limit, and say where to go on.
+const LOOKED_AT_MAX: usize = 50_000;
+
+/// Which reservations of a property are listed; every field that is set must match.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReservationFilter {
+    pub guest: Option<Box<str>>,
+    pub status: Option<Status>,
+    pub external_ref: Option<Box<str>>,
+    /// Arrival on this date or later.
+    pub arrival_from: Option<Date>,
+    /// Arrival before this date.
+    pub arrival_to: Option<Date>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    pub reservations: Vec<Arc<Reservation>>,
+    /// Where the next page goes on; `None` at the end.
+    pub next: Option<ReservationId>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct FreeRoomsQuery {
+    pub property: PropertyId,
+    pub arrival: Date,
+    pub departure: Date,
+    pub occupancy: u32,
+    /// The property's when absent.
+    pub currency: Option<Currency>,
+    /// The edge's verdict: no currency was asked for, or ISO 4217 lists it.
+    pub currency_known: bool,
+    pub room: Option<RoomId>,
+    pub room_type: Option<RoomTypeId>,
+    /// Rooms listed, at most.
+    pub limit: usize,
+}
+
+impl Ledger {
+    pub fn property(&self, id: &PropertyId) -> Option<&Property> {
+        self.book(id).ok().map(|book| &*book.record.property)
+    }
+
+    /// By id.
+    pub fn properties(&self) -> impl Iterator<Item = &Property> {
+        self.books.iter().map(|(_, book)| &*book.record.property)
+    }
+
+    /// By id.
+    pub fn room_types(&self, property: &PropertyId) -> Result<Vec<&RoomType>, Refusal> {
+        let types = self.book(property)?.room_types.values();
+        Ok(types.map(|room_type| &*room_type.record.room_type).collect())
+    }
+
+    /// By id.
+    pub fn rooms(&self, property: &PropertyId) -> Result<Vec<&Room>, Refusal> {
+        let book = self.book(property)?;
+        Ok(book.rooms_by_id.iter().map(|(_, slot)| &*book.room_at(*slot).record.room).collect())
+    }
+
+    /// The prices that are set on the nights of `[from, to)`: those of types by id and date, then those of rooms.
+    pub fn rates(&self, property: &PropertyId, from: Date, to: Date) -> Result<Vec<RatesSet>, Refusal> {
+        let book = self.book(property)?;
+        if from >= to {
+            return Err(Refusal::InvalidStay);
+        }
+        let mut found = Vec::new();
+        for (id, room_type) in &book.room_types {
+            clip(&room_type.rates, &RateTarget::RoomType(id.clone()), from, to, &mut found);
+        }
+        for (id, slot) in book.rooms_by_id.iter() {
+            clip(&book.room_at(*slot).rates, &RateTarget::Room(id.clone()), from, to, &mut found);
+        }
+        Ok(found)
+    }
+
+    pub fn reservation(&self, id: ReservationId) -> Result<Arc<Reservation>, Refusal> {
+        Ok(Arc::clone(&self.find(id)?.reservation))
+    }
+
+    /// By id, those after `after`.
+    pub fn reservations(
+        &self,
+        property: &PropertyId,
+        filter: &ReservationFilter,
+        after: Option<ReservationId>,
+        limit: usize,
+    ) -> Result<Page, Refusal> {
+        let book = self.book(property)?;
+        let start = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut page = Page { reservations: Vec::new(), next: None };
+        let mut last = None;
+        for (looked_at, (id, slot)) in book.reservations.from(start).enumerate() {
+            if page.reservations.len() >= limit.max(1) || looked_at >= LOOKED_AT_MAX {
+                page.next = last;
+                break;
+            }
+            last = Some(*id);
+            let reservation = &self.at(*slot).reservation;
+            if filter.matches(reservation) {
+                page.reservations.push(Arc::clone(reservation));
+            }
+        }
+        Ok(page)
+    }
+
+    /// Exactly the rooms that a reservation by name would get, with its price, by id. Dates before the business date
+    /// may be asked for.
+    pub fn free_rooms(&self, query: &FreeRoomsQuery) -> Result<Vec<FreeRoom>, Refusal> {
+        let FreeRoomsQuery { arrival, departure, occupancy, .. } = *query;
+        let book = self.book(&query.property)?;
+        let room = query.room.as_ref().map(|room| book.room(room)).transpose()?;
+        let room_type = query.room_type.as_ref().map(|id| book.room_type(id)).transpose()?;
+        stay::length(arrival, departure)?;
+        stay::within_horizon(departure, book.business_date())?;
+        occupancy_fits(book, room, room_type, occupancy)?;
+        if !query.currency_known {
+            return Err(Refusal::InvalidCurrency);
+        }
+        let currency = query.currency.unwrap_or(book.record.property.currency);
+        let mut offers = Offers::new(book, Quote { arrival, departure, occupancy, currency });
+        let of_type = |room: &RoomBook| {
+            query.room_type.as_ref().is_none_or(|room_type| room.record.room.room_type == *room_type)
+        };
+        Ok(match (room, room_type) {
+            (Some(room), _) => offers.list(std::iter::once(room).filter(|room| of_type(room)), query.limit),
+            (None, Some(room_type)) => offers.list(rooms_at(book, room_type.rooms.iter()), query.limit),
+            (None, None) => offers.list(rooms_at(book, book.rooms_by_id.iter()), query.limit),
+        })
+    }
+
+    /// Every night of `[from, to)` of every room type.
+    pub fn availability(
+        &self,
+        property: &PropertyId,
+        from: Date,
+        to: Date,
+    ) -> Result<BTreeMap<RoomTypeId, Vec<NightAvailability>>, Refusal> {
+        let book = self.book(property)?;
+        if from >= to {
+            return Err(Refusal::InvalidStay);
+        }
+        if from.nights_to(to) > AVAILABILITY_NIGHTS_MAX {
+            return Err(Refusal::StayTooLong);
+        }
+        let nights = |room_type: &TypeBook| from.until(to).map(|date| night(room_type, date)).collect();
+        let types = book.room_types.iter();
+        Ok(types.map(|(id, room_type)| (id.clone(), nights(room_type))).collect())
+    }
+}
+
+impl ReservationFilter {
+    fn matches(&self, reservation: &Reservation) -> bool {
+        let ReservationFilter { guest, status, external_ref, arrival_from, arrival_to } = self;
+        guest.as_ref().is_none_or(|guest| reservation.guest == *guest)
+            && status.is_none_or(|status| reservation.status == status)
+            && external_ref.as_ref().is_none_or(|own| reservation.external_ref.as_ref() == Some(own))
+            && arrival_from.is_none_or(|from| from <= reservation.arrival)
+            && arrival_to.is_none_or(|to| reservation.arrival < to)
+    }
+}
+
+fn clip(table: &RateTable, target: &RateTarget, from: Date, to: Date, found: &mut Vec<RatesSet>) {
+    found.extend(table.overlapping(from, to).iter().map(|segment| RatesSet {
+        target: target.clone(),
+        from: segment.from.max(from),
+        to: segment.to.min(to),
+        prices: Prices::clone(&segment.prices),
+    }));
+}
+
+fn night(room_type: &TypeBook, date: Date) -> NightAvailability {
+    let count = room_type.nights.get(date);
+    NightAvailability {
+        date,
+        rooms: room_type.rooms.len() as u32,
+        out_of_order: 0,
+        held: count.held,
+        sold: count.sold,
+        blocked: 0,
+        available: room_type.capacity() as i64 - count.stays() as i64,
+    }
+}
+
+/// The occupancy fits what was named; or some type, where nothing was.
+fn occupancy_fits(
+    book: &Book,
+    room: Option<&RoomBook>,
+    room_type: Option<&TypeBook>,
+    occupancy: u32,
+) -> Result<(), Refusal> {
+    if let Some(room) = room {
+        stay::occupancy(occupancy, book.room_type(&room.record.room.room_type)?)?;
+    }
+    if let Some(room_type) = room_type {
+        stay::occupancy(occupancy, room_type)?;
+    }
+    if occupancy == 0 {
+        let types = book.room_types.values();
+        let largest = types.map(|room_type| room_type.record.room_type.max_occupancy).max();
+        return Err(Refusal::OccupancyInvalid { max_occupancy: largest.unwrap_or(0) });
+    }
+    Ok(())
+}
+
+pub(super) fn rooms_at<'a>(
+    book: &'a Book,
+    rooms: impl Iterator<Item = (&'a RoomId, &'a Slot)>,
+) -> impl Iterator<Item = &'a RoomBook> {
+    rooms.map(|(_, slot)| book.room_at(*slot))
+}
+
+/// What a stay costs in the rooms of one property; what concerns a whole type is found out once.
+pub(super) struct Offers<'a> {
+    book: &'a Book,
+    quote: Quote,
+    by_type: BTreeMap<&'a RoomTypeId, Option<TypeOffer<'a>>>,
+    /// Rooms that were looked at.
+    pub looked_at: usize,
+}
+
+struct TypeOffer<'a> {
+    room_type: &'a TypeBook,
+    /// `None` where some night has no price of the type; a room may have its own.
+    price: Option<Price>,
+}
+
+impl<'a> Offers<'a> {
+    pub fn new(book: &'a Book, quote: Quote) -> Offers<'a> {
+        Offers { book, quote, by_type: BTreeMap::new(), looked_at: 0 }
+    }
+
+    pub fn list(&mut self, rooms: impl Iterator<Item = &'a RoomBook>, limit: usize) -> Vec<FreeRoom> {
+        rooms.filter_map(|room| self.offer(room)).take(limit).collect()
+    }
+
+    fn offer(&mut self, room: &'a RoomBook) -> Option<FreeRoom> {
+        let Quote { arrival, departure, occupancy, .. } = self.quote;
+        let Room { room: id, room_type: type_id, .. } = &*room.record.room;
+        self.looked_at += 1;
+        if !room.calendar.is_free(arrival, departure) {
+            return None;
+        }
+        let offer = self.by_type.entry(type_id).or_insert_with(|| {
+            let room_type = self.book.room_type(type_id).ok()?;
+            let sells = stay::occupancy(occupancy, room_type).is_ok()
+                && room_type.full(arrival, departure).is_empty();
+            sells.then(|| TypeOffer { room_type, price: self.quote.price(room_type, None).ok() })
+        });
+        let TypeOffer { room_type, price } = offer.as_ref()?;
+        let price = if room.rates.segments().is_empty() {
+            price.clone()
+        } else {
+            self.quote.price(room_type, Some(room)).ok()
+        };
+        Some(FreeRoom { room: id.clone(), room_type: type_id.clone(), price: price? })
+    }
+}

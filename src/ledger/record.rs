@@ -1,0 +1,236 @@
+//! The persisted form of the whole state: one record for each thing that exists.
+//!
+//! Everything else in the ledger (calendars, counts, indexes) is derived from records and the [`Header`], and is
+//! rebuilt from them. Names and tags here are written to disk and never change their meaning.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::{Prices, RateTarget};
+use super::date::Date;
+use super::digest::{Digest, Digester, StateHash, digest_fields};
+use super::id::{Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp};
+use super::outcome::Outcome;
+use super::property::{Property, Room, RoomType};
+use super::quarantine::Quarantined;
+use super::reservation::Reservation;
+
+/// What is in no record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    pub lsn: Lsn,
+    pub stamp: Timestamp,
+    /// Over these and all records.
+    pub state_hash: StateHash,
+    pub records: RecordCounts,
+}
+
+/// How many records there are of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RecordCounts {
+    pub properties: u64,
+    pub room_types: u64,
+    pub rooms: u64,
+    pub rates: u64,
+    pub reservations: u64,
+    pub outcomes: u64,
+    pub quarantined: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    Property(PropertyRecord),
+    RoomType(RoomTypeRecord),
+    Room(RoomRecord),
+    Rate(RateRecord),
+    Reservation(ReservationRecord),
+    Outcome(Arc<OutcomeRecord>),
+    Quarantined(Arc<Quarantined>),
+}
+
+/// The idempotency key under which something was created; kept for as long as that exists.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CreatedUnder<T> {
+    pub digest: u128,
+    pub request_digest: u128,
+    /// What the key's command made, once it looks different.
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    pub original: Option<Arc<T>>,
+}
+
+fn none<T>() -> Option<T> {
+    None
+}
+
+impl<T> CreatedUnder<T> {
+    /// The key after a change: holds on to what was first made.
+    pub fn keeping(&self, before: &Arc<T>) -> CreatedUnder<T> {
+        let original = self.original.as_ref().unwrap_or(before);
+        CreatedUnder { original: Some(Arc::clone(original)), ..*self }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PropertyRecord {
+    pub property: Arc<Property>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<CreatedUnder<Property>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoomTypeRecord {
+    pub room_type: Arc<RoomType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<CreatedUnder<RoomType>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoomRecord {
+    pub room: Arc<Room>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<CreatedUnder<Room>>,
+}
+
+/// Prices of a target on each night of `[from, to)`. Those of one target don't overlap.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RateRecord {
+    pub property: PropertyId,
+    pub target: RateTarget,
+    pub from: Date,
+    pub to: Date,
+    pub prices: Arc<Prices>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReservationRecord {
+    pub reservation: Arc<Reservation>,
+    /// The command that made it: stays without a room are served in this order.
+    pub created_lsn: Lsn,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<CreatedUnder<Reservation>>,
+}
+
+/// The outcome of a command that created nothing, under its idempotency key, for a time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutcomeRecord {
+    /// The command's own position; one command stores one outcome.
+    pub lsn: Lsn,
+    pub at: Timestamp,
+    pub digest: u128,
+    pub request_digest: u128,
+    pub outcome: Outcome,
+}
+
+/// What a record is found by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RecordKey {
+    Property(PropertyId),
+    RoomType(PropertyId, RoomTypeId),
+    Room(PropertyId, RoomId),
+    /// By its first night.
+    Rate(PropertyId, RateTarget, Date),
+    Reservation(ReservationId),
+    Outcome(Lsn),
+    Quarantined(Lsn),
+}
+
+impl Record {
+    pub fn key(&self) -> RecordKey {
+        match self {
+            Record::Property(record) => RecordKey::Property(record.property.property.clone()),
+            Record::RoomType(record) => {
+                let room_type = &record.room_type;
+                RecordKey::RoomType(room_type.property.clone(), room_type.room_type.clone())
+            }
+            Record::Room(record) => RecordKey::Room(record.room.property.clone(), record.room.room.clone()),
+            Record::Rate(record) => {
+                RecordKey::Rate(record.property.clone(), record.target.clone(), record.from)
+            }
+            Record::Reservation(record) => RecordKey::Reservation(record.reservation.id),
+            Record::Outcome(record) => RecordKey::Outcome(record.lsn),
+            Record::Quarantined(record) => RecordKey::Quarantined(record.lsn),
+        }
+    }
+
+    /// The digest of the idempotency key that this record is found by.
+    pub(super) fn key_digest(&self) -> Option<u128> {
+        match self {
+            Record::Property(record) => record.key.as_ref().map(|key| key.digest),
+            Record::RoomType(record) => record.key.as_ref().map(|key| key.digest),
+            Record::Room(record) => record.key.as_ref().map(|key| key.digest),
+            Record::Reservation(record) => record.key.as_ref().map(|key| key.digest),
+            Record::Outcome(record) => Some(record.digest),
+            Record::Rate(_) | Record::Quarantined(_) => None,
+        }
+    }
+}
+
+impl RecordCounts {
+    pub(super) fn of(&mut self, key: &RecordKey) -> &mut u64 {
+        match key {
+            RecordKey::Property(_) => &mut self.properties,
+            RecordKey::RoomType(..) => &mut self.room_types,
+            RecordKey::Room(..) => &mut self.rooms,
+            RecordKey::Rate(..) => &mut self.rates,
+            RecordKey::Reservation(_) => &mut self.reservations,
+            RecordKey::Outcome(_) => &mut self.outcomes,
+            RecordKey::Quarantined(_) => &mut self.quarantined,
+        }
+    }
+}
+
+impl Digest for Record {
+    fn digest(&self, digester: &mut Digester) {
+        match self {
+            Record::Property(record) => {
+                digester.word(1);
+                record.digest(digester);
+            }
+            Record::RoomType(record) => {
+                digester.word(2);
+                record.digest(digester);
+            }
+            Record::Room(record) => {
+                digester.word(3);
+                record.digest(digester);
+            }
+            Record::Rate(record) => {
+                digester.word(4);
+                record.digest(digester);
+            }
+            Record::Reservation(record) => {
+                digester.word(5);
+                record.digest(digester);
+            }
+            Record::Outcome(record) => {
+                digester.word(6);
+                record.digest(digester);
+            }
+            Record::Quarantined(record) => {
+                digester.word(7);
+                record.digest(digester);
+            }
+        }
+    }
+}
+
+impl<T: Digest> Digest for CreatedUnder<T> {
+    fn digest(&self, digester: &mut Digester) {
+        let CreatedUnder { digest, request_digest, original } = self;
+        digest.digest(digester);
+        request_digest.digest(digester);
+        original.digest(digester);
+    }
+}
+
+digest_fields! {
+    PropertyRecord { property, key }
+    RoomTypeRecord { room_type, key }
+    RoomRecord { room, key }
+    RateRecord { property, target, from, to, prices }
+    ReservationRecord { reservation, created_lsn, key }
+    OutcomeRecord { lsn, at, digest, request_digest, outcome }
+}

@@ -1,0 +1,133 @@
+//! Making a reservation.
+
+use std::sync::Arc;
+
+use super::book::{Book, RoomBook, TypeBook};
+use super::command::{Reserve, Wanted};
+use super::id::{IdempotencyKey, RoomId, Timestamp};
+use super::idempotency::created_under;
+use super::outcome::{Outcome, Refusal};
+use super::plan;
+use super::quarantine::Failure;
+use super::rate::Quote;
+use super::record::{Record, ReservationRecord};
+use super::reservation::{Price, Reservation, Status};
+use super::state::Ledger;
+use super::stay;
+use super::txn::{Halt, Txn};
+
+pub fn reserve(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &Reserve) -> Result<Outcome, Halt> {
+    let reservation = Arc::new(decide(txn, command)?);
+    if txn.find(command.id).is_ok() {
+        return Err(Failure::IdTaken.into());
+    }
+    let record = ReservationRecord {
+        reservation: Arc::clone(&reservation),
+        created_lsn: reservation.lsn,
+        key: created_under(key),
+    };
+    txn.put(Record::Reservation(record))?;
+    Ok(Outcome::Reserved(reservation))
+}
+
+/// The reservation, or the first reason against it in the contract's order.
+fn decide(ledger: &Ledger, command: &Reserve) -> Result<Reservation, Refusal> {
+    let book = ledger.book(&command.property)?;
+    let (room, room_type) = find(book, &command.wanted)?;
+    if command.block.is_some() {
+        return Err(Refusal::BlockNotFound);
+    }
+    let price = judge(book, room, room_type, command)?;
+    let planned = match room {
+        Some(room) => {
+            room_is_free(room, command)?;
+            type_has_space(room_type, command)?;
+            Some(room.record.room.room.clone())
+        }
+        None => plan_room(book, room_type, command)?,
+    };
+    let total = price.total();
+    if command.expected_total.is_some_and(|expected| expected != total) {
+        return Err(Refusal::PriceChanged { total });
+    }
+    let held_until = command.hold_seconds.map(|seconds| Timestamp(ledger.stamp.0 + seconds * 1_000));
+    Ok(Reservation {
+        id: command.id,
+        booking_id: command.booking_id,
+        property: book.record.property.property.clone(),
+        room_type: room_type.record.room_type.room_type.clone(),
+        room_pinned: room.is_some(),
+        room: planned,
+        guest: command.guest.clone(),
+        arrival: command.arrival,
+        departure: command.departure,
+        occupancy: command.occupancy,
+        status: if held_until.is_some() { Status::Held } else { Status::Confirmed },
+        hold_expires_at: held_until,
+        price,
+        block: None,
+        external_ref: command.external_ref.clone(),
+        revision: 1,
+        lsn: ledger.lsn,
+        created_at: ledger.stamp,
+        updated_at: ledger.stamp,
+    })
+}
+
+fn find<'a>(book: &'a Book, wanted: &Wanted) -> Result<(Option<&'a RoomBook>, &'a TypeBook), Refusal> {
+    match wanted {
+        Wanted::Room(room) => {
+            let room = book.room(room)?;
+            Ok((Some(room), book.room_type(&room.record.room.room_type)?))
+        }
+        Wanted::RoomType(room_type) => Ok((None, book.room_type(room_type)?)),
+    }
+}
+
+/// What is wrong with the request whatever is sold; the price where nothing is.
+fn judge(
+    book: &Book,
+    room: Option<&RoomBook>,
+    room_type: &TypeBook,
+    command: &Reserve,
+) -> Result<Price, Refusal> {
+    let Reserve { arrival, departure, occupancy, .. } = *command;
+    stay::length(arrival, departure)?;
+    stay::not_in_past(arrival, book.business_date())?;
+    stay::within_horizon(departure, book.business_date())?;
+    stay::occupancy(occupancy, room_type)?;
+    stay::hold(command.hold_seconds)?;
+    // A currency that does not exist has no prices either, but that is not what the caller got wrong.
+    if !command.currency_known {
+        return Err(Refusal::InvalidCurrency);
+    }
+    let currency = command.currency.unwrap_or(book.record.property.currency);
+    let quote = Quote { arrival, departure, occupancy, currency };
+    let price = quote.price(room_type, room).map_err(|nights| Refusal::NotPriced { nights })?;
+    if command.expected_total.is_some_and(|total| total < 0) {
+        return Err(Refusal::InvalidAmount);
+    }
+    Ok(price)
+}
+
+fn room_is_free(room: &RoomBook, command: &Reserve) -> Result<(), Refusal> {
+    if room.calendar.is_free(command.arrival, command.departure) {
+        return Ok(());
+    }
+    Err(Refusal::RoomUnavailable { nights: room.calendar.taken(command.arrival, command.departure) })
+}
+
+fn type_has_space(room_type: &TypeBook, command: &Reserve) -> Result<(), Refusal> {
+    let nights = room_type.full(command.arrival, command.departure);
+    if nights.is_empty() { Ok(()) } else { Err(Refusal::NoAvailability { nights, fragmented: false }) }
+}
+
+/// The room that a stay by type is planned for; none where it is overbooked.
+fn plan_room(book: &Book, room_type: &TypeBook, command: &Reserve) -> Result<Option<RoomId>, Refusal> {
+    type_has_space(room_type, command)?;
+    match plan::choose(book, room_type, command.arrival, command.departure) {
+        plan::Choice::Room(room) => Ok(Some(room)),
+        plan::Choice::Overbooked => Ok(None),
+        plan::Choice::Fragmented => Err(Refusal::NoAvailability { nights: Vec::new(), fragmented: true }),
+    }
+}

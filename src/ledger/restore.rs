@@ -1,0 +1,64 @@
+//! Rebuilding a ledger from its persisted form.
+
+use std::sync::Arc;
+
+use super::check;
+use super::digest::StateHash;
+use super::record::{Header, Record, RecordCounts, ReservationRecord};
+use super::state::Ledger;
+
+/// Why a header and its records are not the state that was persisted.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Damage {
+    #[error("record {number} ({record}) appears twice")]
+    Twice { number: u64, record: String },
+    #[error("record {number} ({record}) does not fit the records before it")]
+    Unfit { number: u64, record: String },
+    #[error("the header counts {expected:?}, there are {found:?}")]
+    Counts { expected: RecordCounts, found: RecordCounts },
+    #[error("the header's state hash is {expected}, that of the records {found}")]
+    StateHash { expected: StateHash, found: StateHash },
+}
+
+impl Ledger {
+    /// The ledger whose [`header`](Ledger::header) and [`records`](Ledger::records) these are, in that order. Rebuilds
+    /// every index and compares the state hash, so that a changed bit is found.
+    pub fn restore(header: Header, records: impl IntoIterator<Item = Record>) -> Result<Ledger, Damage> {
+        let mut ledger = Ledger::new();
+        ledger.lsn = header.lsn;
+        ledger.stamp = header.stamp;
+        for (number, mut record) in (1..).zip(records) {
+            let described = |record: &Record| format!("{:?}", record.key());
+            if check::record(&ledger, &record).is_err() {
+                return Err(Damage::Unfit { number, record: described(&record) });
+            }
+            if let Record::Reservation(record) = &mut record {
+                ledger.share_ids(record);
+            }
+            if let Some(old) = ledger.set(record) {
+                return Err(Damage::Twice { number, record: described(&old) });
+            }
+        }
+        if ledger.counts != header.records {
+            return Err(Damage::Counts { expected: header.records, found: ledger.counts });
+        }
+        let found = ledger.state_hash();
+        if found != header.state_hash {
+            return Err(Damage::StateHash { expected: header.state_hash, found });
+        }
+        Ok(ledger)
+    }
+
+    /// Lets a reservation share the texts of its property, type and room, as those made by commands do.
+    fn share_ids(&self, record: &mut ReservationRecord) {
+        let reservation = &record.reservation;
+        let Ok(book) = self.book(&reservation.property) else { return };
+        let Ok(room_type) = book.room_type(&reservation.room_type) else { return };
+        let property = book.record.property.property.clone();
+        let room_type = room_type.record.room_type.room_type.clone();
+        let room = reservation.room.as_ref().and_then(|room| book.room(room).ok());
+        let room = room.map(|room| room.record.room.room.clone());
+        let reservation = Arc::make_mut(&mut record.reservation);
+        (reservation.property, reservation.room_type, reservation.room) = (property, room_type, room);
+    }
+}

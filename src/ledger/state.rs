@@ -1,0 +1,385 @@
+//! The ledger's state: records, and what is derived from them so that commands and queries find their way.
+//!
+//! [`Ledger::set`] and [`Ledger::unset`] are the only places that change it; only [`Txn`](super::txn::Txn) and
+//! [`Ledger::restore`] call them, after the record has been checked against the rest.
+
+use std::sync::Arc;
+
+use super::book::{Book, RoomBook, TypeBook, lower_case};
+use super::calendar::{NightCount, RoomStay};
+use super::command::RateTarget;
+use super::digest::{StateHash, digest_fields, digest_of};
+use super::id::{Lsn, PropertyId, ReservationId, Timestamp};
+use super::idempotency::{KeyHolder, OUTCOMES_MAX};
+use super::outcome::Refusal;
+use super::quarantine::Quarantined;
+use super::rate::{RateTable, Segment};
+use super::record::{
+    Header, OutcomeRecord, PropertyRecord, RateRecord, Record, RecordCounts, RecordKey, ReservationRecord,
+    RoomRecord, RoomTypeRecord,
+};
+use super::reservation::{Reservation, Status};
+use super::store::{Slab, Slot, SortedMap};
+
+/// The booking state machine. A clone shares everything with the original and costs the same however much is booked.
+#[derive(Clone)]
+pub struct Ledger {
+    pub(super) lsn: Lsn,
+    pub(super) stamp: Timestamp,
+    /// The wrapping sum over the hashes of all records.
+    pub(super) sum: u128,
+    pub(super) counts: RecordCounts,
+    pub(super) books: SortedMap<PropertyId, Arc<Book>>,
+    pub(super) locations: SortedMap<(Arc<str>, PropertyId), ()>,
+    pub(super) reservations: Slab<ReservationRecord>,
+    pub(super) reservations_by_id: SortedMap<ReservationId, Slot>,
+    /// Holds by their end.
+    pub(super) due: SortedMap<(Timestamp, ReservationId), ()>,
+    /// What idempotency keys are answered from, by the key's digest.
+    pub(super) keys: SortedMap<u128, KeyHolder>,
+    pub(super) outcomes: SortedMap<Lsn, Arc<OutcomeRecord>>,
+    /// Outcomes kept, at most; another value than [`OUTCOMES_MAX`] only in tests.
+    pub(super) outcomes_max: usize,
+    pub(super) quarantined: SortedMap<Lsn, Arc<Quarantined>>,
+}
+
+/// What of the header takes part in the state hash.
+struct Position {
+    lsn: Lsn,
+    stamp: Timestamp,
+}
+
+digest_fields! {
+    Position { lsn, stamp }
+}
+
+impl Default for Ledger {
+    fn default() -> Ledger {
+        Ledger::new()
+    }
+}
+
+impl Ledger {
+    pub fn new() -> Ledger {
+        Ledger {
+            lsn: Lsn::default(),
+            stamp: Timestamp::default(),
+            sum: 0,
+            counts: RecordCounts::default(),
+            books: SortedMap::new(),
+            locations: SortedMap::new(),
+            reservations: Slab::new(),
+            reservations_by_id: SortedMap::new(),
+            due: SortedMap::new(),
+            keys: SortedMap::new(),
+            outcomes: SortedMap::new(),
+            outcomes_max: OUTCOMES_MAX,
+            quarantined: SortedMap::new(),
+        }
+    }
+
+    /// The last command that was applied.
+    pub fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
+    /// The log time of the last command.
+    pub fn stamp(&self) -> Timestamp {
+        self.stamp
+    }
+
+    pub fn state_hash(&self) -> StateHash {
+        let position = Position { lsn: self.lsn, stamp: self.stamp };
+        StateHash(self.sum.wrapping_add(digest_of(&position)))
+    }
+
+    /// The earliest end of a hold; from that instant on something is due.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.due.first().map(|((end, _), ())| *end)
+    }
+
+    /// Everything that is in no record.
+    pub fn header(&self) -> Header {
+        Header { lsn: self.lsn, stamp: self.stamp, state_hash: self.state_hash(), records: self.counts }
+    }
+
+    /// Every record, in an order that depends on nothing but the state.
+    pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        let inventory = self.books.iter().flat_map(|(_, book)| book_records(book));
+        let reservations = self.reservations_by_id.iter();
+        let reservations = reservations.map(|(_, slot)| Record::Reservation(self.at(*slot).clone()));
+        let outcomes = self.outcomes.iter().map(|(_, record)| Record::Outcome(Arc::clone(record)));
+        let set_aside = self.quarantined.iter().map(|(_, record)| Record::Quarantined(Arc::clone(record)));
+        inventory.chain(reservations).chain(outcomes).chain(set_aside)
+    }
+
+    pub(super) fn book(&self, property: &PropertyId) -> Result<&Book, Refusal> {
+        self.books.get(property).map(Arc::as_ref).ok_or(Refusal::PropertyNotFound)
+    }
+
+    pub(super) fn at(&self, slot: Slot) -> &ReservationRecord {
+        self.reservations.get(slot).expect("indexes name reservations that exist")
+    }
+
+    pub(super) fn find(&self, id: ReservationId) -> Result<&ReservationRecord, Refusal> {
+        let slot = self.reservations_by_id.get(&id).ok_or(Refusal::ReservationNotFound)?;
+        Ok(self.at(*slot))
+    }
+
+    /// Puts a record that [`check`](super::check) has passed, and gives the one that it replaces. A panic in here
+    /// leaves the state damaged.
+    pub(super) fn set(&mut self, record: Record) -> Option<Record> {
+        let key = record.key();
+        self.sum = self.sum.wrapping_add(digest_of(&record));
+        let digest = record.key_digest();
+        let holder = digest.map(|digest| (digest, KeyHolder::of(&record)));
+        let old = match record {
+            Record::Property(record) => self.set_property(record).map(Record::Property),
+            Record::RoomType(record) => self.set_room_type(record).map(Record::RoomType),
+            Record::Room(record) => self.set_room(record).map(Record::Room),
+            Record::Rate(record) => self.set_rate(record).map(Record::Rate),
+            Record::Reservation(record) => self.set_reservation(record).map(Record::Reservation),
+            Record::Outcome(record) => self.outcomes.insert(record.lsn, record).map(Record::Outcome),
+            Record::Quarantined(record) => {
+                self.quarantined.insert(record.lsn, record).map(Record::Quarantined)
+            }
+        };
+        match &old {
+            Some(old) => self.sum = self.sum.wrapping_sub(digest_of(old)),
+            None => *self.counts.of(&key) += 1,
+        }
+        let old_digest = old.as_ref().and_then(Record::key_digest);
+        if old_digest != digest {
+            old_digest.inspect(|digest| drop(self.keys.remove(digest)));
+            holder.map(|(digest, holder)| self.keys.insert(digest, holder));
+        }
+        old
+    }
+
+    /// Takes a record away and gives it.
+    pub(super) fn unset(&mut self, key: &RecordKey) -> Option<Record> {
+        let old = match key {
+            RecordKey::Property(property) => self.unset_property(property).map(Record::Property),
+            RecordKey::RoomType(property, room_type) => {
+                let record = self.book_mut(property)?.room_types.remove(room_type)?.record.clone();
+                Some(Record::RoomType(record))
+            }
+            RecordKey::Room(property, room) => {
+                let book = self.book_mut(property)?;
+                let slot = book.rooms_by_id.remove(room)?;
+                let record = book.rooms.remove(slot).record.clone();
+                book.room_type_mut(&record.room.room_type).rooms.remove(room);
+                Some(Record::Room(record))
+            }
+            RecordKey::Rate(property, target, from) => {
+                let segment = self.rate_table(property, target).remove(*from)?;
+                Some(Record::Rate(rate_record(property, target, segment)))
+            }
+            RecordKey::Reservation(id) => self.unset_reservation(*id).map(Record::Reservation),
+            RecordKey::Outcome(lsn) => self.outcomes.remove(lsn).map(Record::Outcome),
+            RecordKey::Quarantined(lsn) => self.quarantined.remove(lsn).map(Record::Quarantined),
+        }?;
+        self.sum = self.sum.wrapping_sub(digest_of(&old));
+        *self.counts.of(key) -= 1;
+        old.key_digest().inspect(|digest| drop(self.keys.remove(digest)));
+        Some(old)
+    }
+
+    fn book_mut(&mut self, property: &PropertyId) -> Option<&mut Book> {
+        self.books.get_mut(property).map(Arc::make_mut)
+    }
+
+    fn checked_book_mut(&mut self, property: &PropertyId) -> &mut Book {
+        self.book_mut(property).expect("checked before the change")
+    }
+
+    fn set_property(&mut self, record: PropertyRecord) -> Option<PropertyRecord> {
+        let id = record.property.property.clone();
+        let location = lower_case(&record.property.location);
+        let Some(book) = self.book_mut(&id) else {
+            self.locations.insert((Arc::clone(&location), id.clone()), ());
+            self.books.insert(id, Arc::new(Book::new(record)));
+            return None;
+        };
+        let old_location = std::mem::replace(&mut book.location, Arc::clone(&location));
+        let old = std::mem::replace(&mut book.record, record);
+        if old_location != location {
+            self.locations.remove(&(old_location, id.clone()));
+            self.locations.insert((location, id), ());
+        }
+        Some(old)
+    }
+
+    fn unset_property(&mut self, property: &PropertyId) -> Option<PropertyRecord> {
+        let book = self.books.remove(property)?;
+        self.locations.remove(&(Arc::clone(&book.location), property.clone()));
+        Some(book.record.clone())
+    }
+
+    fn set_room_type(&mut self, record: RoomTypeRecord) -> Option<RoomTypeRecord> {
+        let book = self.checked_book_mut(&record.room_type.property);
+        let id = record.room_type.room_type.clone();
+        match book.room_types.get_mut(&id) {
+            Some(room_type) => Some(std::mem::replace(&mut Arc::make_mut(room_type).record, record)),
+            None => {
+                book.room_types.insert(id, Arc::new(TypeBook::new(record)));
+                None
+            }
+        }
+    }
+
+    fn set_room(&mut self, record: RoomRecord) -> Option<RoomRecord> {
+        let book = self.checked_book_mut(&record.room.property);
+        let (id, room_type) = (record.room.room.clone(), record.room.room_type.clone());
+        let (slot, old) = match book.rooms_by_id.get(&id) {
+            Some(slot) => (*slot, Some(std::mem::replace(&mut book.room_mut(&id).record, record))),
+            None => {
+                let room = RoomBook { record, rates: Default::default(), calendar: Default::default() };
+                let slot = book.rooms.insert(Arc::new(room));
+                book.rooms_by_id.insert(id.clone(), slot);
+                (slot, None)
+            }
+        };
+        if let Some(old) = &old {
+            book.room_type_mut(&old.room.room_type).rooms.remove(&id);
+        }
+        book.room_type_mut(&room_type).rooms.insert(id, slot);
+        old
+    }
+
+    fn set_rate(&mut self, record: RateRecord) -> Option<RateRecord> {
+        let RateRecord { property, target, from, to, prices } = record;
+        let old = self.rate_table(&property, &target).insert(Segment { from, to, prices });
+        old.map(|segment| rate_record(&property, &target, segment))
+    }
+
+    fn rate_table(&mut self, property: &PropertyId, target: &RateTarget) -> &mut RateTable {
+        let book = self.checked_book_mut(property);
+        match target {
+            RateTarget::RoomType(room_type) => &mut book.room_type_mut(room_type).rates,
+            RateTarget::Room(room) => &mut book.room_mut(room).rates,
+        }
+    }
+
+    fn set_reservation(&mut self, record: ReservationRecord) -> Option<ReservationRecord> {
+        let id = record.reservation.id;
+        let (slot, old) = match self.reservations_by_id.get(&id) {
+            Some(slot) => {
+                let slot = *slot;
+                let old = self.reservations.replace(slot, record.clone());
+                self.release(&old, slot);
+                (slot, Some(old))
+            }
+            None => {
+                let slot = self.reservations.insert(record.clone());
+                self.reservations_by_id.insert(id, slot);
+                let property = &record.reservation.property;
+                self.checked_book_mut(property).reservations.insert(id, slot);
+                (slot, None)
+            }
+        };
+        self.occupy(&record, slot);
+        old
+    }
+
+    fn unset_reservation(&mut self, id: ReservationId) -> Option<ReservationRecord> {
+        let slot = self.reservations_by_id.remove(&id)?;
+        let record = self.reservations.remove(slot);
+        self.release(&record, slot);
+        self.checked_book_mut(&record.reservation.property).reservations.remove(&id);
+        Some(record)
+    }
+
+    /// Takes the nights, the room and the place among what is due.
+    fn occupy(&mut self, record: &ReservationRecord, slot: Slot) {
+        let Some(claim) = Claim::of(record, slot) else { return };
+        let stay = claim.stay;
+        let book = self.checked_book_mut(&claim.reservation.property);
+        let room_type = book.room_type_mut(&claim.reservation.room_type);
+        room_type.nights.change(stay.arrival, stay.departure, |count| {
+            *claim.count(count) += 1;
+            count.roomless += u32::from(claim.roomless());
+        });
+        match &claim.reservation.room {
+            Some(room) => book.room_mut(room).calendar.insert(stay),
+            None => drop(room_type.roomless.insert((stay.arrival, record.created_lsn, claim.id()), slot)),
+        }
+        if let Some(end) = claim.reservation.hold_expires_at {
+            self.due.insert((end, claim.id()), ());
+        }
+    }
+
+    /// Gives back what [`occupy`](Ledger::occupy) took.
+    fn release(&mut self, record: &ReservationRecord, slot: Slot) {
+        let Some(claim) = Claim::of(record, slot) else { return };
+        let stay = claim.stay;
+        let book = self.checked_book_mut(&claim.reservation.property);
+        let room_type = book.room_type_mut(&claim.reservation.room_type);
+        room_type.nights.change(stay.arrival, stay.departure, |count| {
+            let left = claim.count(count).checked_sub(1).expect("a stay is counted on each of its nights");
+            *claim.count(count) = left;
+            count.roomless -= u32::from(claim.roomless());
+        });
+        match &claim.reservation.room {
+            Some(room) => book.room_mut(room).calendar.remove(stay),
+            None => drop(room_type.roomless.remove(&(stay.arrival, record.created_lsn, claim.id()))),
+        }
+        if let Some(end) = claim.reservation.hold_expires_at {
+            self.due.remove(&(end, claim.id()));
+        }
+    }
+}
+
+/// What a live reservation takes of its property.
+struct Claim<'a> {
+    reservation: &'a Reservation,
+    stay: RoomStay,
+}
+
+impl<'a> Claim<'a> {
+    fn of(record: &'a ReservationRecord, slot: Slot) -> Option<Claim<'a>> {
+        let reservation = &*record.reservation;
+        let stay =
+            RoomStay { arrival: reservation.arrival, departure: reservation.departure, reservation: slot };
+        reservation.status.is_live().then_some(Claim { reservation, stay })
+    }
+
+    fn id(&self) -> ReservationId {
+        self.reservation.id
+    }
+
+    fn roomless(&self) -> bool {
+        self.reservation.room.is_none()
+    }
+
+    fn count<'c>(&self, count: &'c mut NightCount) -> &'c mut u32 {
+        match self.reservation.status {
+            Status::Held => &mut count.held,
+            _ => &mut count.sold,
+        }
+    }
+}
+
+fn book_records(book: &Book) -> impl Iterator<Item = Record> + '_ {
+    let property = std::iter::once(Record::Property(book.record.clone()));
+    let types = book.room_types.values().map(|room_type| Record::RoomType(room_type.record.clone()));
+    let rooms = || book.rooms_by_id.iter().map(|(_, slot)| book.room_at(*slot));
+    let room_records = rooms().map(|room| Record::Room(room.record.clone()));
+    let type_rates = book.room_types.iter().flat_map(|(id, room_type)| {
+        let target = RateTarget::RoomType(id.clone());
+        room_type.rates.segments().iter().map(move |segment| (target.clone(), segment.clone()))
+    });
+    let room_rates = rooms().flat_map(|room| {
+        let target = RateTarget::Room(room.record.room.room.clone());
+        room.rates.segments().iter().map(move |segment| (target.clone(), segment.clone()))
+    });
+    let property_id = &book.record.property.property;
+    let rates = type_rates.chain(room_rates);
+    let rates = rates.map(move |(target, segment)| Record::Rate(rate_record(property_id, &target, segment)));
+    property.chain(types).chain(room_records).chain(rates)
+}
+
+fn rate_record(property: &PropertyId, target: &RateTarget, segment: Segment) -> RateRecord {
+    let Segment { from, to, prices } = segment;
+    RateRecord { property: property.clone(), target: target.clone(), from, to, prices }
+}

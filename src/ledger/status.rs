@@ -1,0 +1,98 @@
+//! What becomes of a reservation: confirmed, canceled, or expired with its hold.
+
+use std::sync::Arc;
+
+use super::command::Change;
+use super::outcome::{Outcome, Refusal};
+use super::plan;
+use super::record::{Record, ReservationRecord};
+use super::reservation::{Reservation, Status};
+use super::txn::{Halt, Txn};
+
+/// Ends of holds that one command runs before itself, at most. The rest are left to the commands behind it.
+pub const ENDED_MAX: usize = 256;
+
+pub fn confirm(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
+    let record = find(txn, command)?;
+    match status(txn, &record.reservation) {
+        Status::Held => {}
+        Status::Expired => return Err(Refusal::HoldExpired.into()),
+        state => return Err(Refusal::InvalidState { state }.into()),
+    }
+    let reservation = change(txn, record, |reservation| {
+        reservation.status = Status::Confirmed;
+        reservation.hold_expires_at = None;
+    })?;
+    Ok(Outcome::Changed(reservation))
+}
+
+pub fn cancel(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
+    let record = find(txn, command)?;
+    match status(txn, &record.reservation) {
+        Status::Held | Status::Confirmed => {}
+        state => return Err(Refusal::InvalidState { state }.into()),
+    }
+    let reservation = end(txn, record, Status::Canceled)?;
+    Ok(Outcome::Changed(reservation))
+}
+
+/// Ends the holds that are due, by (end, id).
+pub fn end_due(txn: &mut Txn<'_>) -> Result<(), Halt> {
+    for _ in 0..ENDED_MAX {
+        let Some(((_, id), ())) = txn.due.first().filter(|((end, _), ())| *end <= txn.stamp) else { break };
+        let record = txn.find(*id)?.clone();
+        end(txn, record, Status::Expired)?;
+    }
+    Ok(())
+}
+
+fn find(txn: &Txn<'_>, command: &Change) -> Result<ReservationRecord, Refusal> {
+    let record = txn.find(command.reservation)?;
+    let revision = record.reservation.revision;
+    if command.if_match.is_some_and(|seen| seen != revision) {
+        return Err(Refusal::VersionMismatch { revision });
+    }
+    Ok(record.clone())
+}
+
+/// A hold whose end is due has ended, also where so many are due that its turn has not come.
+fn status(txn: &Txn<'_>, reservation: &Reservation) -> Status {
+    match reservation.hold_expires_at {
+        Some(end) if end <= txn.stamp => Status::Expired,
+        _ => reservation.status,
+    }
+}
+
+/// Ends a live reservation and gives its room to whom it helps.
+fn end(txn: &mut Txn<'_>, record: ReservationRecord, status: Status) -> Result<Arc<Reservation>, Halt> {
+    let reservation = change(txn, record, |reservation| {
+        reservation.status = status;
+        reservation.hold_expires_at = None;
+    })?;
+    if let Some(room) = &reservation.room {
+        let Reservation { property, arrival, departure, .. } = &*reservation;
+        plan::give(txn, property, room, *arrival, *departure)?;
+    }
+    Ok(reservation)
+}
+
+/// A change that the guest sees: the next revision.
+fn change(
+    txn: &mut Txn<'_>,
+    record: ReservationRecord,
+    alter: impl FnOnce(&mut Reservation),
+) -> Result<Arc<Reservation>, Halt> {
+    let ReservationRecord { reservation: before, created_lsn, key } = record;
+    let mut reservation = (*before).clone();
+    alter(&mut reservation);
+    reservation.revision += 1;
+    reservation.lsn = txn.lsn();
+    reservation.updated_at = txn.stamp();
+    let reservation = Arc::new(reservation);
+    txn.put(Record::Reservation(ReservationRecord {
+        reservation: Arc::clone(&reservation),
+        created_lsn,
+        key: key.map(|key| key.keeping(&before)),
+    }))?;
+    Ok(reservation)
+}

@@ -1,0 +1,10 @@
+//! The containers that the ledger's state lives in.
+//!
+//! All of them share their structure between clones and copy what is written to (copy-on-write), so that a snapshot
+//! clones the whole ledger in constant time. None of them orders anything by a hash.
+
+mod slab;
+mod sorted_map;
+
+pub use slab::{Slab, Slot};
+pub use sorted_map::SortedMap;

@@ -1,0 +1,109 @@
+//! The one way to change the ledger: a transaction with a journal.
+//!
+//! A handler reads through the transaction and changes records with [`Txn::put`] and [`Txn::remove`], which keep the
+//! old values. A refusal, a failed check or a panic rolls back to where the command began. What a command changed, with
+//! the values before, can be read off the journal.
+
+use std::ops::Deref;
+
+use super::check;
+use super::outcome::Refusal;
+use super::quarantine::Failure;
+use super::record::{Record, RecordKey};
+use super::state::Ledger;
+
+/// Why a handler stopped without an outcome of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Halt {
+    Refused(Refusal),
+    Failed(Failure),
+}
+
+impl From<Refusal> for Halt {
+    fn from(refusal: Refusal) -> Halt {
+        Halt::Refused(refusal)
+    }
+}
+
+impl From<Failure> for Halt {
+    fn from(failure: Failure) -> Halt {
+        Halt::Failed(failure)
+    }
+}
+
+/// One change: which record, and what it was.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    pub key: RecordKey,
+    pub before: Option<Record>,
+}
+
+/// A place in the journal to roll back to.
+#[derive(Clone, Copy, Debug)]
+pub struct Savepoint(usize);
+
+pub struct Txn<'a> {
+    ledger: &'a mut Ledger,
+    journal: Vec<Changed>,
+    /// A change has begun and not ended: a panic now leaves the state damaged.
+    changing: bool,
+}
+
+impl Deref for Txn<'_> {
+    type Target = Ledger;
+
+    fn deref(&self) -> &Ledger {
+        self.ledger
+    }
+}
+
+impl<'a> Txn<'a> {
+    pub fn new(ledger: &'a mut Ledger) -> Txn<'a> {
+        Txn { ledger, journal: Vec::new(), changing: false }
+    }
+
+    /// Adds or replaces a record. Fails, having changed nothing, where a rule that every state keeps would break.
+    pub fn put(&mut self, record: Record) -> Result<(), Failure> {
+        check::record(self.ledger, &record)?;
+        let key = record.key();
+        self.changing = true;
+        let before = self.ledger.set(record);
+        self.journal.push(Changed { key, before });
+        self.changing = false;
+        Ok(())
+    }
+
+    /// Takes a record away; fails where there is none.
+    pub fn remove(&mut self, key: &RecordKey) -> Result<(), Failure> {
+        self.changing = true;
+        let before = self.ledger.unset(key);
+        self.changing = false;
+        if before.is_none() {
+            return Err(Failure::Invariant);
+        }
+        self.journal.push(Changed { key: key.clone(), before });
+        Ok(())
+    }
+
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint(self.journal.len())
+    }
+
+    /// Undoes everything since the savepoint, the newest first.
+    pub fn roll_back(&mut self, to: Savepoint) {
+        self.changing = true;
+        while self.journal.len() > to.0 {
+            let Some(Changed { key, before }) = self.journal.pop() else { break };
+            match before {
+                Some(record) => drop(self.ledger.set(record)),
+                None => drop(self.ledger.unset(&key)),
+            }
+        }
+        self.changing = false;
+    }
+
+    /// Whether a panic came in the middle of a change.
+    pub fn is_broken(&self) -> bool {
+        self.changing
+    }
+}
