@@ -6,4 +6,5 @@
 //! shapes that [`http`] and [`client`] share.
 
 pub mod ledger;
+pub mod replication;
 pub mod wire;

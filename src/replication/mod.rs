@@ -1,0 +1,15 @@
+//! Replication: how a batch of commands becomes durable on a majority and then state on every node.
+//!
+//! The log and the vote on disk, the ledger behind openraft's state machine, snapshots, the identity of a data
+//! directory, and the encoding of everything that is written or sent. Knows the ledger and openraft; knows neither HTTP
+//! nor who asks.
+//!
+//! A batch's way: [`Batch::encode`] → openraft → the log store makes it durable → [`state_machine`] decodes it, compares
+//! the proposer's check with its own state, applies it to the ledger and answers the proposer.
+
+pub mod batch;
+pub mod codec;
+pub mod types;
+
+pub use batch::*;
+pub use types::*;
