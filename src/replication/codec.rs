@@ -80,7 +80,9 @@ pub enum CodecError {
     BadChecksum { expected: u32, found: u32 },
     #[error("the frame holds kind {found}, where {expected:?} was expected")]
     WrongKind { expected: Kind, found: u8 },
-    #[error("the frame is in version {found} of {kind:?}, this build reads version {known}: run a newer build")]
+    #[error(
+        "the frame is in version {found} of {kind:?}, this build reads version {known}: run a newer build"
+    )]
     UnknownVersion { kind: Kind, found: u16, known: u16 },
     #[error("{length} bytes of {kind:?}, where at most {max} are allowed")]
     TooLong { kind: Kind, length: usize, max: usize },
@@ -92,19 +94,47 @@ pub enum CodecError {
 
 /// Encodes `value` as one frame.
 pub fn encode<T: Serialize>(kind: Kind, value: &T) -> Result<Vec<u8>, CodecError> {
-    let mut frame = vec![0; HEADER_BYTES];
-    value.serialize(&mut rmp_serde::Serializer::new(&mut frame).with_struct_map()).map_err(unencodable)?;
-    let (length, max) = (frame.len() - HEADER_BYTES, kind.body_bytes_max());
-    if length > max {
-        return Err(CodecError::TooLong { kind, length, max });
+    let mut run = Run::new(kind);
+    run.push(value)?;
+    run.finish()
+}
+
+/// A frame of many values, one behind the other.
+pub struct Run {
+    kind: Kind,
+    frame: Vec<u8>,
+}
+
+impl Run {
+    pub fn new(kind: Kind) -> Run {
+        Run { kind, frame: vec![0; HEADER_BYTES] }
     }
-    frame[..4].copy_from_slice(&MAGIC);
-    frame[4] = kind as u8;
-    frame[5..7].copy_from_slice(&kind.version().to_le_bytes());
-    frame[7..CHECKSUM_AT].copy_from_slice(&(length as u32).to_le_bytes());
-    let checksum = checksum(&frame);
-    frame[CHECKSUM_AT..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
-    Ok(frame)
+
+    pub fn push<T: Serialize>(&mut self, value: &T) -> Result<(), CodecError> {
+        value
+            .serialize(&mut rmp_serde::Serializer::new(&mut self.frame).with_struct_map())
+            .map_err(unencodable)
+    }
+
+    /// Bytes of the frame so far.
+    pub fn bytes(&self) -> usize {
+        self.frame.len()
+    }
+
+    pub fn finish(mut self) -> Result<Vec<u8>, CodecError> {
+        let (kind, frame) = (self.kind, &mut self.frame);
+        let (length, max) = (frame.len() - HEADER_BYTES, kind.body_bytes_max());
+        if length > max {
+            return Err(CodecError::TooLong { kind, length, max });
+        }
+        frame[..4].copy_from_slice(&MAGIC);
+        frame[4] = kind as u8;
+        frame[5..7].copy_from_slice(&kind.version().to_le_bytes());
+        frame[7..CHECKSUM_AT].copy_from_slice(&(length as u32).to_le_bytes());
+        let checksum = checksum(frame);
+        frame[CHECKSUM_AT..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+        Ok(self.frame)
+    }
 }
 
 /// Decodes exactly one frame, which must hold `kind`.
@@ -119,7 +149,7 @@ pub fn decode<T: DeserializeOwned>(kind: Kind, frame: &[u8]) -> Result<T, CodecE
         _ => {}
     }
     verify(frame)?;
-    decode_verified(kind, frame)
+    from_message_pack(body(kind, frame)?)
 }
 
 /// A frame read from a stream, whose checksum is right.
@@ -168,7 +198,21 @@ impl Frame {
     }
 
     pub fn decode<T: DeserializeOwned>(&self, kind: Kind) -> Result<T, CodecError> {
-        decode_verified(kind, &self.bytes)
+        from_message_pack(body(kind, &self.bytes)?)
+    }
+
+    /// The values of a [`Run`].
+    pub fn decode_run<T: DeserializeOwned>(&self, kind: Kind) -> Result<Vec<T>, CodecError> {
+        let mut deserializer = deserializer(body(kind, &self.bytes)?);
+        let mut values = Vec::new();
+        loop {
+            match T::deserialize(&mut deserializer) {
+                Ok(value) => values.push(value),
+                // Nothing is left to begin another value with.
+                Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => return Ok(values),
+                Err(error) => return Err(undecodable(error)),
+            }
+        }
     }
 }
 
@@ -178,7 +222,8 @@ fn verify(frame: &[u8]) -> Result<(), CodecError> {
     if found == expected { Ok(()) } else { Err(CodecError::BadChecksum { expected, found }) }
 }
 
-fn decode_verified<T: DeserializeOwned>(kind: Kind, frame: &[u8]) -> Result<T, CodecError> {
+/// The body of a verified frame, if it is of that kind and in a version that this build reads.
+fn body(kind: Kind, frame: &[u8]) -> Result<&[u8], CodecError> {
     if Kind::from_number(frame[4]) != Some(kind) {
         return Err(CodecError::WrongKind { expected: kind, found: frame[4] });
     }
@@ -186,7 +231,7 @@ fn decode_verified<T: DeserializeOwned>(kind: Kind, frame: &[u8]) -> Result<T, C
     if found != known {
         return Err(CodecError::UnknownVersion { kind, found, known });
     }
-    from_message_pack(&frame[HEADER_BYTES..])
+    Ok(&frame[HEADER_BYTES..])
 }
 
 /// The length that a header announces, once the header is known to be one of ours and the length to be allowed.
@@ -213,14 +258,19 @@ pub fn to_message_pack<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
 
 /// Decodes exactly one value, of bounded depth.
 pub fn from_message_pack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
-    deserializer.set_max_depth(DEPTH_MAX);
+    let mut deserializer = deserializer(bytes);
     let value = T::deserialize(&mut deserializer).map_err(undecodable)?;
     match serde::Deserialize::deserialize(&mut deserializer) {
         // Nothing is left to begin another value with.
         Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
         Ok(IgnoredAny) | Err(_) => Err(CodecError::Undecodable { reason: "more follows the value".into() }),
     }
+}
+
+fn deserializer(bytes: &[u8]) -> rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader<'_, [u8]>> {
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
+    deserializer.set_max_depth(DEPTH_MAX);
+    deserializer
 }
 
 fn undecodable(error: rmp_serde::decode::Error) -> CodecError {

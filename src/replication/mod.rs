@@ -8,8 +8,24 @@
 //! the proposer's check with its own state, applies it to the ledger and answers the proposer.
 
 pub mod batch;
+mod check;
 pub mod codec;
+mod durable;
+mod log_record;
+mod log_scan;
+mod log_store;
+mod log_worker;
+mod open;
+mod replica;
+pub mod snapshot;
+pub mod state_machine;
 pub mod types;
 
 pub use batch::*;
+pub use log_store::{LogError, LogStore};
+pub use log_worker::Fatal;
+pub use open::{Group, GroupDirs, OpenError, open};
+pub use replica::{Position, Replica};
+pub use snapshot::{IncomingSnapshot, SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
+pub use state_machine::StateMachine;
 pub use types::*;

@@ -1,0 +1,78 @@
+//! What every replica and every replay compares before it applies a batch.
+
+use std::collections::VecDeque;
+
+use super::batch::{Batch, Check, Payload};
+use super::codec::CodecError;
+use crate::ledger::{Ledger, Lsn, StateHash, Submission, Timestamp};
+
+/// Positions that are remembered. A proposer is behind its own log by the batches in flight, which are far fewer.
+const POSITIONS: usize = 8_192;
+
+/// A batch, wholly decoded.
+pub struct DecodedBatch {
+    pub stamp: Timestamp,
+    pub check: Check,
+    pub submissions: Vec<Submission>,
+}
+
+impl DecodedBatch {
+    /// Decodes everything before anything is applied.
+    pub fn decode(payload: &Payload) -> Result<DecodedBatch, CodecError> {
+        let Batch { stamp, check, submissions } = payload.decode()?;
+        let submissions =
+            submissions.iter().map(|submission| submission.decode()).collect::<Result<_, _>>()?;
+        Ok(DecodedBatch { stamp, check, submissions })
+    }
+}
+
+/// Where this node's own ledger stood after each of the latest batches.
+pub struct OwnChecks(VecDeque<Check>);
+
+/// A batch was proposed on a state that this node never had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Difference {
+    #[error("at LSN {lsn} the proposer's state hash was {theirs}, this node's is {own}")]
+    Hash { lsn: Lsn, theirs: StateHash, own: StateHash },
+    #[error("the proposer stood at LSN {theirs}, where this node never stood; it stands at {own}")]
+    Position { theirs: Lsn, own: Lsn },
+}
+
+impl OwnChecks {
+    pub fn new(ledger: &Ledger) -> OwnChecks {
+        OwnChecks(VecDeque::from([own_check(ledger)]))
+    }
+
+    /// To be called after each batch.
+    pub fn remember(&mut self, ledger: &Ledger) {
+        let check = own_check(ledger);
+        if self.0.back().is_some_and(|last| last.lsn == check.lsn) {
+            return;
+        }
+        if self.0.len() == POSITIONS {
+            self.0.pop_front();
+        }
+        self.0.push_back(check);
+    }
+
+    /// Compares with this node's state at the same LSN. What lies before all that is remembered can't be compared; a
+    /// difference there shows in the hashes since.
+    pub fn compare(&self, theirs: Check) -> Result<(), Difference> {
+        let at = self.0.partition_point(|own| own.lsn < theirs.lsn);
+        match self.0.get(at) {
+            Some(own) if own.lsn == theirs.lsn && own.state_hash == theirs.state_hash => Ok(()),
+            Some(own) if own.lsn == theirs.lsn => {
+                Err(Difference::Hash { lsn: own.lsn, theirs: theirs.state_hash, own: own.state_hash })
+            }
+            Some(_) if at == 0 => Ok(()),
+            _ => {
+                let own = self.0.back().map(|newest| newest.lsn).unwrap_or_default();
+                Err(Difference::Position { theirs: theirs.lsn, own })
+            }
+        }
+    }
+}
+
+fn own_check(ledger: &Ledger) -> Check {
+    Check { lsn: ledger.lsn(), state_hash: ledger.state_hash() }
+}

@@ -1,0 +1,114 @@
+//! Files that are wholly there after a power cut, or not at all.
+//!
+//! A file is written under a temporary name, flushed, renamed, and the folder flushed; creating or removing a name is
+//! durable only once its folder is.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// The ending of a file that was never finished.
+pub const TEMPORARY: &str = "tmp";
+
+/// Flushes a folder: names created in it, renamed or removed are then durable.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Creates a folder and those above it, durably.
+pub fn create_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_dir(parent)?;
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    sync_dir(parent)
+}
+
+/// A file under its temporary name, removed unless it is [finished](NewFile::finish).
+#[derive(Debug)]
+pub struct NewFile {
+    file: File,
+    temporary: PathBuf,
+}
+
+impl NewFile {
+    /// `name` must not be used by another file that is still being written.
+    pub fn create(dir: &Path, name: &str) -> io::Result<NewFile> {
+        let temporary = dir.join(format!("{name}.{TEMPORARY}"));
+        let file = File::create(&temporary)?;
+        Ok(NewFile { file, temporary })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Makes the content and then the name durable. `path` lies in the same folder; what was there is replaced.
+    pub fn finish(&self, path: &Path) -> io::Result<()> {
+        self.file.sync_all()?;
+        fs::rename(&self.temporary, path)?;
+        sync_dir(path.parent().expect("a file of ours lies in a folder"))
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // Renamed already, or left for the clean-up of the next start. The name was this file's alone.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+/// Writes a small file whole.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().expect("a file of ours lies in a folder");
+    let name = path.file_name().expect("a file of ours has a name").to_string_lossy();
+    let mut file = NewFile::create(dir, &name)?;
+    file.write_all(bytes)?;
+    file.finish(path)
+}
+
+/// Removes what a crash left unfinished in a folder.
+pub fn remove_temporary_files(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == TEMPORARY) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("name");
+        write(&path, b"first").unwrap();
+        let mut unfinished = NewFile::create(dir.path(), "name").unwrap();
+        unfinished.write_all(b"sec").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        // A crash here: nothing of ours runs any more.
+        std::mem::forget(unfinished);
+        remove_temporary_files(dir.path()).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

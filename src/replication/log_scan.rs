@@ -1,0 +1,191 @@
+//! A look at the log's files before they are opened: torn by a crash, or damaged later?
+//!
+//! A crash leaves a torn tail: bytes that were written and not flushed, so nobody was told of them, and cutting them is
+//! right. raft-log alone would take a record damaged on the disk for one, and silently forget everything behind it.
+//! Three things tell them apart:
+//!
+//! - A later valid record whose [mark](super::log_record::Mark) lies beyond the damaged one was written after the
+//!   damaged one had been flushed: it is damage.
+//! - A file is begun only after the ones before it were flushed: anything wrong in those is damage.
+//! - A torn write lacks whole sectors, at its end or in its middle; what a disk turns over does not look like that.
+//!
+//! Damage refuses to open. Of the last flush alone it can't always be told: a record that announces more bytes than the
+//! file has left is cut.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use codeq::Decode;
+use raft_log::chunked_wal::Config as WalConfig;
+use raft_log::{ChunkId, RaftLogAction, RaftLogRecord, WALRecord};
+
+use super::durable;
+use super::log_record::{BODY_BYTES_MAX, LogTypes, Mark};
+
+/// What a disk writes or does not write as one.
+const SECTOR_BYTES: usize = 512;
+/// No record is longer: its body and what is around it.
+const RECORD_BYTES_MAX: usize = BODY_BYTES_MAX + 1_024;
+
+/// Something that was durable is no longer readable.
+#[derive(Debug, thiserror::Error)]
+pub enum LogDamage {
+    #[error(
+        "the log is damaged: {file}, byte {offset}: {reason}. The entries from there on were durable and can't be \
+         read. Check the disk; then remove this node from the cluster, empty its data directory and add it under a \
+         new id, or restore a backup"
+    )]
+    Damaged { file: PathBuf, offset: u64, reason: String },
+    #[error("the log in {dir} can't be read: {source}")]
+    Unreadable { dir: PathBuf, source: io::Error },
+}
+
+/// Cuts a torn tail, refuses damage, and flushes all that is left: what a process wrote before it was killed may still
+/// be in memory only, and from now on counts as durable.
+pub fn recover(dir: &Path) -> Result<(), LogDamage> {
+    let unreadable = |source| LogDamage::Unreadable { dir: dir.to_owned(), source };
+    let mut files = log_files(dir).map_err(unreadable)?;
+    while let Some(newest) = files.pop() {
+        let bytes = fs::read(&newest.path).map_err(unreadable)?;
+        let (valid, torn) = match scan(&newest, &bytes)? {
+            Scan::Sound => break,
+            Scan::Torn { valid_bytes, torn_bytes } => (valid_bytes, torn_bytes),
+        };
+        let file = newest.path.display();
+        tracing::warn!(%file, offset = valid, bytes = torn, "cutting what a crash left of an unfinished write");
+        if valid > 0 {
+            let file = File::options().write(true).open(&newest.path).map_err(unreadable)?;
+            file.set_len(valid).and_then(|()| file.sync_all()).map_err(unreadable)?;
+            break;
+        }
+        // Not even the head of the file: it was begun and the one before it may not have been flushed yet.
+        fs::remove_file(&newest.path).and_then(|()| durable::sync_dir(dir)).map_err(unreadable)?;
+    }
+    sync_files(dir).map_err(unreadable)
+}
+
+/// Flushes every file of the log and its folder.
+pub fn sync_files(dir: &Path) -> io::Result<()> {
+    for file in log_files(dir)? {
+        File::open(&file.path)?.sync_all()?;
+    }
+    durable::sync_dir(dir)
+}
+
+/// Whether the folder holds a log, or anything of one.
+pub fn exists(dir: &Path) -> io::Result<bool> {
+    Ok(dir.is_dir() && !log_files(dir)?.is_empty())
+}
+
+/// A file of the log. Its name says at which byte of the whole log it begins.
+struct LogFile {
+    path: PathBuf,
+    begins_at: u64,
+}
+
+/// By position.
+fn log_files(dir: &Path) -> io::Result<Vec<LogFile>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Ok(begins_at) = WalConfig::parse_chunk_file_name(&name) {
+            debug_assert_eq!(name, WalConfig::chunk_file_name(ChunkId(begins_at)));
+            files.push(LogFile { path, begins_at });
+        }
+    }
+    files.sort_by_key(|file| file.begins_at);
+    Ok(files)
+}
+
+enum Scan {
+    Sound,
+    /// The records in the first `valid_bytes` are sound, and what follows was never durable.
+    Torn {
+        valid_bytes: u64,
+        torn_bytes: u64,
+    },
+}
+
+fn scan(file: &LogFile, bytes: &[u8]) -> Result<Scan, LogDamage> {
+    let mut at = 0;
+    let error = loop {
+        if at == bytes.len() && at > 0 {
+            return Ok(Scan::Sound);
+        }
+        match record_at(bytes, at) {
+            Ok((length, _)) => at += length,
+            Err(error) => break error,
+        }
+    };
+    let tail = &bytes[at..];
+    let damaged = |reason: String| LogDamage::Damaged { file: file.path.clone(), offset: at as u64, reason };
+    let later = LaterRecords::search(bytes, at + 1);
+    let damage_at = file.begins_at + at as u64;
+    if later.newest_mark.is_some_and(|mark| mark.0 > damage_at) {
+        return Err(damaged(format!(
+            "{error}, and a later record was written after this one had been flushed"
+        )));
+    }
+    let is_cut_short = error.kind() == io::ErrorKind::UnexpectedEof && later.count == 0;
+    if is_cut_short || lacks_a_sector(tail, at) {
+        return Ok(Scan::Torn { valid_bytes: at as u64, torn_bytes: tail.len() as u64 });
+    }
+    Err(damaged(format!("{error}, and no part of it is missing, as it would be after a crash")))
+}
+
+/// The length of the valid record at `at`, and its mark if it bears one.
+fn record_at(bytes: &[u8], at: usize) -> io::Result<(usize, Option<Mark>)> {
+    let window = &bytes[at..bytes.len().min(at + RECORD_BYTES_MAX)];
+    let mut rest = window;
+    let record = RaftLogRecord::<LogTypes>::decode(&mut rest)?;
+    let mark = match record {
+        WALRecord::Action(RaftLogAction::Append(_, payload)) => Some(payload.mark),
+        WALRecord::Action(RaftLogAction::SaveVote(vote)) => Some(vote.mark),
+        WALRecord::Checkpoint(state) => state.vote().map(|vote| vote.mark),
+        WALRecord::Action(_) => None,
+    };
+    Ok((window.len() - rest.len(), mark))
+}
+
+/// Valid records behind a damaged one.
+#[derive(Default)]
+struct LaterRecords {
+    count: usize,
+    newest_mark: Option<Mark>,
+}
+
+impl LaterRecords {
+    /// Looks for records at every byte from `at` on. A chance hit would have to get a checksum right.
+    fn search(bytes: &[u8], mut at: usize) -> LaterRecords {
+        let mut found = LaterRecords::default();
+        while at + 4 <= bytes.len() {
+            // Every record begins with its type, 0 to 5 in four bytes.
+            let may_begin = bytes[at..at + 3] == [0, 0, 0] && bytes[at + 3] <= 5;
+            match may_begin.then(|| record_at(bytes, at)) {
+                Some(Ok((length, mark))) => {
+                    found.count += 1;
+                    found.newest_mark = found.newest_mark.max(mark);
+                    at += length;
+                }
+                _ => at += 1,
+            }
+        }
+        found
+    }
+}
+
+/// Whether a sector of the tail, which begins at `at` of its file, was never written.
+fn lacks_a_sector(tail: &[u8], at: usize) -> bool {
+    /// Shorter runs of zeros, at the ends of the tail, are found in sound records too.
+    const RUN_BYTES_MIN: usize = 16;
+    let to_sector = (at.next_multiple_of(SECTOR_BYTES) - at).min(tail.len());
+    let (first, others) = tail.split_at(to_sector);
+    let is_missing = |sector: &[u8]| sector.len() >= RUN_BYTES_MIN && is_zero(sector);
+    is_zero(tail) || is_missing(first) || others.chunks(SECTOR_BYTES).any(is_missing)
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}

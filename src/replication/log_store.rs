@@ -1,0 +1,353 @@
+//! openraft's log storage: entries, the vote and the last committed position.
+//!
+//! What was appended last is kept in memory, so that an append returns at once and its entries can be read at once, by
+//! replication and by apply; older ones are read by the [thread](super::log_worker) that owns the files. The vote is
+//! durable before it is answered, entries before their callback. Order is kept between all of them.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures_util::{Stream, stream};
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogReader};
+use raft_log::RaftLog;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use super::durable;
+use super::log_record::{LogTypes, LoggedPayload, entry_bytes};
+use super::log_scan::{self, LogDamage};
+use super::log_worker::{Fatal, LogWorker, Operation, QUEUE_OPERATIONS};
+use super::types::{Entry, LogId, TypeConfig, Vote};
+
+/// A file of the log. A restart decodes all of them, and the newest stays in memory.
+const FILE_BYTES: usize = 32 << 20;
+/// raft-log's cache: at least three files, so that a slow flush never makes it read what it just wrote.
+const CACHE_BYTES: usize = 3 * FILE_BYTES;
+const CACHE_ENTRIES: usize = 400_000;
+/// How long raft-log's flush thread waits for company. The default of 1 ms is a fifth of the disk's speed; 0 never
+/// drains its queue.
+const FLUSH_WAIT: Duration = Duration::from_micros(20);
+/// The newest entries, kept in memory here; their bytes are shared with raft-log's cache.
+const RECENT_BYTES: usize = 32 << 20;
+const RECENT_ENTRIES: usize = 65_536;
+/// Bytes of entries that wait for the thread.
+const QUEUE_BYTES: usize = 64 << 20;
+/// One answer to a reader that takes parts.
+pub const READ_BYTES_MAX: usize = 4 << 20;
+
+/// Why the log could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error(transparent)]
+    Damage(#[from] LogDamage),
+    #[error("the log in {dir} can't be opened: {source}")]
+    Open { dir: String, source: io::Error },
+}
+
+/// The log. Clones are further readers of the same one; openraft holds the only writer.
+#[derive(Clone)]
+pub struct LogStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    view: Mutex<View>,
+    operations: mpsc::Sender<Operation>,
+    queue_bytes: Arc<Semaphore>,
+    fatal: Fatal,
+}
+
+/// The log as its callers see it: what was accepted, durable or not. The vote is shown only once it is durable.
+#[derive(Default)]
+struct View {
+    vote: Option<Vote>,
+    purged: Option<LogId>,
+    last: Option<LogId>,
+    committed: Option<LogId>,
+    /// The newest entries, without a gap, up to `last`.
+    recent: VecDeque<Entry>,
+    recent_bytes: usize,
+}
+
+impl View {
+    fn push(&mut self, entry: Entry) {
+        self.last = Some(entry.log_id);
+        self.recent_bytes += entry_bytes(&entry);
+        self.recent.push_back(entry);
+        while self.recent_bytes > RECENT_BYTES || self.recent.len() > RECENT_ENTRIES {
+            self.pop_oldest();
+        }
+    }
+
+    fn pop_oldest(&mut self) {
+        if let Some(oldest) = self.recent.pop_front() {
+            self.recent_bytes -= entry_bytes(&oldest);
+        }
+    }
+
+    fn first_recent(&self) -> Option<u64> {
+        self.recent.front().map(|entry| entry.log_id.index)
+    }
+
+    /// Entries of `[from, to)` where all of them are recent: at least one, and no more than fit in `bytes_max`.
+    fn recent_range(&self, from: u64, to: u64, bytes_max: usize) -> Option<Vec<Entry>> {
+        let first = self.first_recent().filter(|first| *first <= from)?;
+        let mut bytes = 0;
+        let range = self.recent.range((from - first).min(self.recent.len() as u64) as usize..);
+        let fitting = range.take_while(|entry| {
+            let is_first = bytes == 0;
+            bytes += entry_bytes(entry);
+            entry.log_id.index < to && (is_first || bytes <= bytes_max)
+        });
+        Some(fitting.cloned().collect())
+    }
+
+    /// Removes the entries from `from` on, of which `before` is the one that stays last.
+    fn truncate(&mut self, from: u64, before: Option<LogId>) {
+        while self.recent.back().is_some_and(|entry| entry.log_id.index >= from) {
+            if let Some(newest) = self.recent.pop_back() {
+                self.recent_bytes -= entry_bytes(&newest);
+            }
+        }
+        self.last = before.max(self.purged);
+    }
+
+    fn purge(&mut self, upto: LogId) {
+        while self.first_recent().is_some_and(|first| first <= upto.index) {
+            self.pop_oldest();
+        }
+        self.purged = self.purged.max(Some(upto));
+        self.last = self.last.max(Some(upto));
+    }
+}
+
+impl LogStore {
+    /// Opens or creates the log in `dir`, once [`log_scan`] found it sound. The receiver turns true when the log is
+    /// closed: everything flushed, no file open.
+    pub fn open(dir: &Path, fatal: Fatal) -> Result<(LogStore, watch::Receiver<bool>), LogError> {
+        let open = |source| LogError::Open { dir: dir.display().to_string(), source };
+        durable::create_dir(dir).map_err(open)?;
+        log_scan::recover(dir)?;
+        let log = RaftLog::<LogTypes>::open(Arc::new(config(dir))).map_err(open)?;
+        let end = log.stat().open_chunk.global_end;
+        // A first start has written the head of its first file by now, and not flushed it.
+        log_scan::sync_files(dir).map_err(open)?;
+        let state = log.log_state();
+        let view = View {
+            vote: state.vote().map(|logged| logged.vote),
+            purged: state.purged().map(|id| id.0),
+            last: state.last().map(|id| id.0),
+            committed: state.committed().map(|id| id.0),
+            ..View::default()
+        };
+        let (worker, closed) = LogWorker::new(log, end, fatal.clone());
+        let (operations, receiver) = mpsc::channel(QUEUE_OPERATIONS);
+        worker.spawn(receiver).map_err(open)?;
+        let queue_bytes = Arc::new(Semaphore::new(QUEUE_BYTES));
+        let shared = Shared { view: Mutex::new(view), operations, queue_bytes, fatal };
+        Ok((LogStore { shared: Arc::new(shared) }, closed))
+    }
+
+    /// The last entry that was purged.
+    pub fn purged(&self) -> Option<LogId> {
+        self.view().purged
+    }
+
+    /// The last entry that is known to be committed.
+    pub fn committed(&self) -> Option<LogId> {
+        self.view().committed
+    }
+
+    /// Whether nothing was ever written: no entry and no vote.
+    pub fn is_empty(&self) -> bool {
+        let view = self.view();
+        view.last.is_none() && view.vote.is_none()
+    }
+
+    /// Not held across an await: the guard is not `Send`.
+    fn view(&self) -> MutexGuard<'_, View> {
+        self.shared.view.lock().expect("no panic while the view of the log is locked")
+    }
+
+    async fn enqueue(&self, operation: Operation) -> io::Result<()> {
+        self.shared.operations.send(operation).await.map_err(|_| self.shared.fatal.error())
+    }
+
+    async fn carry_out(
+        &self,
+        operation: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Operation,
+    ) -> io::Result<()> {
+        let (done, is_done) = oneshot::channel();
+        self.enqueue(operation(done)).await?;
+        is_done.await.unwrap_or_else(|_| Err(self.shared.fatal.error()))
+    }
+
+    /// Entries of `[from, to)`: at least one where the log holds one, and no more than fit in `bytes_max`.
+    pub async fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        if let Some(recent) = self.view().recent_range(from, to, bytes_max) {
+            return Ok(recent);
+        }
+        let (answer, entries) = oneshot::channel();
+        self.enqueue(Operation::Read { from, to, bytes_max, answer }).await?;
+        entries.await.unwrap_or_else(|_| Err(self.shared.fatal.error()))
+    }
+
+    /// `[from, to)` of a range, cut to what the log may hold.
+    fn bounds(&self, range: &impl RangeBounds<u64>) -> (u64, u64) {
+        let from = match range.start_bound() {
+            Bound::Included(from) => *from,
+            Bound::Excluded(before) => before.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let to = match range.end_bound() {
+            Bound::Included(last) => last.saturating_add(1),
+            Bound::Excluded(to) => *to,
+            Bound::Unbounded => u64::MAX,
+        };
+        let view = self.view();
+        let after = |id: Option<LogId>| id.map_or(0, |id| id.index + 1);
+        (from.max(after(view.purged)), to.min(after(view.last)))
+    }
+}
+
+fn config(dir: &Path) -> raft_log::Config {
+    let mut config = raft_log::Config::new(dir.display());
+    config.wal.chunk_max_size = Some(FILE_BYTES);
+    config.wal.flush_batch_wait = Some(FLUSH_WAIT);
+    config.wal.read_buffer_size = Some(1 << 20);
+    // A torn tail was cut by our own scan; whatever raft-log still finds wrong is damage.
+    config.wal.truncate_incomplete_record = Some(false);
+    config.log_cache_capacity = Some(CACHE_BYTES);
+    config.log_cache_max_items = Some(CACHE_ENTRIES);
+    config
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<R>(&mut self, range: R) -> io::Result<Vec<Entry>>
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (from, to) = self.bounds(&range);
+        self.read(from, to, usize::MAX).await
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        let (from, to) = self.bounds(&(start..end));
+        self.read(from, to, READ_BYTES_MAX).await
+    }
+
+    async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (from, to) = self.bounds(&range);
+        let start = Pieces { store: self.clone(), next: from, to, piece: VecDeque::new() };
+        Box::pin(stream::try_unfold(start, |mut pieces| async move {
+            Ok(pieces.next().await?.map(|entry| (entry, pieces)))
+        }))
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        Ok(self.view().vote)
+    }
+}
+
+/// Reads a range piece by piece, so that a long one is never in memory at once.
+struct Pieces {
+    store: LogStore,
+    next: u64,
+    to: u64,
+    piece: VecDeque<Entry>,
+}
+
+impl Pieces {
+    async fn next(&mut self) -> io::Result<Option<Entry>> {
+        if self.next >= self.to {
+            return Ok(None);
+        }
+        if self.piece.is_empty() {
+            self.piece = self.store.read(self.next, self.to, READ_BYTES_MAX).await?.into();
+        }
+        let Some(entry) = self.piece.pop_front().filter(|entry| entry.log_id.index == self.next) else {
+            let reason = format!("entry {} was removed from the log while it was read", self.next);
+            return Err(io::Error::new(io::ErrorKind::NotFound, reason));
+        };
+        self.next += 1;
+        Ok(Some(entry))
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = LogStore;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
+        let view = self.view();
+        Ok(LogState { last_purged_log_id: view.purged, last_log_id: view.last })
+    }
+
+    async fn get_log_reader(&mut self) -> LogStore {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        let vote = *vote;
+        self.carry_out(|done| Operation::SaveVote { vote, done }).await?;
+        self.view().vote = Some(vote);
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        let Some(committed) = committed else { return Ok(()) };
+        self.view().committed = Some(committed);
+        self.enqueue(Operation::SaveCommitted(committed)).await
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        Ok(self.view().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        let logged: Vec<_> = (entries.iter())
+            .map(|entry| Ok((entry.log_id, LoggedPayload::new(&entry.payload)?)))
+            .collect::<io::Result<_>>()?;
+        let bytes = entries.iter().map(entry_bytes).sum::<usize>().min(QUEUE_BYTES) as u32;
+        let bytes = (self.shared.queue_bytes.clone().acquire_many_owned(bytes).await)
+            .expect("the semaphore is never closed");
+        {
+            let mut view = self.view();
+            entries.into_iter().for_each(|entry| view.push(entry));
+        }
+        self.enqueue(Operation::Append { entries: logged, done: callback, bytes }).await
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        {
+            let mut view = self.view();
+            if view.last <= last.max(view.purged) {
+                return Ok(());
+            }
+            let from = last.max(view.purged).map_or(0, |id| id.index + 1);
+            view.truncate(from, last);
+        }
+        let from = self.view().last.map_or(0, |id| id.index + 1);
+        self.carry_out(|done| Operation::Truncate { from, done }).await
+    }
+
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        self.view().purge(upto);
+        self.carry_out(|done| Operation::Purge { upto, done }).await
+    }
+}

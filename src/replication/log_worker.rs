@@ -1,0 +1,313 @@
+//! The thread that owns the log on disk.
+//!
+//! raft-log blocks its caller when it begins a new file and when its queue is full, so the async runtime never touches
+//! it: operations come over a bounded channel and are carried out in their order, votes and entries alike. Operations
+//! that wait together share one flush. Nothing is reported as done before its flush has returned.
+//!
+//! A failed flush is final: after it nobody knows what the disk holds (Rebello et al., "Can Applications Recover from
+//! fsync Failures?", 2020). It is reported to every waiter and to [`Fatal`], and the thread ends.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use codeq::Span;
+use openraft::storage::IOFlushed;
+use raft_log::RaftLog;
+use raft_log::api::raft_log_writer::RaftLogWriter;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+
+use super::log_record::{LogTypes, LoggedId, LoggedPayload, LoggedVote, Mark, entry_bytes};
+use super::types::{Entry, LogId, TypeConfig, Vote};
+
+/// Operations that may wait for the thread.
+pub const QUEUE_OPERATIONS: usize = 1_024;
+/// Operations that share one flush at most.
+const FLUSH_OPERATIONS_MAX: usize = 256;
+
+/// The first reason why this node's storage can't go on. Whoever watches it stops the node.
+#[derive(Clone, Debug)]
+pub struct Fatal(Arc<watch::Sender<Option<String>>>);
+
+impl Default for Fatal {
+    fn default() -> Fatal {
+        Fatal(Arc::new(watch::Sender::new(None)))
+    }
+}
+
+impl Fatal {
+    /// Keeps the first reason.
+    pub fn report(&self, reason: impl ToString) {
+        let reason = reason.to_string();
+        self.0.send_if_modified(|first| {
+            let is_first = first.is_none();
+            if is_first {
+                tracing::error!(%reason, "the storage has failed");
+                *first = Some(reason);
+            }
+            is_first
+        });
+    }
+
+    pub fn watch(&self) -> watch::Receiver<Option<String>> {
+        self.0.subscribe()
+    }
+
+    /// The error that every operation after the first failure answers.
+    pub fn error(&self) -> io::Error {
+        let reason = self.0.borrow().clone();
+        io::Error::other(reason.unwrap_or_else(|| "the log's thread has ended".into()))
+    }
+}
+
+/// What the thread is asked to do.
+pub enum Operation {
+    Append {
+        entries: Vec<(LogId, LoggedPayload)>,
+        done: IOFlushed<TypeConfig>,
+        bytes: OwnedSemaphorePermit,
+    },
+    SaveVote {
+        vote: Vote,
+        done: Done,
+    },
+    /// Not flushed by itself: what is lost with the power is committed again by the leader.
+    SaveCommitted(LogId),
+    /// Removes the entries from this index on.
+    Truncate {
+        from: u64,
+        done: Done,
+    },
+    /// Removes the entries up to this one.
+    Purge {
+        upto: LogId,
+        done: Done,
+    },
+    /// Entries of `[from, to)`, at least one where there is one, and no more than fit in `bytes_max`.
+    Read {
+        from: u64,
+        to: u64,
+        bytes_max: usize,
+        answer: oneshot::Sender<io::Result<Vec<Entry>>>,
+    },
+}
+
+pub type Done = oneshot::Sender<io::Result<()>>;
+
+/// Who waits for a flush.
+enum Waiter {
+    Appended(IOFlushed<TypeConfig>),
+    Done(Done),
+}
+
+impl Waiter {
+    fn tell(self, result: io::Result<()>) {
+        match self {
+            Waiter::Appended(done) => done.io_completed(result),
+            // A caller that went away has been told that its node stops.
+            Waiter::Done(done) => drop(done.send(result)),
+        }
+    }
+}
+
+/// raft-log's callback after a flush. Dropping it unsent is how a dead flush thread shows: that is a failure too.
+pub struct Flushed(Option<Flush>);
+
+struct Flush {
+    waiters: Vec<Waiter>,
+    upto: u64,
+    flushed: Arc<AtomicU64>,
+    fatal: Fatal,
+}
+
+impl Flushed {
+    fn finish(&mut self, result: io::Result<()>) {
+        let Some(flush) = self.0.take() else { return };
+        match result {
+            Ok(()) => {
+                flush.flushed.fetch_max(flush.upto, Ordering::Release);
+                flush.waiters.into_iter().for_each(|waiter| waiter.tell(Ok(())));
+            }
+            Err(error) => {
+                flush.fatal.report(format!("the log could not be flushed: {error}"));
+                flush.waiters.into_iter().for_each(|waiter| waiter.tell(Err(flush.fatal.error())));
+            }
+        }
+    }
+}
+
+impl raft_log::Callback for Flushed {
+    fn send(mut self, result: io::Result<()>) {
+        self.finish(result);
+    }
+}
+
+impl Drop for Flushed {
+    fn drop(&mut self) {
+        self.finish(Err(io::Error::other("the thread that flushes the log has died")));
+    }
+}
+
+/// The log and what its thread knows of it.
+pub struct LogWorker {
+    log: RaftLog<LogTypes>,
+    /// Set once the last flush is over and the files are closed.
+    closed: watch::Sender<bool>,
+    /// Bytes of the log that are known to be durable.
+    flushed: Arc<AtomicU64>,
+    /// Bytes of the log that were handed to raft-log.
+    written: u64,
+    waiters: Vec<Waiter>,
+    fatal: Fatal,
+}
+
+impl LogWorker {
+    /// `flushed` bytes of the log, all that it holds, are durable.
+    pub fn new(log: RaftLog<LogTypes>, flushed: u64, fatal: Fatal) -> (LogWorker, watch::Receiver<bool>) {
+        let (closed, is_closed) = watch::channel(false);
+        let durable = Arc::new(AtomicU64::new(flushed));
+        (LogWorker { log, closed, flushed: durable, written: flushed, waiters: Vec::new(), fatal }, is_closed)
+    }
+
+    pub fn spawn(self, operations: mpsc::Receiver<Operation>) -> io::Result<()> {
+        std::thread::Builder::new().name("log".into()).spawn(move || self.run(operations))?;
+        Ok(())
+    }
+
+    /// Serves until the last sender is gone or something fails.
+    fn run(mut self, mut operations: mpsc::Receiver<Operation>) {
+        let _panic_is_fatal = PanicIsFatal(self.fatal.clone());
+        while let Some(first) = operations.blocking_recv() {
+            if let Err(error) = self.serve_group(first, &mut operations) {
+                self.fatal.report(format!("the log could not be written: {error}"));
+                break;
+            }
+        }
+        for waiter in self.waiters.drain(..) {
+            waiter.tell(Err(self.fatal.error()));
+        }
+        operations.close();
+        while let Ok(operation) = operations.try_recv() {
+            refuse(operation, &self.fatal);
+        }
+        // raft-log flushes what is pending and closes its files.
+        drop(self.log);
+        self.closed.send_replace(true);
+    }
+
+    /// Carries out what waits together, then flushes once.
+    fn serve_group(
+        &mut self,
+        first: Operation,
+        operations: &mut mpsc::Receiver<Operation>,
+    ) -> io::Result<()> {
+        let mut is_pending = self.serve(first)?;
+        for _ in 1..FLUSH_OPERATIONS_MAX {
+            let Ok(operation) = operations.try_recv() else { break };
+            is_pending |= self.serve(operation)?;
+        }
+        match (self.waiters.is_empty(), is_pending) {
+            (true, false) => Ok(()),
+            (true, true) => self.log.flush(false, None),
+            (false, _) => {
+                let flush = Flush {
+                    waiters: std::mem::take(&mut self.waiters),
+                    upto: self.written,
+                    flushed: self.flushed.clone(),
+                    fatal: self.fatal.clone(),
+                };
+                self.log.flush(true, Some(Flushed(Some(flush))))
+            }
+        }
+    }
+
+    /// Carries out one operation. Returns whether something was written.
+    fn serve(&mut self, operation: Operation) -> io::Result<bool> {
+        match operation {
+            Operation::Append { entries, done, bytes } => {
+                // Told of a failure too, should one of the entries not be taken.
+                self.waiters.push(Waiter::Appended(done));
+                let mark = self.mark();
+                let entries = entries.into_iter().map(|(id, payload)| (LoggedId(id), payload.marked(mark)));
+                self.written = self.log.append(entries)?.end().0;
+                drop(bytes);
+                Ok(true)
+            }
+            Operation::SaveVote { vote, done } => {
+                self.waiters.push(Waiter::Done(done));
+                self.written = self.log.save_vote(LoggedVote { vote, mark: self.mark() })?.end().0;
+                Ok(true)
+            }
+            Operation::SaveCommitted(committed) => self.save_committed(LoggedId(committed)),
+            Operation::Truncate { from, done } => {
+                self.waiters.push(Waiter::Done(done));
+                self.written = self.log.truncate(from)?.end().0;
+                Ok(true)
+            }
+            Operation::Purge { upto, done } => {
+                // raft-log removes files only behind the flush of the record that says so.
+                self.waiters.push(Waiter::Done(done));
+                self.written = self.log.purge(LoggedId(upto))?.end().0;
+                Ok(true)
+            }
+            Operation::Read { from, to, bytes_max, answer } => {
+                // A reader that went away needs no answer.
+                drop(answer.send(self.read(from, to, bytes_max)));
+                Ok(false)
+            }
+        }
+    }
+
+    /// raft-log refuses a step back, and a step beyond the last entry; neither would be of use at a restart.
+    fn save_committed(&mut self, committed: LoggedId) -> io::Result<bool> {
+        let state = self.log.log_state();
+        if Some(&committed) <= state.committed() || Some(&committed) > state.last() {
+            return Ok(false);
+        }
+        self.written = self.log.commit(committed)?.end().0;
+        Ok(true)
+    }
+
+    fn mark(&self) -> Mark {
+        Mark(self.flushed.load(Ordering::Acquire))
+    }
+
+    fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for logged in self.log.read(from, to) {
+            let (id, payload) = logged?;
+            let entry = payload.into_entry(id)?;
+            bytes += entry_bytes(&entry);
+            if bytes > bytes_max && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+}
+
+struct PanicIsFatal(Fatal);
+
+impl Drop for PanicIsFatal {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.report("the thread that owns the log has panicked");
+        }
+    }
+}
+
+/// Answers an operation that came too late.
+fn refuse(operation: Operation, fatal: &Fatal) {
+    match operation {
+        Operation::Append { done, .. } => done.io_completed(Err(fatal.error())),
+        Operation::SaveVote { done, .. }
+        | Operation::Truncate { done, .. }
+        | Operation::Purge { done, .. } => {
+            drop(done.send(Err(fatal.error())));
+        }
+        Operation::SaveCommitted(_) => {}
+        Operation::Read { answer, .. } => drop(answer.send(Err(fatal.error()))),
+    }
+}

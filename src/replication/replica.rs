@@ -1,0 +1,107 @@
+//! This node's copy of the ledger, for its readers.
+
+use std::sync::{Arc, RwLock};
+
+use tokio::sync::watch;
+
+use super::batch::Check;
+use super::snapshot::{SnapshotFile, SnapshotStore};
+use super::types::LogId;
+use crate::ledger::{Ledger, Lsn, StateHash, Timestamp};
+
+/// How far this node has applied the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// `None` before the first entry.
+    pub log_id: Option<LogId>,
+    pub lsn: Lsn,
+    /// The log time of the last batch.
+    pub stamp: Timestamp,
+    pub state_hash: StateHash,
+}
+
+impl Position {
+    pub fn new(log_id: Option<LogId>, ledger: &Ledger) -> Position {
+        Position { log_id, lsn: ledger.lsn(), stamp: ledger.stamp(), state_hash: ledger.state_hash() }
+    }
+
+    pub fn index(&self) -> Option<u64> {
+        self.log_id.map(|id| id.index)
+    }
+}
+
+/// Written by the state machine alone.
+pub struct Replica {
+    ledger: RwLock<Ledger>,
+    position: watch::Sender<Position>,
+    paused: watch::Sender<Option<Arc<str>>>,
+    snapshots: Arc<SnapshotStore>,
+}
+
+impl Replica {
+    pub fn new(ledger: Ledger, log_id: Option<LogId>, snapshots: Arc<SnapshotStore>) -> Replica {
+        Replica {
+            position: watch::Sender::new(Position::new(log_id, &ledger)),
+            ledger: RwLock::new(ledger),
+            paused: watch::Sender::new(None),
+            snapshots,
+        }
+    }
+
+    /// Asks the ledger. Apply waits meanwhile, so `question` does bounded work and never blocks.
+    pub fn read<T>(&self, question: impl FnOnce(&Ledger) -> T) -> T {
+        question(&self.ledger.read().expect("a panic while the ledger was changed stops the node"))
+    }
+
+    /// Where this node has applied to, now.
+    pub fn position(&self) -> Position {
+        *self.position.borrow()
+    }
+
+    /// Changes when a batch is visible to readers, before its proposer is answered.
+    pub fn watch_position(&self) -> watch::Receiver<Position> {
+        self.position.subscribe()
+    }
+
+    /// What a batch proposed now carries.
+    pub fn check(&self) -> Check {
+        let position = self.position();
+        Check { lsn: position.lsn, state_hash: position.state_hash }
+    }
+
+    /// Why this node has paused applying, where it has: it votes and stores, and must not serve.
+    pub fn paused(&self) -> Option<Arc<str>> {
+        self.paused.borrow().clone()
+    }
+
+    pub fn watch_paused(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.paused.subscribe()
+    }
+
+    pub fn snapshots(&self) -> &Arc<SnapshotStore> {
+        &self.snapshots
+    }
+
+    pub fn newest_snapshot(&self) -> Option<SnapshotFile> {
+        self.snapshots.kept().into_iter().next()
+    }
+
+    /// Up to which index the log may be purged; `None` while there are not two snapshots. openraft's own purge must be
+    /// off (`max_in_snapshot_log_to_keep: u64::MAX`): it knows of one snapshot only. The node triggers it.
+    pub fn purge_upto(&self) -> Option<u64> {
+        self.snapshots.purge_upto()
+    }
+
+    /// Changes the ledger; readers see it once `change` has returned.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> T {
+        change(&mut self.ledger.write().expect("a panic while the ledger was changed stops the node"))
+    }
+
+    pub(super) fn moved_to(&self, position: Position) {
+        self.position.send_replace(position);
+    }
+
+    pub(super) fn pause(&self, reason: Option<String>) {
+        self.paused.send_replace(reason.map(Arc::from));
+    }
+}

@@ -1,0 +1,465 @@
+//! Snapshots: files that hold the whole ledger at one position of the log.
+//!
+//! A file is a frame with the position, the membership and the ledger's header, frames with runs of its records, and a
+//! frame with their number and a checksum over all before it. It is written under a temporary name, flushed, and
+//! renamed; the two newest are kept. Neither writing nor reading one ever holds the whole state encoded in memory.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use serde::{Deserialize, Serialize};
+
+use super::codec::{self, CodecError, Frame, Kind, ReadError, Run};
+use super::durable::{self, NewFile};
+use super::types::{LogId, RaftSnapshotMeta, StoredMembership};
+use crate::ledger::{Damage, Header, Ledger, Record};
+
+/// Snapshots that are kept. The log reaches back to the older one.
+pub const KEPT: usize = 2;
+/// A frame of records is written when it has grown to this.
+const FRAME_BYTES: usize = 256 << 10;
+const BUFFER_BYTES: usize = 1 << 20;
+const EXTENSION: &str = "snapshot";
+
+/// Which state a snapshot holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotMeta {
+    /// The last entry of the log that it includes.
+    pub last_log_id: Option<LogId>,
+    pub membership: StoredMembership,
+}
+
+impl From<&RaftSnapshotMeta> for SnapshotMeta {
+    fn from(meta: &RaftSnapshotMeta) -> SnapshotMeta {
+        SnapshotMeta { last_log_id: meta.last_log_id, membership: meta.last_membership.clone() }
+    }
+}
+
+impl From<&SnapshotMeta> for RaftSnapshotMeta {
+    fn from(meta: &SnapshotMeta) -> RaftSnapshotMeta {
+        RaftSnapshotMeta { last_log_id: meta.last_log_id, last_membership: meta.membership.clone() }
+    }
+}
+
+impl SnapshotMeta {
+    pub fn index(&self) -> Option<u64> {
+        self.last_log_id.map(|id| id.index)
+    }
+
+    /// Names sort as positions do.
+    fn file_name(&self) -> String {
+        let (index, term, node) =
+            self.last_log_id.map_or((0, 0, 0), |id| (id.index, id.leader_id.term, id.leader_id.node_id));
+        format!("{index:020}-{term:020}-{node:020}.{EXTENSION}")
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SnapshotHeader {
+    meta: SnapshotMeta,
+    ledger: Header,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SnapshotTrailer {
+    records: u64,
+    /// CRC-32C over all bytes before the trailer.
+    checksum: u32,
+}
+
+/// Why a snapshot can't be written, read or taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    #[error("the snapshot {file}: {source}")]
+    Io { file: PathBuf, source: io::Error },
+    #[error("the snapshot {file} is damaged or of an unknown version: {source}")]
+    Codec { file: PathBuf, source: CodecError },
+    #[error("the snapshot {file} is damaged: {reason}")]
+    Incomplete { file: PathBuf, reason: String },
+    #[error("the snapshot {file} is damaged: {source}")]
+    Ledger { file: PathBuf, source: Damage },
+}
+
+impl From<SnapshotError> for io::Error {
+    fn from(error: SnapshotError) -> io::Error {
+        match error {
+            SnapshotError::Io { ref source, .. } => io::Error::new(source.kind(), error),
+            _ => io::Error::new(io::ErrorKind::InvalidData, error),
+        }
+    }
+}
+
+impl SnapshotError {
+    fn io(file: &Path) -> impl FnOnce(io::Error) -> SnapshotError + '_ {
+        |source| SnapshotError::Io { file: file.to_owned(), source }
+    }
+
+    fn codec(file: &Path) -> impl FnOnce(CodecError) -> SnapshotError + '_ {
+        |source| SnapshotError::Codec { file: file.to_owned(), source }
+    }
+
+    fn read(file: &Path, error: ReadError) -> SnapshotError {
+        match error {
+            ReadError::Io(source) => SnapshotError::Io { file: file.to_owned(), source },
+            ReadError::Codec(source) => SnapshotError::Codec { file: file.to_owned(), source },
+        }
+    }
+}
+
+/// A finished snapshot. Its content stays readable through this even after the store has removed it.
+#[derive(Clone, Debug)]
+pub struct SnapshotFile {
+    path: PathBuf,
+    meta: SnapshotMeta,
+    length: u64,
+    file: Arc<File>,
+    /// Removes a received file that nobody installed.
+    _temporary: Option<Arc<NewFile>>,
+}
+
+impl SnapshotFile {
+    fn new(path: &Path, meta: SnapshotMeta) -> io::Result<SnapshotFile> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        Ok(SnapshotFile { path: path.to_owned(), meta, length, file: Arc::new(file), _temporary: None })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn meta(&self) -> &SnapshotMeta {
+        &self.meta
+    }
+
+    /// Bytes.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Reads from the beginning, independently of other readers. Blocks on the disk.
+    pub fn reader(&self) -> io::Result<impl Read + Send + use<>> {
+        Ok(FileReader { file: self.file.clone(), at: 0 })
+    }
+
+    /// Reads and verifies the whole snapshot. Blocks.
+    pub fn load(&self) -> Result<Ledger, SnapshotError> {
+        let mut content = Content::open(&self.path, self.reader().map_err(SnapshotError::io(&self.path))?)?;
+        let header = content.header()?;
+        if header.meta != self.meta {
+            let reason = "it holds another position than was announced".into();
+            return Err(SnapshotError::Incomplete { file: self.path.clone(), reason });
+        }
+        let restored = Ledger::restore(header.ledger, &mut content);
+        // What stopped the records early is the cause of what the ledger then misses.
+        content.finish()?;
+        restored.map_err(|source| SnapshotError::Ledger { file: self.path.clone(), source })
+    }
+}
+
+struct FileReader {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for FileReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.file.read_at(buffer, self.at)?;
+        self.at += length as u64;
+        Ok(length)
+    }
+}
+
+/// The content of a snapshot, read frame by frame; as an iterator, its records.
+struct Content<R> {
+    file: PathBuf,
+    reader: R,
+    checksum: u32,
+    run: std::vec::IntoIter<Record>,
+    records: u64,
+    end: Option<Result<(), SnapshotError>>,
+}
+
+impl<R: Read> Content<BufReader<R>> {
+    fn open(file: &Path, reader: R) -> Result<Content<BufReader<R>>, SnapshotError> {
+        let reader = BufReader::with_capacity(BUFFER_BYTES, reader);
+        Ok(Content {
+            file: file.to_owned(),
+            reader,
+            checksum: 0,
+            run: Vec::new().into_iter(),
+            records: 0,
+            end: None,
+        })
+    }
+
+    fn header(&mut self) -> Result<SnapshotHeader, SnapshotError> {
+        let frame = self.frame()?;
+        self.checksum = crc32c::crc32c_append(self.checksum, frame.bytes());
+        frame.decode(Kind::SnapshotHeader).map_err(SnapshotError::codec(&self.file))
+    }
+
+    fn frame(&mut self) -> Result<Frame, SnapshotError> {
+        match Frame::read(&mut self.reader) {
+            Ok(Some(frame)) => Ok(frame),
+            Ok(None) => Err(self.incomplete("it ends early")),
+            Err(error) => Err(SnapshotError::read(&self.file, error)),
+        }
+    }
+
+    fn incomplete(&self, reason: &str) -> SnapshotError {
+        SnapshotError::Incomplete { file: self.file.clone(), reason: reason.into() }
+    }
+
+    /// The next run of records; `None` behind a trailer that agrees with all before it.
+    fn next_run(&mut self) -> Result<Option<Vec<Record>>, SnapshotError> {
+        let frame = self.frame()?;
+        if frame.kind() != Some(Kind::SnapshotTrailer) {
+            self.checksum = crc32c::crc32c_append(self.checksum, frame.bytes());
+            return frame
+                .decode_run(Kind::SnapshotRecords)
+                .map(Some)
+                .map_err(SnapshotError::codec(&self.file));
+        }
+        let trailer: SnapshotTrailer =
+            frame.decode(Kind::SnapshotTrailer).map_err(SnapshotError::codec(&self.file))?;
+        if (trailer.records, trailer.checksum) != (self.records, self.checksum) {
+            return Err(self.incomplete("its records don't agree with its end"));
+        }
+        match Frame::read(&mut self.reader) {
+            Ok(None) => Ok(None),
+            _ => Err(self.incomplete("more follows its end")),
+        }
+    }
+
+    /// Reads what is left, and tells what was wrong.
+    fn finish(mut self) -> Result<(), SnapshotError> {
+        self.by_ref().for_each(drop);
+        self.end.expect("an iterator that has ended knows why")
+    }
+}
+
+impl<R: Read> Iterator for Content<BufReader<R>> {
+    type Item = Record;
+
+    fn next(&mut self) -> Option<Record> {
+        while self.end.is_none() {
+            if let Some(record) = self.run.next() {
+                self.records += 1;
+                return Some(record);
+            }
+            match self.next_run() {
+                Ok(Some(run)) => self.run = run.into_iter(),
+                Ok(None) => self.end = Some(Ok(())),
+                Err(error) => self.end = Some(Err(error)),
+            }
+        }
+        None
+    }
+}
+
+/// The snapshots of one group, in one folder.
+pub struct SnapshotStore {
+    dir: PathBuf,
+    /// Newest first, at most [`KEPT`].
+    kept: Mutex<Vec<SnapshotFile>>,
+    /// Makes the names of unfinished files unique.
+    unfinished: AtomicU64,
+}
+
+/// What the folder held: the newest good snapshot, and those newer ones that could not be read.
+pub struct Newest {
+    pub ledger: Option<(SnapshotMeta, Ledger)>,
+    pub damaged: Vec<SnapshotError>,
+}
+
+impl SnapshotStore {
+    /// Opens the folder, removes unfinished files and loads the newest good snapshot. Blocks.
+    pub fn open(dir: &Path) -> Result<(SnapshotStore, Newest), SnapshotError> {
+        durable::create_dir(dir).map_err(SnapshotError::io(dir))?;
+        durable::remove_temporary_files(dir).map_err(SnapshotError::io(dir))?;
+        let mut newest = Newest { ledger: None, damaged: Vec::new() };
+        let mut kept = Vec::new();
+        for path in snapshot_paths(dir).map_err(SnapshotError::io(dir))?.into_iter().rev() {
+            let found = read_meta(&path).and_then(|meta| {
+                let file = SnapshotFile::new(&path, meta).map_err(SnapshotError::io(&path))?;
+                // Only the newest is needed now; an older one is verified if ever it is.
+                let ledger = if newest.ledger.is_none() { Some(file.load()?) } else { None };
+                Ok((file, ledger))
+            });
+            match found {
+                Ok((file, ledger)) => {
+                    newest.ledger = newest.ledger.or(ledger.map(|ledger| (file.meta.clone(), ledger)));
+                    kept.push(file);
+                }
+                Err(error) => newest.damaged.push(error),
+            }
+        }
+        kept.truncate(KEPT);
+        let store =
+            SnapshotStore { dir: dir.to_owned(), kept: Mutex::new(kept), unfinished: AtomicU64::new(0) };
+        Ok((store, newest))
+    }
+
+    /// Newest first.
+    pub fn kept(&self) -> Vec<SnapshotFile> {
+        self.kept.lock().expect("no panic while the list of snapshots is locked").clone()
+    }
+
+    /// Up to which index the log may be purged: the older of the two kept snapshots must be able to replay the rest.
+    pub fn purge_upto(&self) -> Option<u64> {
+        self.kept().get(KEPT - 1).and_then(|older| older.meta.index())
+    }
+
+    /// Writes the ledger as it stood at `meta`. Blocks.
+    pub fn write(&self, meta: SnapshotMeta, ledger: &Ledger) -> Result<SnapshotFile, SnapshotError> {
+        let file = self.new_file("built")?;
+        let path = file.path().to_owned();
+        let mut writer = ContentWriter { writer: BufWriter::with_capacity(BUFFER_BYTES, file), checksum: 0 };
+        let header = SnapshotHeader { meta: meta.clone(), ledger: ledger.header() };
+        writer.write(codec::encode(Kind::SnapshotHeader, &header), &path)?;
+        let mut run = Run::new(Kind::SnapshotRecords);
+        let mut records = 0;
+        for record in ledger.records() {
+            run.push(&record).map_err(SnapshotError::codec(&path))?;
+            records += 1;
+            if run.bytes() >= FRAME_BYTES {
+                let full = std::mem::replace(&mut run, Run::new(Kind::SnapshotRecords));
+                writer.write(full.finish(), &path)?;
+            }
+        }
+        writer.write(run.finish(), &path)?;
+        let trailer = SnapshotTrailer { records, checksum: writer.checksum };
+        writer.write(codec::encode(Kind::SnapshotTrailer, &trailer), &path)?;
+        let file =
+            writer.writer.into_inner().map_err(|error| SnapshotError::io(&path)(error.into_error()))?;
+        self.keep(&file, meta)
+    }
+
+    /// Begins to take a snapshot from a peer.
+    pub fn receive(&self, meta: SnapshotMeta) -> Result<IncomingSnapshot, SnapshotError> {
+        Ok(IncomingSnapshot { file: self.new_file("received")?, meta, length: 0 })
+    }
+
+    /// Makes a snapshot that was received, or that lies in another folder, one of this folder. Blocks.
+    pub fn adopt(&self, snapshot: &SnapshotFile) -> Result<SnapshotFile, SnapshotError> {
+        if snapshot.path == self.dir.join(snapshot.meta.file_name()) {
+            return Ok(snapshot.clone());
+        }
+        if let Some(received) = snapshot._temporary.as_ref().filter(|file| file.path().starts_with(&self.dir))
+        {
+            return self.keep(received, snapshot.meta.clone());
+        }
+        let mut copy = self.new_file("copied")?;
+        let path = copy.path().to_owned();
+        let mut reader = snapshot.reader().map_err(SnapshotError::io(&snapshot.path))?;
+        io::copy(&mut reader, &mut copy).map_err(SnapshotError::io(&path))?;
+        self.keep(&copy, snapshot.meta.clone())
+    }
+
+    fn new_file(&self, purpose: &str) -> Result<NewFile, SnapshotError> {
+        let number = self.unfinished.fetch_add(1, Ordering::Relaxed);
+        NewFile::create(&self.dir, &format!("{purpose}-{number}")).map_err(SnapshotError::io(&self.dir))
+    }
+
+    /// Gives a complete file its name, durably, and removes what is then too old.
+    fn keep(&self, file: &NewFile, meta: SnapshotMeta) -> Result<SnapshotFile, SnapshotError> {
+        let path = self.dir.join(meta.file_name());
+        file.finish(&path).map_err(SnapshotError::io(&path))?;
+        let snapshot = SnapshotFile::new(&path, meta).map_err(SnapshotError::io(&path))?;
+        let mut kept = self.kept.lock().expect("no panic while the list of snapshots is locked");
+        kept.retain(|other| other.path != path);
+        kept.push(snapshot.clone());
+        kept.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.meta.last_log_id));
+        kept.truncate(KEPT);
+        for old in snapshot_paths(&self.dir).map_err(SnapshotError::io(&self.dir))? {
+            if kept.iter().all(|snapshot| snapshot.path != old) {
+                fs::remove_file(&old).map_err(SnapshotError::io(&old))?;
+            }
+        }
+        durable::sync_dir(&self.dir).map_err(SnapshotError::io(&self.dir))?;
+        Ok(snapshot)
+    }
+}
+
+struct ContentWriter {
+    writer: BufWriter<NewFile>,
+    checksum: u32,
+}
+
+impl ContentWriter {
+    fn write(&mut self, frame: Result<Vec<u8>, CodecError>, path: &Path) -> Result<(), SnapshotError> {
+        let frame = frame.map_err(SnapshotError::codec(path))?;
+        self.checksum = crc32c::crc32c_append(self.checksum, &frame);
+        self.writer.write_all(&frame).map_err(SnapshotError::io(path))
+    }
+}
+
+/// A snapshot under way from a peer. Dropped, it leaves nothing behind.
+pub struct IncomingSnapshot {
+    file: NewFile,
+    meta: SnapshotMeta,
+    length: u64,
+}
+
+impl IncomingSnapshot {
+    /// Bytes taken so far.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Takes the next piece. Blocks on the disk.
+    pub fn write(&mut self, piece: &[u8]) -> Result<(), SnapshotError> {
+        self.file.write_all(piece).map_err(SnapshotError::io(self.file.path()))?;
+        self.length += piece.len() as u64;
+        Ok(())
+    }
+
+    /// Verifies every frame and the whole. Blocks.
+    pub fn finish(self) -> Result<SnapshotFile, SnapshotError> {
+        let path = self.file.path().to_owned();
+        let mut snapshot = SnapshotFile::new(&path, self.meta).map_err(SnapshotError::io(&path))?;
+        let mut content = Content::open(&path, snapshot.reader().map_err(SnapshotError::io(&path))?)?;
+        if content.header()?.meta != snapshot.meta {
+            let reason = "it holds another position than was announced".into();
+            return Err(SnapshotError::Incomplete { file: path, reason });
+        }
+        content.finish()?;
+        snapshot._temporary = Some(Arc::new(self.file));
+        Ok(snapshot)
+    }
+}
+
+/// By position, oldest first.
+fn snapshot_paths(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Whether the folder holds a snapshot, good or not.
+pub fn exists(dir: &Path) -> io::Result<bool> {
+    Ok(dir.is_dir() && !snapshot_paths(dir)?.is_empty())
+}
+
+fn read_meta(path: &Path) -> Result<SnapshotMeta, SnapshotError> {
+    let file = File::open(path).map_err(SnapshotError::io(path))?;
+    let header = Content::open(path, file)?.header()?;
+    if path.file_name().is_some_and(|name| name.to_string_lossy() == header.meta.file_name()) {
+        return Ok(header.meta);
+    }
+    let reason = "it holds another position than its name says".into();
+    Err(SnapshotError::Incomplete { file: path.to_owned(), reason })
+}

@@ -1,0 +1,211 @@
+//! The ledger behind openraft's state machine.
+//!
+//! An entry that can't be read here, or that was proposed on a state which this node never had, pauses the node: it goes
+//! on to vote and to store, applies nothing more, says why, and takes a peer's newer snapshot. Its own snapshots and its
+//! position stay before that entry, so a restart comes to it again. A state that the ledger calls impossible is fatal.
+
+use std::io;
+use std::sync::Arc;
+
+use futures_util::{Stream, TryStreamExt};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+
+use super::batch::{BatchReply, Payload};
+use super::check::{DecodedBatch, OwnChecks};
+use super::log_worker::Fatal;
+use super::replica::{Position, Replica};
+use super::snapshot::{SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
+use super::types::{LogId, RaftSnapshotMeta, StoredMembership, TypeConfig};
+use crate::ledger::{Applied, Ledger};
+
+type RaftSnapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotFile>;
+
+/// Applies the log. openraft owns the only one; everybody else reads its [`Replica`].
+pub struct StateMachine {
+    replica: Arc<Replica>,
+    own_checks: OwnChecks,
+    /// Not beyond the entry that paused this node.
+    applied: Option<LogId>,
+    membership: StoredMembership,
+    fatal: Fatal,
+}
+
+impl StateMachine {
+    /// Begins at the state that `meta` and `ledger` describe, or empty.
+    pub fn new(
+        start: Option<(SnapshotMeta, Ledger)>,
+        snapshots: Arc<SnapshotStore>,
+        fatal: Fatal,
+    ) -> StateMachine {
+        let (meta, ledger) = match start {
+            Some((meta, ledger)) => (Some(meta), ledger),
+            None => (None, Ledger::new()),
+        };
+        let applied = meta.as_ref().and_then(|meta| meta.last_log_id);
+        StateMachine {
+            own_checks: OwnChecks::new(&ledger),
+            replica: Arc::new(Replica::new(ledger, applied, snapshots)),
+            applied,
+            membership: meta.map(|meta| meta.membership).unwrap_or_default(),
+            fatal,
+        }
+    }
+
+    pub fn replica(&self) -> Arc<Replica> {
+        self.replica.clone()
+    }
+
+    fn is_paused(&self) -> bool {
+        self.replica.paused().is_some()
+    }
+
+    /// Applies a batch at `id`, whole or not at all. `None`: this node is paused now.
+    fn apply_batch(&mut self, id: LogId, payload: &Payload) -> io::Result<Option<Vec<Applied>>> {
+        let batch = match DecodedBatch::decode(payload) {
+            Ok(batch) => batch,
+            Err(error) => {
+                self.pause(id, &error);
+                return Ok(None);
+            }
+        };
+        if let Err(difference) = self.own_checks.compare(batch.check) {
+            self.pause(id, &difference);
+            return Ok(None);
+        }
+        let own_checks = &mut self.own_checks;
+        let applied = self.replica.change(|ledger| {
+            let applied: Result<Vec<_>, _> =
+                batch.submissions.iter().map(|submission| ledger.apply(batch.stamp, submission)).collect();
+            own_checks.remember(ledger);
+            applied.map(|outcomes| (outcomes, Position::new(Some(id), ledger)))
+        });
+        let (outcomes, position) = applied.map_err(|broken| {
+            self.fatal.report(format!("applying entry {} led to an impossible state: {broken}", id.index));
+            self.fatal.error()
+        })?;
+        self.moved_to(position);
+        Ok(Some(outcomes))
+    }
+
+    fn moved_to(&mut self, position: Position) {
+        self.applied = position.log_id;
+        self.replica.moved_to(position);
+    }
+
+    fn pause(&self, id: LogId, reason: &dyn std::error::Error) {
+        let lsn = self.replica.position().lsn;
+        let reason =
+            format!("the entry of the log at index {}, after LSN {lsn}, was not applied: {reason}", id.index);
+        tracing::error!(%reason, "this node has paused applying");
+        self.replica.pause(Some(reason));
+    }
+
+    fn meta(&self) -> SnapshotMeta {
+        SnapshotMeta { last_log_id: self.applied, membership: self.membership.clone() }
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotFile;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok((self.applied, self.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let id = entry.log_id;
+            let reply = match entry.payload {
+                _ if self.is_paused() => BatchReply::Paused,
+                EntryPayload::Normal(payload) => match self.apply_batch(id, &payload)? {
+                    Some(outcomes) => BatchReply::Applied(outcomes),
+                    None => BatchReply::Paused,
+                },
+                EntryPayload::Blank => {
+                    self.moved_to(Position { log_id: Some(id), ..self.replica.position() });
+                    BatchReply::NoBatch
+                }
+                EntryPayload::Membership(membership) => {
+                    self.membership = StoredMembership::new(Some(id), membership);
+                    self.moved_to(Position { log_id: Some(id), ..self.replica.position() });
+                    BatchReply::NoBatch
+                }
+            };
+            if let Some(responder) = responder {
+                responder.send(reply);
+            }
+        }
+        Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<SnapshotBuilder> {
+        let paused = self.is_paused();
+        if paused && !force {
+            return None;
+        }
+        Some(self.get_snapshot_builder().await)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        SnapshotBuilder {
+            snapshots: self.replica.snapshots().clone(),
+            meta: self.meta(),
+            ledger: self.replica.read(Ledger::clone),
+        }
+    }
+
+    async fn install_snapshot(&mut self, meta: &RaftSnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
+        let snapshots = self.replica.snapshots().clone();
+        let ledger = blocking(move || {
+            let ledger = snapshot.load()?;
+            snapshots.adopt(&snapshot)?;
+            Ok(ledger)
+        })
+        .await?;
+        self.own_checks = OwnChecks::new(&ledger);
+        self.membership = meta.last_membership.clone();
+        let position = Position::new(meta.last_log_id, &ledger);
+        self.replica.change(|own| *own = ledger);
+        self.moved_to(position);
+        if self.is_paused() {
+            tracing::info!(lsn = position.lsn.0, "a peer's snapshot has ended the pause");
+            self.replica.pause(None);
+        }
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<RaftSnapshot>> {
+        Ok(self.replica.newest_snapshot().map(raft_snapshot))
+    }
+}
+
+/// A view of the state, to be written while apply goes on.
+pub struct SnapshotBuilder {
+    snapshots: Arc<SnapshotStore>,
+    meta: SnapshotMeta,
+    ledger: Ledger,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
+        let (snapshots, meta, ledger) = (self.snapshots.clone(), self.meta.clone(), self.ledger.clone());
+        blocking(move || snapshots.write(meta, &ledger)).await.map(raft_snapshot)
+    }
+}
+
+fn raft_snapshot(file: SnapshotFile) -> RaftSnapshot {
+    RaftSnapshot { meta: file.meta().into(), snapshot: file }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?.map_err(io::Error::from)
+}
