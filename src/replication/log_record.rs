@@ -107,6 +107,14 @@ impl LoggedPayload {
         LoggedPayload { mark, ..self }
     }
 
+    /// The membership, if the entry holds one.
+    pub fn membership(&self) -> io::Result<Option<Membership>> {
+        match self.kind {
+            PayloadKind::Membership => from_message_pack(&self.body).map(Some).map_err(invalid),
+            PayloadKind::Blank | PayloadKind::Batch => Ok(None),
+        }
+    }
+
     pub fn into_entry(self, id: LoggedId) -> io::Result<Entry> {
         let payload = match self.kind {
             PayloadKind::Blank => EntryPayload::Blank,

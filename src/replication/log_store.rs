@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use super::durable;
 use super::log_record::{LogTypes, LoggedPayload, entry_bytes};
 use super::log_scan::{self, LogDamage};
 use super::log_worker::{Fatal, LogWorker, Operation, QUEUE_OPERATIONS};
-use super::types::{Entry, LogId, TypeConfig, Vote};
+use super::types::{Entry, LogId, Membership, TypeConfig, Vote};
 
 /// A file of the log. A restart decodes all of them, and the newest stays in memory.
 const FILE_BYTES: usize = 32 << 20;
@@ -46,7 +46,12 @@ pub enum LogError {
     #[error(transparent)]
     Damage(#[from] LogDamage),
     #[error("the log in {dir} can't be opened: {source}")]
-    Open { dir: String, source: io::Error },
+    Open { dir: PathBuf, source: io::Error },
+    #[error(
+        "the log in {dir} is gone: this node's vote is lost, and it must not vote again under its old id. Remove it \
+         from the cluster, empty its data directory and add it under a new id"
+    )]
+    Lost { dir: PathBuf },
 }
 
 /// The log. Clones are further readers of the same one; openraft holds the only writer.
@@ -60,6 +65,7 @@ struct Shared {
     operations: mpsc::Sender<Operation>,
     queue_bytes: Arc<Semaphore>,
     fatal: Fatal,
+    membership: Option<Membership>,
 }
 
 /// The log as its callers see it: what was accepted, durable or not. The vote is shown only once it is durable.
@@ -127,16 +133,11 @@ impl View {
 }
 
 impl LogStore {
-    /// Opens or creates the log in `dir`, once [`log_scan`] found it sound. The receiver turns true when the log is
-    /// closed: everything flushed, no file open.
+    /// Opens or creates the log in `dir`. The receiver turns true when the log is closed: everything flushed, no file
+    /// open. Blocks.
     pub fn open(dir: &Path, fatal: Fatal) -> Result<(LogStore, watch::Receiver<bool>), LogError> {
-        let open = |source| LogError::Open { dir: dir.display().to_string(), source };
-        durable::create_dir(dir).map_err(open)?;
-        log_scan::recover(dir)?;
-        let log = RaftLog::<LogTypes>::open(Arc::new(config(dir))).map_err(open)?;
-        let end = log.stat().open_chunk.global_end;
-        // A first start has written the head of its first file by now, and not flushed it.
-        log_scan::sync_files(dir).map_err(open)?;
+        let open = |source| LogError::Open { dir: dir.to_owned(), source };
+        let log = open_files(dir)?;
         let state = log.log_state();
         let view = View {
             vote: state.vote().map(|logged| logged.vote),
@@ -145,28 +146,28 @@ impl LogStore {
             committed: state.committed().map(|id| id.0),
             ..View::default()
         };
-        let (worker, closed) = LogWorker::new(log, end, fatal.clone());
+        let membership = last_membership(&log).map_err(open)?;
+        let (worker, closed) = LogWorker::new(log, fatal.clone());
         let (operations, receiver) = mpsc::channel(QUEUE_OPERATIONS);
         worker.spawn(receiver).map_err(open)?;
         let queue_bytes = Arc::new(Semaphore::new(QUEUE_BYTES));
-        let shared = Shared { view: Mutex::new(view), operations, queue_bytes, fatal };
+        let shared = Shared { view: Mutex::new(view), operations, queue_bytes, fatal, membership };
         Ok((LogStore { shared: Arc::new(shared) }, closed))
+    }
+
+    /// The reason why the log can't go on, once there is one.
+    pub fn fatal(&self) -> watch::Receiver<Option<String>> {
+        self.shared.fatal.watch()
+    }
+
+    /// The last membership that the log held when it was opened.
+    pub fn membership(&self) -> Option<&Membership> {
+        self.shared.membership.as_ref()
     }
 
     /// The last entry that was purged.
     pub fn purged(&self) -> Option<LogId> {
         self.view().purged
-    }
-
-    /// The last entry that is known to be committed.
-    pub fn committed(&self) -> Option<LogId> {
-        self.view().committed
-    }
-
-    /// Whether nothing was ever written: no entry and no vote.
-    pub fn is_empty(&self) -> bool {
-        let view = self.view();
-        view.last.is_none() && view.vote.is_none()
     }
 
     /// Not held across an await: the guard is not `Send`.
@@ -216,6 +217,53 @@ impl LogStore {
         let after = |id: Option<LogId>| id.map_or(0, |id| id.index + 1);
         (from.max(after(view.purged)), to.min(after(view.last)))
     }
+}
+
+/// Opens or creates the files in `dir`, once [`log_scan`] found them sound. All that they then hold is durable.
+pub fn open_files(dir: &Path) -> Result<RaftLog<LogTypes>, LogError> {
+    let open = |source| LogError::Open { dir: dir.to_owned(), source };
+    durable::create_dir(dir).map_err(open)?;
+    log_scan::recover(dir)?;
+    let has_begun = has_begun(dir);
+    if has_begun && !log_scan::exists(dir).map_err(open)? {
+        return Err(LogError::Lost { dir: dir.to_owned() });
+    }
+    let log = match RaftLog::open(Arc::new(config(dir))) {
+        Ok(log) => log,
+        Err(error) => {
+            // Our own look at the older files names the byte; raft-log's reason stands where it finds nothing.
+            log_scan::check_all(dir)?;
+            return Err(open(error));
+        }
+    };
+    if !has_begun {
+        // The head of the first file was written and not flushed.
+        log_scan::sync_files(dir).and_then(|()| durable::write(&begun(dir), b"")).map_err(open)?;
+    }
+    Ok(log)
+}
+
+/// Lies beside the folder of a log that has once been opened, so that one that is gone is not taken for a new one.
+fn begun(dir: &Path) -> PathBuf {
+    dir.with_extension("begun")
+}
+
+fn has_begun(dir: &Path) -> bool {
+    begun(dir).exists()
+}
+
+/// Whether the folder holds a log, or ever did.
+pub fn exists(dir: &Path) -> io::Result<bool> {
+    Ok(has_begun(dir) || log_scan::exists(dir)?)
+}
+
+fn last_membership(log: &RaftLog<LogTypes>) -> io::Result<Option<Membership>> {
+    let mut last = None;
+    for logged in log.read(0, u64::MAX) {
+        let (_, payload) = logged?;
+        last = payload.membership()?.or(last);
+    }
+    Ok(last)
 }
 
 fn config(dir: &Path) -> raft_log::Config {

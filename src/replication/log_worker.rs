@@ -162,11 +162,12 @@ pub struct LogWorker {
 }
 
 impl LogWorker {
-    /// `flushed` bytes of the log, all that it holds, are durable.
-    pub fn new(log: RaftLog<LogTypes>, flushed: u64, fatal: Fatal) -> (LogWorker, watch::Receiver<bool>) {
+    /// All that the log holds is durable.
+    pub fn new(log: RaftLog<LogTypes>, fatal: Fatal) -> (LogWorker, watch::Receiver<bool>) {
         let (closed, is_closed) = watch::channel(false);
-        let durable = Arc::new(AtomicU64::new(flushed));
-        (LogWorker { log, closed, flushed: durable, written: flushed, waiters: Vec::new(), fatal }, is_closed)
+        let written = log.stat().open_chunk.global_end;
+        let flushed = Arc::new(AtomicU64::new(written));
+        (LogWorker { log, closed, flushed, written, waiters: Vec::new(), fatal }, is_closed)
     }
 
     pub fn spawn(self, operations: mpsc::Receiver<Operation>) -> io::Result<()> {

@@ -11,21 +11,29 @@ pub mod batch;
 mod check;
 pub mod codec;
 mod durable;
+mod identity;
 mod log_record;
 mod log_scan;
 mod log_store;
 mod log_worker;
 mod open;
-mod replica;
 pub mod snapshot;
+mod state;
 pub mod state_machine;
 pub mod types;
+mod verify;
 
 pub use batch::*;
+pub use codec::{CodecError, Kind, decode, encode};
+pub use identity::{DataDirLock, Identity, IdentityError, IdentityFile};
 pub use log_store::{LogError, LogStore};
 pub use log_worker::Fatal;
-pub use open::{Group, GroupDirs, OpenError, open};
-pub use replica::{Position, Replica};
+pub use open::{GroupDirs, OpenError, Storage, open};
 pub use snapshot::{IncomingSnapshot, SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
+pub use state::{Position, State};
 pub use state_machine::StateMachine;
 pub use types::*;
+pub use verify::{Report, VerifyError, Wrong, verify};
+
+#[cfg(test)]
+mod tests;

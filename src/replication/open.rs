@@ -1,28 +1,33 @@
 //! Opens what a data directory holds of one group.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::log_scan;
-use super::log_store::{LogError, LogStore};
+use super::log_store::{self, LogError, LogStore};
 use super::log_worker::Fatal;
-use super::replica::Replica;
-use super::snapshot::{self, SnapshotError, SnapshotStore};
+use super::snapshot::{self, SnapshotError, SnapshotMeta, SnapshotStore};
 use super::state_machine::StateMachine;
-use super::types::{GROUP, LogId};
+use super::types::{GROUP, LogId, Member, NodeId};
+use crate::ledger::Ledger;
 
-/// A group's log and state, for openraft, and what the rest of the node needs of them.
-pub struct Group {
+/// A group's log and state, for openraft.
+pub struct Storage {
     pub log: LogStore,
     pub state_machine: StateMachine,
-    pub replica: Arc<Replica>,
-    /// The reason why the storage can't go on, once there is one: the node must stop.
-    pub fatal: watch::Receiver<Option<String>>,
     /// True once everything is flushed and closed, after the last [`LogStore`] was dropped.
     pub log_closed: watch::Receiver<bool>,
+    membership: BTreeMap<NodeId, Member>,
+}
+
+impl Storage {
+    /// The members that this node knows of, from its log or its snapshot; none on a new disk.
+    pub fn membership(&self) -> &BTreeMap<NodeId, Member> {
+        &self.membership
+    }
 }
 
 /// Why a group could not be opened. The data is left as it is.
@@ -32,13 +37,6 @@ pub enum OpenError {
     Log(#[from] LogError),
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    #[error("{dir} can't be read: {source}")]
-    Io { dir: PathBuf, source: io::Error },
-    #[error(
-        "{dir} holds snapshots but no log: this node's vote is lost, and it must not vote again under its old id. \
-         Remove it from the cluster, empty its data directory and add it under a new id"
-    )]
-    LogLost { dir: PathBuf },
     #[error(
         "no snapshot can be read, and the log begins only after index {purged}: {damage}. Check the disk; then remove \
          this node from the cluster, empty its data directory and add it under a new id, or restore a backup"
@@ -60,39 +58,37 @@ impl GroupDirs {
 
     /// Whether anything of a group lies there.
     pub fn hold_data(&self) -> io::Result<bool> {
-        Ok(log_scan::exists(&self.log)? || snapshot::exists(&self.snapshots)?)
+        Ok(log_store::exists(&self.log)? || snapshot::exists(&self.snapshots)?)
     }
 }
 
 /// Opens the group in `data_dir`, or creates it. Loads the newest good snapshot; openraft then replays the log past it.
 /// Blocks.
-pub fn open(data_dir: &Path) -> Result<Group, OpenError> {
+pub fn open(data_dir: &Path) -> Result<Storage, OpenError> {
     let dirs = GroupDirs::of(data_dir);
-    let io_error = |source| OpenError::Io { dir: data_dir.to_owned(), source };
-    if snapshot::exists(&dirs.snapshots).map_err(io_error)?
-        && !log_scan::exists(&dirs.log).map_err(io_error)?
-    {
-        return Err(OpenError::LogLost { dir: data_dir.to_owned() });
-    }
     let fatal = Fatal::default();
     let (snapshots, newest) = SnapshotStore::open(&dirs.snapshots)?;
     let (log, log_closed) = LogStore::open(&dirs.log, fatal.clone())?;
-    let start = newest.ledger.as_ref().and_then(|(meta, _)| meta.last_log_id);
-    reaches_back(log.purged(), start, &newest.damaged)?;
+    reaches_back(log.purged(), newest.loaded.as_ref(), &newest.damaged)?;
     for damage in &newest.damaged {
         tracing::warn!(%damage, "starting from an older snapshot");
     }
-    let watch = fatal.watch();
-    let state_machine = StateMachine::new(newest.ledger, Arc::new(snapshots), fatal);
-    Ok(Group { log, replica: state_machine.replica(), state_machine, fatal: watch, log_closed })
+    let members = newest.loaded.as_ref().map(|(meta, _)| meta.membership.membership());
+    let members = log.membership().or(members);
+    let membership =
+        members.map(|members| members.nodes().map(|(id, member)| (*id, member.clone())).collect());
+    let membership = membership.unwrap_or_default();
+    let state_machine = StateMachine::new(newest.loaded, Arc::new(snapshots), fatal);
+    Ok(Storage { log, state_machine, log_closed, membership })
 }
 
 /// Whether the log continues where the snapshot ends.
 pub fn reaches_back(
     purged: Option<LogId>,
-    start: Option<LogId>,
+    start: Option<&(SnapshotMeta, Ledger)>,
     damaged: &[SnapshotError],
 ) -> Result<(), OpenError> {
+    let start = start.and_then(|(meta, _)| meta.last_log_id);
     match purged {
         Some(purged) if Some(purged) > start => {
             let damage = damaged.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");

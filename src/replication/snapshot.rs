@@ -117,15 +117,15 @@ pub struct SnapshotFile {
     meta: SnapshotMeta,
     length: u64,
     file: Arc<File>,
-    /// Removes a received file that nobody installed.
-    _temporary: Option<Arc<NewFile>>,
+    /// Removes a received file that nobody adopted.
+    received: Option<Arc<NewFile>>,
 }
 
 impl SnapshotFile {
     fn new(path: &Path, meta: SnapshotMeta) -> io::Result<SnapshotFile> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
-        Ok(SnapshotFile { path: path.to_owned(), meta, length, file: Arc::new(file), _temporary: None })
+        Ok(SnapshotFile { path: path.to_owned(), meta, length, file: Arc::new(file), received: None })
     }
 
     pub fn path(&self) -> &Path {
@@ -143,13 +143,13 @@ impl SnapshotFile {
     }
 
     /// Reads from the beginning, independently of other readers. Blocks on the disk.
-    pub fn reader(&self) -> io::Result<impl Read + Send + use<>> {
-        Ok(FileReader { file: self.file.clone(), at: 0 })
+    pub fn reader(&self) -> impl Read + Send + use<> {
+        FileReader { file: self.file.clone(), at: 0 }
     }
 
     /// Reads and verifies the whole snapshot. Blocks.
     pub fn load(&self) -> Result<Ledger, SnapshotError> {
-        let mut content = Content::open(&self.path, self.reader().map_err(SnapshotError::io(&self.path))?)?;
+        let mut content = Content::open(&self.path, self.reader());
         let header = content.header()?;
         if header.meta != self.meta {
             let reason = "it holds another position than was announced".into();
@@ -186,16 +186,16 @@ struct Content<R> {
 }
 
 impl<R: Read> Content<BufReader<R>> {
-    fn open(file: &Path, reader: R) -> Result<Content<BufReader<R>>, SnapshotError> {
+    fn open(file: &Path, reader: R) -> Content<BufReader<R>> {
         let reader = BufReader::with_capacity(BUFFER_BYTES, reader);
-        Ok(Content {
+        Content {
             file: file.to_owned(),
             reader,
             checksum: 0,
             run: Vec::new().into_iter(),
             records: 0,
             end: None,
-        })
+        }
     }
 
     fn header(&mut self) -> Result<SnapshotHeader, SnapshotError> {
@@ -274,7 +274,7 @@ pub struct SnapshotStore {
 
 /// What the folder held: the newest good snapshot, and those newer ones that could not be read.
 pub struct Newest {
-    pub ledger: Option<(SnapshotMeta, Ledger)>,
+    pub loaded: Option<(SnapshotMeta, Ledger)>,
     pub damaged: Vec<SnapshotError>,
 }
 
@@ -283,18 +283,18 @@ impl SnapshotStore {
     pub fn open(dir: &Path) -> Result<(SnapshotStore, Newest), SnapshotError> {
         durable::create_dir(dir).map_err(SnapshotError::io(dir))?;
         durable::remove_temporary_files(dir).map_err(SnapshotError::io(dir))?;
-        let mut newest = Newest { ledger: None, damaged: Vec::new() };
+        let mut newest = Newest { loaded: None, damaged: Vec::new() };
         let mut kept = Vec::new();
         for path in snapshot_paths(dir).map_err(SnapshotError::io(dir))?.into_iter().rev() {
             let found = read_meta(&path).and_then(|meta| {
                 let file = SnapshotFile::new(&path, meta).map_err(SnapshotError::io(&path))?;
                 // Only the newest is needed now; an older one is verified if ever it is.
-                let ledger = if newest.ledger.is_none() { Some(file.load()?) } else { None };
+                let ledger = if newest.loaded.is_none() { Some(file.load()?) } else { None };
                 Ok((file, ledger))
             });
             match found {
                 Ok((file, ledger)) => {
-                    newest.ledger = newest.ledger.or(ledger.map(|ledger| (file.meta.clone(), ledger)));
+                    newest.loaded = newest.loaded.or(ledger.map(|ledger| (file.meta.clone(), ledger)));
                     kept.push(file);
                 }
                 Err(error) => newest.damaged.push(error),
@@ -304,6 +304,10 @@ impl SnapshotStore {
         let store =
             SnapshotStore { dir: dir.to_owned(), kept: Mutex::new(kept), unfinished: AtomicU64::new(0) };
         Ok((store, newest))
+    }
+
+    pub fn newest(&self) -> Option<SnapshotFile> {
+        self.kept().into_iter().next()
     }
 
     /// Newest first.
@@ -342,8 +346,8 @@ impl SnapshotStore {
     }
 
     /// Begins to take a snapshot from a peer.
-    pub fn receive(&self, meta: SnapshotMeta) -> Result<IncomingSnapshot, SnapshotError> {
-        Ok(IncomingSnapshot { file: self.new_file("received")?, meta, length: 0 })
+    pub fn begin_receive(&self) -> Result<IncomingSnapshot, SnapshotError> {
+        Ok(IncomingSnapshot { file: self.new_file("received")?, received: 0 })
     }
 
     /// Makes a snapshot that was received, or that lies in another folder, one of this folder. Blocks.
@@ -351,14 +355,12 @@ impl SnapshotStore {
         if snapshot.path == self.dir.join(snapshot.meta.file_name()) {
             return Ok(snapshot.clone());
         }
-        if let Some(received) = snapshot._temporary.as_ref().filter(|file| file.path().starts_with(&self.dir))
-        {
+        if let Some(received) = snapshot.received.as_ref().filter(|file| file.path().starts_with(&self.dir)) {
             return self.keep(received, snapshot.meta.clone());
         }
         let mut copy = self.new_file("copied")?;
         let path = copy.path().to_owned();
-        let mut reader = snapshot.reader().map_err(SnapshotError::io(&snapshot.path))?;
-        io::copy(&mut reader, &mut copy).map_err(SnapshotError::io(&path))?;
+        io::copy(&mut snapshot.reader(), &mut copy).map_err(SnapshotError::io(&path))?;
         self.keep(&copy, snapshot.meta.clone())
     }
 
@@ -403,36 +405,31 @@ impl ContentWriter {
 /// A snapshot under way from a peer. Dropped, it leaves nothing behind.
 pub struct IncomingSnapshot {
     file: NewFile,
-    meta: SnapshotMeta,
-    length: u64,
+    received: u64,
 }
 
 impl IncomingSnapshot {
     /// Bytes taken so far.
-    #[allow(clippy::len_without_is_empty)]
-    pub fn len(&self) -> u64 {
-        self.length
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// Takes the next piece. Blocks on the disk.
     pub fn write(&mut self, piece: &[u8]) -> Result<(), SnapshotError> {
         self.file.write_all(piece).map_err(SnapshotError::io(self.file.path()))?;
-        self.length += piece.len() as u64;
+        self.received += piece.len() as u64;
         Ok(())
     }
 
-    /// Verifies every frame and the whole. Blocks.
+    /// Verifies every frame and the whole. Blocks. The file goes with its last clone unless it is
+    /// [adopted](SnapshotStore::adopt).
     pub fn finish(self) -> Result<SnapshotFile, SnapshotError> {
         let path = self.file.path().to_owned();
-        let mut snapshot = SnapshotFile::new(&path, self.meta).map_err(SnapshotError::io(&path))?;
-        let mut content = Content::open(&path, snapshot.reader().map_err(SnapshotError::io(&path))?)?;
-        if content.header()?.meta != snapshot.meta {
-            let reason = "it holds another position than was announced".into();
-            return Err(SnapshotError::Incomplete { file: path, reason });
-        }
+        let mut content = Content::open(&path, File::open(&path).map_err(SnapshotError::io(&path))?);
+        let meta = content.header()?.meta;
         content.finish()?;
-        snapshot._temporary = Some(Arc::new(self.file));
-        Ok(snapshot)
+        let snapshot = SnapshotFile::new(&path, meta).map_err(SnapshotError::io(&path))?;
+        Ok(SnapshotFile { received: Some(Arc::new(self.file)), ..snapshot })
     }
 }
 
@@ -456,7 +453,7 @@ pub fn exists(dir: &Path) -> io::Result<bool> {
 
 fn read_meta(path: &Path) -> Result<SnapshotMeta, SnapshotError> {
     let file = File::open(path).map_err(SnapshotError::io(path))?;
-    let header = Content::open(path, file)?.header()?;
+    let header = Content::open(path, file).header()?;
     if path.file_name().is_some_and(|name| name.to_string_lossy() == header.meta.file_name()) {
         return Ok(header.meta);
     }

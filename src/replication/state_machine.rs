@@ -14,16 +14,16 @@ use openraft::{EntryPayload, OptionalSend};
 use super::batch::{BatchReply, Payload};
 use super::check::{DecodedBatch, OwnChecks};
 use super::log_worker::Fatal;
-use super::replica::{Position, Replica};
 use super::snapshot::{SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
+use super::state::{Position, State};
 use super::types::{LogId, RaftSnapshotMeta, StoredMembership, TypeConfig};
 use crate::ledger::{Applied, Ledger};
 
 type RaftSnapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotFile>;
 
-/// Applies the log. openraft owns the only one; everybody else reads its [`Replica`].
+/// Applies the log. openraft owns the only one; everybody else reads its [`State`].
 pub struct StateMachine {
-    replica: Arc<Replica>,
+    state: Arc<State>,
     own_checks: OwnChecks,
     /// Not beyond the entry that paused this node.
     applied: Option<LogId>,
@@ -45,19 +45,23 @@ impl StateMachine {
         let applied = meta.as_ref().and_then(|meta| meta.last_log_id);
         StateMachine {
             own_checks: OwnChecks::new(&ledger),
-            replica: Arc::new(Replica::new(ledger, applied, snapshots)),
+            state: Arc::new(State::new(ledger, applied, snapshots)),
             applied,
             membership: meta.map(|meta| meta.membership).unwrap_or_default(),
             fatal,
         }
     }
 
-    pub fn replica(&self) -> Arc<Replica> {
-        self.replica.clone()
+    pub fn state(&self) -> Arc<State> {
+        self.state.clone()
+    }
+
+    pub fn snapshots(&self) -> Arc<SnapshotStore> {
+        self.state.snapshots().clone()
     }
 
     fn is_paused(&self) -> bool {
-        self.replica.paused().is_some()
+        self.state.paused().is_some()
     }
 
     /// Applies a batch at `id`, whole or not at all. `None`: this node is paused now.
@@ -74,7 +78,7 @@ impl StateMachine {
             return Ok(None);
         }
         let own_checks = &mut self.own_checks;
-        let applied = self.replica.change(|ledger| {
+        let applied = self.state.change(|ledger| {
             let applied: Result<Vec<_>, _> =
                 batch.submissions.iter().map(|submission| ledger.apply(batch.stamp, submission)).collect();
             own_checks.remember(ledger);
@@ -90,15 +94,15 @@ impl StateMachine {
 
     fn moved_to(&mut self, position: Position) {
         self.applied = position.log_id;
-        self.replica.moved_to(position);
+        self.state.moved_to(position);
     }
 
     fn pause(&self, id: LogId, reason: &dyn std::error::Error) {
-        let lsn = self.replica.position().lsn;
+        let lsn = self.state.position().lsn;
         let reason =
             format!("the entry of the log at index {}, after LSN {lsn}, was not applied: {reason}", id.index);
         tracing::error!(%reason, "this node has paused applying");
-        self.replica.pause(Some(reason));
+        self.state.pause(Some(reason));
     }
 
     fn meta(&self) -> SnapshotMeta {
@@ -127,12 +131,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                     None => BatchReply::Paused,
                 },
                 EntryPayload::Blank => {
-                    self.moved_to(Position { log_id: Some(id), ..self.replica.position() });
+                    self.moved_to(Position { log_id: Some(id), ..self.state.position() });
                     BatchReply::NoBatch
                 }
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(Some(id), membership);
-                    self.moved_to(Position { log_id: Some(id), ..self.replica.position() });
+                    self.moved_to(Position { log_id: Some(id), ..self.state.position() });
                     BatchReply::NoBatch
                 }
             };
@@ -153,14 +157,19 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         SnapshotBuilder {
-            snapshots: self.replica.snapshots().clone(),
+            snapshots: self.state.snapshots().clone(),
             meta: self.meta(),
-            ledger: self.replica.read(Ledger::clone),
+            ledger: self.state.with_ledger(Ledger::clone),
         }
     }
 
     async fn install_snapshot(&mut self, meta: &RaftSnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
-        let snapshots = self.replica.snapshots().clone();
+        let snapshots = self.state.snapshots().clone();
+        if *snapshot.meta() != SnapshotMeta::from(meta) {
+            let reason =
+                format!("the snapshot {} is not the one that was announced", snapshot.path().display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
         let ledger = blocking(move || {
             let ledger = snapshot.load()?;
             snapshots.adopt(&snapshot)?;
@@ -170,17 +179,17 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.own_checks = OwnChecks::new(&ledger);
         self.membership = meta.last_membership.clone();
         let position = Position::new(meta.last_log_id, &ledger);
-        self.replica.change(|own| *own = ledger);
+        self.state.change(|own| *own = ledger);
         self.moved_to(position);
         if self.is_paused() {
             tracing::info!(lsn = position.lsn.0, "a peer's snapshot has ended the pause");
-            self.replica.pause(None);
+            self.state.pause(None);
         }
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<RaftSnapshot>> {
-        Ok(self.replica.newest_snapshot().map(raft_snapshot))
+        Ok(self.state.snapshots().newest().map(raft_snapshot))
     }
 }
 

@@ -26,6 +26,7 @@ impl fmt::Display for GroupId {
 
 /// Names a data directory from its creation on. A node that lost its disk comes back with another one, and so never
 /// votes under what it had promised before.
+#[cfg_attr(test, derive(Default))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DiskId(pub Uuid);
@@ -43,6 +44,7 @@ impl fmt::Debug for DiskId {
 }
 
 /// What the membership says of a node. Addresses are `host:port`.
+#[cfg_attr(test, derive(Default))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Where the other members reach it.

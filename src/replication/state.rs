@@ -1,11 +1,11 @@
-//! This node's copy of the ledger, for its readers.
+//! The state that this node has applied, for its readers.
 
 use std::sync::{Arc, RwLock};
 
 use tokio::sync::watch;
 
 use super::batch::Check;
-use super::snapshot::{SnapshotFile, SnapshotStore};
+use super::snapshot::SnapshotStore;
 use super::types::LogId;
 use crate::ledger::{Ledger, Lsn, StateHash, Timestamp};
 
@@ -31,16 +31,16 @@ impl Position {
 }
 
 /// Written by the state machine alone.
-pub struct Replica {
+pub struct State {
     ledger: RwLock<Ledger>,
     position: watch::Sender<Position>,
-    paused: watch::Sender<Option<Arc<str>>>,
+    paused: watch::Sender<Option<String>>,
     snapshots: Arc<SnapshotStore>,
 }
 
-impl Replica {
-    pub fn new(ledger: Ledger, log_id: Option<LogId>, snapshots: Arc<SnapshotStore>) -> Replica {
-        Replica {
+impl State {
+    pub fn new(ledger: Ledger, log_id: Option<LogId>, snapshots: Arc<SnapshotStore>) -> State {
+        State {
             position: watch::Sender::new(Position::new(log_id, &ledger)),
             ledger: RwLock::new(ledger),
             paused: watch::Sender::new(None),
@@ -49,7 +49,7 @@ impl Replica {
     }
 
     /// Asks the ledger. Apply waits meanwhile, so `question` does bounded work and never blocks.
-    pub fn read<T>(&self, question: impl FnOnce(&Ledger) -> T) -> T {
+    pub fn with_ledger<T>(&self, question: impl FnOnce(&Ledger) -> T) -> T {
         question(&self.ledger.read().expect("a panic while the ledger was changed stops the node"))
     }
 
@@ -59,7 +59,7 @@ impl Replica {
     }
 
     /// Changes when a batch is visible to readers, before its proposer is answered.
-    pub fn watch_position(&self) -> watch::Receiver<Position> {
+    pub fn positions(&self) -> watch::Receiver<Position> {
         self.position.subscribe()
     }
 
@@ -70,11 +70,11 @@ impl Replica {
     }
 
     /// Why this node has paused applying, where it has: it votes and stores, and must not serve.
-    pub fn paused(&self) -> Option<Arc<str>> {
+    pub fn paused(&self) -> Option<String> {
         self.paused.borrow().clone()
     }
 
-    pub fn watch_paused(&self) -> watch::Receiver<Option<Arc<str>>> {
+    pub fn pauses(&self) -> watch::Receiver<Option<String>> {
         self.paused.subscribe()
     }
 
@@ -82,8 +82,14 @@ impl Replica {
         &self.snapshots
     }
 
-    pub fn newest_snapshot(&self) -> Option<SnapshotFile> {
-        self.snapshots.kept().into_iter().next()
+    /// When the ledger next has something to end by itself.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.with_ledger(Ledger::next_due)
+    }
+
+    /// The index up to which the newest snapshot reaches.
+    pub fn newest_snapshot(&self) -> Option<u64> {
+        self.snapshots.newest().and_then(|snapshot| snapshot.meta().index())
     }
 
     /// Up to which index the log may be purged; `None` while there are not two snapshots. openraft's own purge must be
@@ -102,6 +108,6 @@ impl Replica {
     }
 
     pub(super) fn pause(&self, reason: Option<String>) {
-        self.paused.send_replace(reason.map(Arc::from));
+        self.paused.send_replace(reason);
     }
 }

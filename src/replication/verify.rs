@@ -1,0 +1,230 @@
+//! Replays a stopped node's data and checks every step.
+//!
+//! From the older kept snapshot on, where the log reaches back to it, every committed entry is applied again. Each
+//! proposer's check is compared, the newer snapshot's state too when its position is passed, and the ledger recomputes
+//! its capacity rules. Changes nothing but what any start would: a torn tail of the log is cut.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use openraft::EntryPayload;
+use raft_log::RaftLog;
+
+use super::batch::Check;
+use super::check::{DecodedBatch, OwnChecks};
+use super::identity::{self, Identity, IdentityError};
+use super::log_record::LogTypes;
+use super::log_store::{self, LogError};
+use super::open::{GroupDirs, OpenError, reaches_back};
+use super::snapshot::{SnapshotError, SnapshotStore};
+use super::types::LogId;
+use crate::ledger::{Ledger, Lsn, StateHash};
+
+/// Audits may take this many times as long as the replay itself, so that a large state is verified in bounded time.
+const AUDIT_SHARE: u32 = 20;
+/// Until then every entry is audited.
+const AUDIT_ALL_WITHIN: Duration = Duration::from_secs(5);
+
+/// What was found sound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub identity: Identity,
+    /// Where the replay began: the state of the older snapshot, or the empty ledger.
+    pub first_lsn: Lsn,
+    pub last_lsn: Lsn,
+    /// Snapshots that were read whole.
+    pub snapshots: usize,
+    /// Committed entries that were applied again.
+    pub entries: u64,
+    /// LSNs at which the capacity rules were recomputed. The first and the last always are among them.
+    pub audited: u64,
+    pub state_hash: StateHash,
+}
+
+/// What is wrong, and where first.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("wrong at LSN {lsn}: {what}")]
+pub struct Wrong {
+    pub lsn: Lsn,
+    pub what: String,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error(transparent)]
+    Wrong(#[from] Wrong),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("entry {index} of the log can't be read: {source}")]
+    Log { index: u64, source: std::io::Error },
+}
+
+impl From<LogError> for VerifyError {
+    fn from(error: LogError) -> VerifyError {
+        OpenError::Log(error).into()
+    }
+}
+
+impl From<SnapshotError> for VerifyError {
+    fn from(error: SnapshotError) -> VerifyError {
+        OpenError::Snapshot(error).into()
+    }
+}
+
+/// Verifies the data directory of a stopped node. Blocks, for about as long as a replay of its log takes.
+pub fn verify(data_dir: &Path) -> Result<Report, VerifyError> {
+    let (identity, _lock) = identity::inspect(data_dir)?;
+    let dirs = GroupDirs::of(data_dir);
+    let (store, newest) = SnapshotStore::open(&dirs.snapshots)?;
+    let log = log_store::open_files(&dirs.log)?;
+    let state = log.log_state();
+    let purged = state.purged().map(|id| id.0);
+    reaches_back(purged, newest.loaded.as_ref(), &newest.damaged)?;
+    if let Some(damage) = newest.damaged.into_iter().next() {
+        return Err(damage.into());
+    }
+    let committed = state.committed().map_or(0, |id| id.0.index + 1);
+    let kept = store.kept();
+    let starts_at_older = kept.last().filter(|older| older.meta().last_log_id >= purged);
+    let (start, passed) = match (starts_at_older, newest.loaded) {
+        (Some(older), Some((_, newer))) if kept.len() > 1 => {
+            let passed = Passed { at: kept[0].meta().last_log_id, check: check_of(&newer) };
+            (Some((older.meta().last_log_id, older.load()?)), Some(passed))
+        }
+        (_, Some((meta, ledger))) => {
+            // The log does not reach back to the older one; it is read all the same.
+            kept.iter().skip(1).try_for_each(|older| older.load().map(drop))?;
+            (Some((meta.last_log_id, ledger)), None)
+        }
+        (_, None) => (None, None),
+    };
+    let (applied, ledger) = start.unwrap_or_else(|| (None, Ledger::new()));
+    let first_lsn = ledger.lsn();
+    let mut replay =
+        Replay { own_checks: OwnChecks::new(&ledger), ledger, passed, entries: 0, audits: Audits::new() };
+    replay.run(&log, applied.map_or(0, |id| id.index + 1), committed)?;
+    Ok(Report {
+        identity,
+        first_lsn,
+        last_lsn: replay.ledger.lsn(),
+        snapshots: kept.len(),
+        entries: replay.entries,
+        audited: replay.audits.done,
+        state_hash: replay.ledger.state_hash(),
+    })
+}
+
+fn check_of(ledger: &Ledger) -> Check {
+    Check { lsn: ledger.lsn(), state_hash: ledger.state_hash() }
+}
+
+/// The newer snapshot, which the replay comes past.
+struct Passed {
+    at: Option<LogId>,
+    check: Check,
+}
+
+struct Replay {
+    ledger: Ledger,
+    own_checks: OwnChecks,
+    passed: Option<Passed>,
+    entries: u64,
+    audits: Audits,
+}
+
+impl Replay {
+    /// Applies the entries of `[from, to)`.
+    fn run(&mut self, log: &RaftLog<LogTypes>, from: u64, to: u64) -> Result<(), VerifyError> {
+        self.audits.audit(&self.ledger)?;
+        let mut expected = from;
+        for logged in log.read(from, to.max(from)) {
+            let unreadable = |source| VerifyError::Log { index: expected, source };
+            let (id, payload) = logged.map_err(unreadable)?;
+            let entry = payload.into_entry(id).map_err(unreadable)?;
+            if entry.log_id.index != expected {
+                return Err(self.wrong(format!("entry {expected} is missing from the log")).into());
+            }
+            expected += 1;
+            if let EntryPayload::Normal(payload) = &entry.payload {
+                let batch = DecodedBatch::decode(payload)
+                    .map_err(|error| self.wrong(format!("entry {}: {error}", entry.log_id.index)))?;
+                self.apply(&batch, entry.log_id)?;
+            }
+            self.entries += 1;
+            self.pass(entry.log_id)?;
+        }
+        if expected < to {
+            return Err(self.wrong(format!("entry {expected} is missing from the log")).into());
+        }
+        self.audits.finish(&self.ledger)?;
+        Ok(())
+    }
+
+    fn apply(&mut self, batch: &DecodedBatch, id: LogId) -> Result<(), Wrong> {
+        self.own_checks.compare(batch.check).map_err(|difference| Wrong {
+            lsn: batch.check.lsn,
+            what: format!("entry {}: {difference}", id.index),
+        })?;
+        for submission in &batch.submissions {
+            self.ledger
+                .apply(batch.stamp, submission)
+                .map_err(|broken| self.wrong(format!("entry {}: {broken}", id.index)))?;
+            self.audits.audit_if_cheap(&self.ledger)?;
+        }
+        self.own_checks.remember(&self.ledger);
+        Ok(())
+    }
+
+    /// Compares with the newer snapshot where the replay has come to its position.
+    fn pass(&mut self, id: LogId) -> Result<(), Wrong> {
+        let Some(passed) = self.passed.take_if(|passed| passed.at == Some(id)) else { return Ok(()) };
+        let (theirs, own) = (passed.check, check_of(&self.ledger));
+        if theirs == own {
+            return Ok(());
+        }
+        let what = format!(
+            "the snapshot at entry {} has LSN {} and state hash {}, the replay has LSN {} and {}",
+            id.index, theirs.lsn, theirs.state_hash, own.lsn, own.state_hash
+        );
+        Err(self.wrong(what))
+    }
+
+    fn wrong(&self, what: String) -> Wrong {
+        Wrong { lsn: self.ledger.lsn(), what }
+    }
+}
+
+/// Recomputes the ledger's rules as often as there is time for.
+struct Audits {
+    done: u64,
+    took: Duration,
+    began: Instant,
+    last: Option<Lsn>,
+}
+
+impl Audits {
+    fn new() -> Audits {
+        Audits { done: 0, took: Duration::ZERO, began: Instant::now(), last: None }
+    }
+
+    fn audit_if_cheap(&mut self, ledger: &Ledger) -> Result<(), Wrong> {
+        let replay = self.began.elapsed().saturating_sub(self.took);
+        if self.took <= AUDIT_ALL_WITHIN.max(replay * AUDIT_SHARE) { self.audit(ledger) } else { Ok(()) }
+    }
+
+    fn audit(&mut self, ledger: &Ledger) -> Result<(), Wrong> {
+        let began = Instant::now();
+        ledger.audit().map_err(|violation| Wrong { lsn: ledger.lsn(), what: violation.to_string() })?;
+        self.took += began.elapsed();
+        self.done += 1;
+        self.last = Some(ledger.lsn());
+        Ok(())
+    }
+
+    fn finish(&mut self, ledger: &Ledger) -> Result<(), Wrong> {
+        if self.last == Some(ledger.lsn()) { Ok(()) } else { self.audit(ledger) }
+    }
+}
