@@ -1,3 +1,6 @@
 //! Replication without a network: log, snapshots and state machine on real folders.
 
+mod codec;
 mod conformance;
+mod log;
+mod support;

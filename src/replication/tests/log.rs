@@ -1,0 +1,232 @@
+//! The log on disk: what was flushed is there after any crash, and damage is told from a torn tail.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
+use openraft::{EntryPayload, RaftLogReader};
+use tokio::sync::watch;
+
+use super::support::{blank, log_id, opaque};
+use crate::replication::log_store::{LogError, READ_BYTES_MAX};
+use crate::replication::{Entry, Fatal, LogStore, Vote};
+
+async fn open(dir: &Path) -> (LogStore, watch::Receiver<bool>) {
+    LogStore::open(dir, Fatal::default()).unwrap()
+}
+
+async fn close(log: LogStore, mut closed: watch::Receiver<bool>) {
+    drop(log);
+    closed.wait_for(|closed| *closed).await.unwrap();
+}
+
+async fn entries(log: &mut LogStore) -> Vec<Entry> {
+    log.try_get_log_entries(..).await.unwrap()
+}
+
+/// The only file of a small log.
+fn file(dir: &Path) -> PathBuf {
+    let files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files =
+        files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "wal"));
+    let only = files.next().unwrap();
+    assert_eq!(files.next(), None);
+    only
+}
+
+/// A log of entries 0..`count`, each flushed by itself.
+async fn log_of(dir: &Path, count: u64) -> Vec<Entry> {
+    let (mut log, closed) = open(dir).await;
+    log.save_vote(&Vote::new(1, 1)).await.unwrap();
+    for index in 0..count {
+        log.blocking_append([opaque(1, index, 20 + index as usize)]).await.unwrap();
+    }
+    let all = entries(&mut log).await;
+    close(log, closed).await;
+    all
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_restart_at_every_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, mut closed) = open(dir.path()).await;
+    for step in 0..20u64 {
+        match step {
+            0..=9 => log.blocking_append([opaque(1, step, 100)]).await.unwrap(),
+            10 => log.save_vote(&Vote::new_committed(2, 2)).await.unwrap(),
+            11 => log.save_committed(Some(log_id(1, 5))).await.unwrap(),
+            12 => log.truncate_after(Some(log_id(1, 7))).await.unwrap(),
+            13 => log.blocking_append([blank(2, 8), opaque(2, 9, 3)]).await.unwrap(),
+            14 => log.purge(log_id(1, 3)).await.unwrap(),
+            15 => log.save_vote(&Vote::new(3, 1)).await.unwrap(),
+            16 => log.save_committed(Some(log_id(2, 9))).await.unwrap(),
+            17 => log.purge(log_id(2, 9)).await.unwrap(),
+            18 => log.blocking_append([blank(3, 10)]).await.unwrap(),
+            _ => log.truncate_after(Some(log_id(2, 9))).await.unwrap(),
+        }
+        let before = (
+            entries(&mut log).await,
+            log.read_vote().await.unwrap(),
+            log.get_log_state().await.unwrap(),
+            log.read_committed().await.unwrap(),
+        );
+        close(log, closed).await;
+        (log, closed) = open(dir.path()).await;
+        let after = (
+            entries(&mut log).await,
+            log.read_vote().await.unwrap(),
+            log.get_log_state().await.unwrap(),
+            log.read_committed().await.unwrap(),
+        );
+        assert_eq!(after, before, "step {step}");
+    }
+    assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new(3, 1)));
+}
+
+#[tokio::test]
+async fn an_answer_is_bounded_and_never_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, closed) = open(dir.path()).await;
+    let big: Vec<Entry> = (0..20).map(|index| opaque(1, index, 1_000_000)).collect();
+    log.blocking_append(big.clone()).await.unwrap();
+    for reopened in [false, true] {
+        let mut part = log.limited_get_log_entries(3, 20).await.unwrap();
+        assert_eq!(part, big[3..3 + READ_BYTES_MAX / 1_000_100], "reopened: {reopened}");
+        part = log.limited_get_log_entries(19, 20).await.unwrap();
+        assert_eq!(part, big[19..]);
+        let streamed: Vec<Entry> = {
+            use futures_util::TryStreamExt;
+            log.entries_stream(1..20).await.try_collect().await.unwrap()
+        };
+        assert_eq!(streamed, big[1..]);
+        if !reopened {
+            close(log, closed.clone()).await;
+            log = open(dir.path()).await.0;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_entry_beyond_the_bound_is_refused_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, _closed) = open(dir.path()).await;
+    let refused = log.blocking_append([blank(1, 0), opaque(1, 1, (1 << 20) + 1)]).await;
+    assert!(refused.is_err());
+    assert_eq!(entries(&mut log).await, []);
+    log.blocking_append([blank(1, 0), opaque(1, 1, 1 << 20)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tail_that_was_never_whole_is_cut() {
+    let whole = tempfile::tempdir().unwrap();
+    let all = log_of(whole.path(), 8).await;
+    let bytes = fs::read(file(whole.path())).unwrap();
+    let mut survived = Vec::new();
+    for length in 0..bytes.len() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(file(whole.path()).file_name().unwrap()), &bytes[..length]).unwrap();
+        let (mut log, closed) = open(dir.path()).await;
+        let kept = entries(&mut log).await;
+        assert_eq!(kept, all[..kept.len()], "cut at {length}");
+        survived.push(kept.len());
+        // What is appended next is kept, too.
+        let next = opaque(1, kept.len() as u64, 7);
+        log.blocking_append([next.clone()]).await.unwrap();
+        close(log, closed).await;
+        assert_eq!(entries(&mut open(dir.path()).await.0).await.last(), Some(&next), "cut at {length}");
+    }
+    assert!(survived.is_sorted());
+    assert_eq!((survived[0], survived[bytes.len() - 1]), (0, 7));
+}
+
+#[tokio::test]
+async fn a_hole_in_the_last_write_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, closed) = open(dir.path()).await;
+    log.blocking_append([opaque(1, 0, 100)]).await.unwrap();
+    // One flush: its pages reach the disk in any order.
+    log.blocking_append([opaque(1, 1, 20_000), opaque(1, 2, 20_000)]).await.unwrap();
+    close(log, closed).await;
+    let path = file(dir.path());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8_192..12_288].fill(0);
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(entries(&mut open(dir.path()).await.0).await, [opaque(1, 0, 100)]);
+}
+
+/// Every single flipped bit of a log: it opens with all that was flushed, or not at all. Only in the last flush a bit
+/// that makes a record seem longer than the file can't be told from a write that a crash cut short.
+#[tokio::test]
+async fn a_flipped_bit_never_loses_what_was_flushed() {
+    let whole = tempfile::tempdir().unwrap();
+    let all = log_of(whole.path(), 6).await;
+    let path = file(whole.path());
+    let bytes = fs::read(&path).unwrap();
+    let (mut refused, mut cut) = (0, 0);
+    for bit in 0..bytes.len() * 8 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        fs::write(dir.path().join(path.file_name().unwrap()), &flipped).unwrap();
+        match LogStore::open(dir.path(), Fatal::default()) {
+            Err(LogError::Damage(damage)) => {
+                assert!(damage.to_string().contains(".wal"), "{damage}");
+                refused += 1;
+            }
+            Err(error) => panic!("bit {bit}: {error}"),
+            Ok((mut log, _closed)) => {
+                let kept = entries(&mut log).await;
+                assert_eq!(kept, all[..5], "bit {bit} lost more than the last flush");
+                cut += 1;
+            }
+        }
+    }
+    assert!(cut <= 32, "{cut} bits of a length field at the most");
+    assert!(refused > 0);
+}
+
+#[tokio::test]
+async fn damage_in_an_older_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, closed) = open(dir.path()).await;
+    for index in 0..40 {
+        log.blocking_append([opaque(1, index, 1 << 20)]).await.unwrap();
+    }
+    close(log, closed).await;
+    let mut files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "wal"));
+    files.sort();
+    assert_eq!(files.len(), 2);
+    let sound = fs::read(&files[0]).unwrap();
+    let mut flipped = sound.clone();
+    flipped[5 << 20] ^= 1;
+    for damaged in [&flipped[..], &sound[..sound.len() - 3]] {
+        fs::write(&files[0], damaged).unwrap();
+        let refused = LogStore::open(dir.path(), Fatal::default()).err().unwrap();
+        assert!(matches!(refused, LogError::Damage(_)), "{refused}");
+    }
+    fs::write(&files[0], sound).unwrap();
+    assert_eq!(entries(&mut open(dir.path()).await.0).await.len(), 40);
+}
+
+#[tokio::test]
+async fn a_log_that_is_gone_is_not_taken_for_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let log_dir = dir.path().join("log");
+    log_of(&log_dir, 3).await;
+    fs::remove_dir_all(&log_dir).unwrap();
+    assert!(matches!(LogStore::open(&log_dir, Fatal::default()), Err(LogError::Lost { .. })));
+}
+
+#[tokio::test]
+async fn memberships_survive() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, closed) = open(dir.path()).await;
+    let members = super::support::membership(&[1, 2, 3]);
+    let entry = Entry { log_id: log_id(1, 0), payload: EntryPayload::Membership(members.clone()) };
+    log.blocking_append([entry.clone(), blank(1, 1)]).await.unwrap();
+    close(log, closed).await;
+    let (mut log, _closed) = open(dir.path()).await;
+    assert_eq!(log.membership(), Some(&members));
+    assert_eq!(entries(&mut log).await, [entry, blank(1, 1)]);
+}
