@@ -9,6 +9,8 @@ mod attempt;
 mod call;
 mod request;
 mod retry;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
