@@ -5,6 +5,7 @@
 //! direction in which code may know of other code: `ledger ← replication ← node ← http ← cli`; [`wire`] holds the
 //! shapes that [`http`] and [`client`] share.
 
+pub mod cli;
 pub mod client;
 pub mod ledger;
 pub mod wire;
