@@ -8,4 +8,6 @@
 pub mod cli;
 pub mod client;
 pub mod ledger;
+pub mod node;
+pub mod replication;
 pub mod wire;
