@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::failure::Failure;
 use super::settings::{Address, InitialCluster, Sources};
-use crate::node::{self, ServeError};
+use crate::node::{self, StartError};
+use crate::server;
 
 /// Runs one node of a cluster
 ///
@@ -34,8 +35,8 @@ pub(super) struct Serve {
 impl Serve {
     pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
         let config = self.config(sources)?;
-        node::serve(config).await.map_err(|error| match error {
-            ServeError::Configuration { .. } => Failure::Configuration(error.to_string()),
+        server::serve(config).await.map_err(|error| match error {
+            StartError::Configuration(_) => Failure::Configuration(error.to_string()),
             error => Failure::Failed(error.to_string()),
         })
     }
