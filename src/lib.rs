@@ -10,4 +10,5 @@ pub mod client;
 pub mod ledger;
 pub mod node;
 pub mod replication;
+pub mod server;
 pub mod wire;

@@ -12,16 +12,17 @@ pub struct Config {
     pub timings: Timings,
 }
 #[derive(Clone, Debug, Default)]
-pub struct Limits;
+pub struct Limits {
+    pub n: u8,
+}
 #[derive(Clone, Debug, Default)]
-pub struct Timings;
+pub struct Timings {
+    pub n: u8,
+}
 #[derive(Debug, thiserror::Error)]
-pub enum ServeError {
+pub enum StartError {
     #[error("{0}")]
     Configuration(String),
     #[error("{0}")]
     Stopped(String),
-}
-pub async fn serve(_config: Config) -> Result<(), ServeError> {
-    Err(ServeError::Stopped("shim".into()))
 }
