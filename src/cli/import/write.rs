@@ -78,11 +78,21 @@ fn gaps(ranges: &[Range]) -> Vec<(Date, Date)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::extract::{Request, State};
+    use axum::http::{Method, StatusCode};
+    use serde_json::{Value, json};
+
+    use super::super::kata;
     use super::*;
+
+    fn day(text: &str) -> Date {
+        text.parse().unwrap()
+    }
 
     #[test]
     fn gaps_are_all_that_the_ranges_leave() {
-        let day = |text: &str| text.parse::<Date>().unwrap();
         let range = |from, to| Range { from: day(from), to: day(to), prices: Prices::new() };
         assert_eq!(gaps(&[]), [(Date::MIN, Date::MAX)]);
         let ranges = [
@@ -96,5 +106,75 @@ mod tests {
             (day("2024-02-02"), Date::MAX),
         ];
         assert_eq!(gaps(&ranges), expected);
+    }
+
+    /// What a stand-in for a node was asked to write: path and body.
+    type Written = Arc<Mutex<Vec<(String, Value)>>>;
+
+    /// Knows the hotel once it was written, and echoes what it is told.
+    async fn stand_in(State(written): State<Written>, request: Request) -> (StatusCode, String) {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path().to_owned();
+        let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+        let mut resource: Value = serde_json::from_slice(&bytes).unwrap_or(json!({}));
+        if parts.method == Method::PUT {
+            written.lock().unwrap().push((path.clone(), resource.clone()));
+        } else if written.lock().unwrap().is_empty() {
+            let problem = json!({"type": "about:blank", "title": "t", "status": 404, "detail": "d",
+                "code": "property_not_found"});
+            return (StatusCode::NOT_FOUND, problem.to_string());
+        }
+        match path.split('/').skip(4).step_by(2).last() {
+            Some("room-types") => resource["room_type"] = json!("room"),
+            Some("rooms") => resource["room"] = json!("101"),
+            Some(_) => {}
+            None => {
+                resource = json!({"property": "7", "name": "H", "location": "L", "time_zone": "UTC",
+                    "currency": "EUR", "business_date": "2024-01-01", "business_date_mode": "manual"});
+            }
+        }
+        (StatusCode::OK, resource.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_hotel_is_written_top_down_and_the_second_time_clears_what_the_file_no_longer_prices() {
+        let written = Written::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(vec![format!("http://{}", listener.local_addr().unwrap())]).unwrap();
+        let router = axum::Router::new().fallback(stand_in).with_state(written.clone());
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let file = r#"{"HotelId": 7, "HotelName": "H", "Location": "L", "AvailabilitiesAt": {"2024-01-01": [
+            {"RoomIdentifier": "101", "OneAdultOccupancyPrice": {"Currency": "EUR", "Value": 109.0},
+             "TwoAdultsOccupancyPrice": {"Currency": "EUR", "Value": 0}}]}}"#;
+        let hotel = kata::read(file.as_bytes()).unwrap();
+
+        write(&client, &hotel, "Europe/Budapest").await.unwrap();
+        let rate = |from: &str, to: &str, prices: Value| {
+            let body = json!({"room": "101", "from": from, "to": to, "prices": prices});
+            ("/v1/properties/7/rates".to_owned(), body)
+        };
+        let defined = [
+            (
+                "/v1/properties/7".to_owned(),
+                json!({"name": "H", "location": "L", "time_zone": "Europe/Budapest", "currency": "EUR",
+                    "business_date": "2024-01-01"}),
+            ),
+            (
+                "/v1/properties/7/room-types/room".to_owned(),
+                json!({"name": "Room", "max_occupancy": 2, "overbooking_limit": 0}),
+            ),
+            ("/v1/properties/7/rooms/101".to_owned(), json!({"room_type": "room"})),
+        ];
+        let priced = rate("2024-01-01", "2024-01-02", json!({"EUR": {"1": 10_900}}));
+        let first: Vec<(String, Value)> = std::mem::take(&mut *written.lock().unwrap());
+        assert_eq!(first, [&defined[..], std::slice::from_ref(&priced)].concat());
+
+        written.lock().unwrap().push(defined[0].clone());
+        write(&client, &hotel, "Europe/Budapest").await.unwrap();
+        let cleared =
+            [rate("1900-01-01", "2024-01-01", json!({})), rate("2024-01-02", "2999-12-31", json!({}))];
+        let second = written.lock().unwrap().clone();
+        assert_eq!(second[1..], [&defined[..], &cleared[..], std::slice::from_ref(&priced)].concat());
+        server.abort();
     }
 }
