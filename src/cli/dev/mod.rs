@@ -1,0 +1,166 @@
+//! `dev`: a real cluster on this machine, one process a node, with something in it to look at.
+//!
+//! The nodes are children of this process, in process groups of their own so that Ctrl-C reaches them as an orderly
+//! SIGTERM. They end with this process however it ends, except by SIGKILL: then they go on, and the next `dev` on the
+//! same directory says so.
+
+mod failover;
+mod nodes;
+mod plan;
+mod sample;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::failure::Failure;
+use super::output;
+use super::settings::{LogFilter, Sources};
+use crate::client::{Client, Readiness};
+use nodes::Nodes;
+use plan::Plan;
+
+/// For all nodes to be ready, an election and the replay of what is there included.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// Between two looks at something that another process has to reach.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Runs a cluster on this machine, a process a node, with a sample property
+///
+/// Client ports are BASE+1, BASE+2, …, peer ports BASE+101, BASE+102, …. Ctrl-C stops it, the data stays.
+#[derive(Args, Debug)]
+pub(super) struct Dev {
+    /// How many nodes, 1 to 9 [default: 3] [env: INNKEEPER_NODES]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=9))]
+    nodes: Option<u16>,
+    /// Where the nodes keep their data and logs [default: innkeeper-data] [env: INNKEEPER_DATA_DIR]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Ports are counted from here [default: 7100] [env: INNKEEPER_BASE_PORT]
+    #[arg(long, value_name = "PORT")]
+    base_port: Option<u16>,
+    /// Kill the leader, time the next booking, and bring the node back
+    #[arg(long)]
+    demo_failover: bool,
+    /// Stop after the demo, for scripts
+    #[arg(long, requires = "demo_failover")]
+    exit_after_demo: bool,
+}
+
+impl Dev {
+    pub async fn run(self, sources: &Sources, log: Option<LogFilter>) -> Result<(), Failure> {
+        let wanted = plan::Wanted {
+            nodes: sources.pick(self.nodes, "INNKEEPER_NODES", |file| file.nodes)?,
+            base_port: sources.pick(self.base_port, "INNKEEPER_BASE_PORT", |file| file.base_port)?,
+        };
+        let data_dir = sources
+            .pick(self.data_dir.clone(), "INNKEEPER_DATA_DIR", |file| file.data_dir.clone())?
+            .unwrap_or_else(|| PathBuf::from("innkeeper-data"));
+        let plan = Plan::prepare(data_dir, wanted)?;
+        if self.demo_failover && plan.nodes < 3 {
+            return Err(Failure::Usage(
+                "--demo-failover needs three nodes or more: two can't elect".to_owned(),
+            ));
+        }
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::Failed(format!("this program's own file can't be found: {error}")))?;
+        let mut told_to_stop = pin_signals()?;
+        let (mut nodes, mut exits) =
+            Nodes::new(program.clone(), plan.clone(), log.map(|LogFilter(text)| text));
+        let ended = tokio::select! {
+            reason = told_to_stop.recv() => {
+                eprintln!("{}: stopping the nodes", reason.unwrap_or("the signals ended"));
+                Ok(())
+            }
+            exit = exits.recv() => Err(exited(&plan, exit)),
+            ended = self.show(&plan, &program, &mut nodes) => ended,
+        };
+        nodes.stop_all().await;
+        eprintln!("The nodes are stopped; the data is in {}.", plan.data_dir.display());
+        ended
+    }
+
+    /// Starts the nodes and shows what they can do. Returns only where the demo is all that was wanted, or on failure.
+    async fn show(&self, plan: &Plan, program: &std::path::Path, nodes: &mut Nodes) -> Result<(), Failure> {
+        let count = plan.nodes;
+        eprintln!("Starting {count} nodes; their logs are in {}.", plan.data_dir.display());
+        for id in plan.ids() {
+            nodes.start(id).await?;
+        }
+        let deadline = Instant::now() + READY_WITHIN;
+        for id in plan.ids() {
+            wait_ready(plan, id, deadline).await?;
+        }
+        let booked = sample::book(plan).await?;
+        output::print(&plan.welcome(program, &booked))?;
+        if self.demo_failover {
+            failover::demonstrate(plan, nodes, &booked).await?;
+            if self.exit_after_demo {
+                return Ok(());
+            }
+        }
+        output::print("\nCtrl-C stops the nodes; the data stays.")?;
+        std::future::pending().await
+    }
+}
+
+async fn wait_ready(plan: &Plan, id: u64, deadline: Instant) -> Result<(), Failure> {
+    let client = client_of(plan, [id]);
+    let mut last = "it was not asked".to_owned();
+    let ready = async {
+        loop {
+            match client.readyz().await {
+                Readiness::Ready => return,
+                Readiness::NotReady(reason) | Readiness::Silent(reason) => last = reason,
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    };
+    timeout_at(deadline, ready).await.map_err(|_| {
+        let log = plan.log_file(id);
+        Failure::Failed(format!(
+            "node {id} is not ready after {READY_WITHIN:?}: {last}\nSee {}.",
+            log.display()
+        ))
+    })
+}
+
+/// A client of these nodes, in this order.
+fn client_of(plan: &Plan, ids: impl IntoIterator<Item = u64>) -> Client {
+    let endpoints = ids.into_iter().map(|id| plan.endpoint(id)).collect();
+    Client::new(endpoints).expect("endpoints made of an address and a port")
+}
+
+/// The signals that end a process which a person or a supervisor runs; a closed terminal sends SIGHUP.
+fn pin_signals() -> Result<tokio::sync::mpsc::Receiver<&'static str>, Failure> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    for (kind, name) in [
+        (SignalKind::interrupt(), "Ctrl-C"),
+        (SignalKind::terminate(), "SIGTERM"),
+        (SignalKind::hangup(), "SIGHUP"),
+    ] {
+        let mut stream = signal(kind)
+            .map_err(|error| Failure::Failed(format!("{name} can't be listened for: {error}")))?;
+        let sender = sender.clone();
+        // Ends with the runtime.
+        tokio::spawn(async move {
+            while stream.recv().await.is_some() {
+                // A second one says nothing new.
+                let _ = sender.try_send(name);
+            }
+        });
+    }
+    Ok(receiver)
+}
+
+fn exited(plan: &Plan, exit: Option<nodes::Exit>) -> Failure {
+    let Some(nodes::Exit { id, how }) = exit else {
+        return Failure::Failed("the nodes are no longer watched".to_owned());
+    };
+    let log = plan.log_file(id);
+    let tail = nodes::tail(&log).unwrap_or_else(|error| format!("(its log can't be read: {error})"));
+    Failure::Failed(format!("node {id} ended by itself ({how}). The end of {}:\n{tail}", log.display()))
+}

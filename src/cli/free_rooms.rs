@@ -1,0 +1,69 @@
+//! `free-rooms`: the rooms that a stay could be booked in, with its price.
+
+use clap::Args;
+
+use super::failure::Failure;
+use super::settings::Sources;
+use super::{Target, currency, money, output};
+use crate::client::FreeRoomsQuery;
+use crate::ledger::{Currency, Date, PropertyId, RoomId, RoomTypeId};
+use crate::wire;
+
+/// Lists the rooms that are free for a stay, with its price
+#[derive(Args, Debug)]
+pub(super) struct FreeRooms {
+    #[arg(long)]
+    property: PropertyId,
+    /// The first night
+    #[arg(long, value_name = "DATE")]
+    arrival: Date,
+    /// The day after the last night
+    #[arg(long, value_name = "DATE")]
+    departure: Date,
+    /// Persons
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    occupancy: u32,
+    /// The property's own when absent
+    #[arg(long, value_name = "CODE", value_parser = currency)]
+    currency: Option<Currency>,
+    /// Only this room
+    #[arg(long)]
+    room: Option<RoomId>,
+    /// Only rooms of this type
+    #[arg(long)]
+    room_type: Option<RoomTypeId>,
+    /// At most so many rooms, 1 to 1000
+    #[arg(long, value_name = "N")]
+    limit: Option<u32>,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl FreeRooms {
+    pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
+        let client = self.target.client(sources)?;
+        let format = self.target.format(sources)?;
+        let query = FreeRoomsQuery {
+            arrival: self.arrival,
+            departure: self.departure,
+            occupancy: self.occupancy,
+            currency: self.currency,
+            room: self.room,
+            room_type: self.room_type,
+            limit: self.limit,
+        };
+        let answer = client.free_rooms(&self.property, &query).await?;
+        output::show(format, &answer.value, table)
+    }
+}
+
+fn table(free: &wire::FreeRooms) -> String {
+    let rows = free.rooms.iter().map(|room| {
+        [
+            room.room.to_string(),
+            room.room_type.to_string(),
+            money::format(room.price.total, room.price.currency),
+        ]
+    });
+    output::table(["room", "room type", "total"], rows)
+}

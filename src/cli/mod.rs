@@ -1,0 +1,208 @@
+//! The command line: one file a subcommand.
+//!
+//! It parses at the edge and speaks to a cluster through [`crate::client`] only; `serve` and `verify` are the two that
+//! touch a data directory. Data goes to stdout, progress and logs to stderr. It must never turn an unknown outcome into
+//! a failure that invites a retry under another key.
+
+mod availability;
+mod cancel;
+mod confirm;
+mod dev;
+mod failure;
+mod free_rooms;
+mod import;
+mod log;
+mod money;
+mod output;
+mod reserve;
+mod serve;
+mod settings;
+mod show;
+mod status;
+mod verify;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use failure::Failure;
+use output::Format;
+use settings::{Endpoints, LogFilter, Sources};
+
+use crate::client::{Client, Key};
+use crate::ledger::Currency;
+
+/// A fault-tolerant ledger of hotel bookings.
+///
+/// Every setting may come from a flag, from INNKEEPER_<FLAG> in the environment, or from the file that --config names;
+/// the first of these wins. Exit codes: 0 done, 1 refused or failed, 2 usage, 78 bad configuration.
+#[derive(Debug, Parser)]
+#[command(name = "innkeeper", version, propagate_version = true)]
+pub struct Cli {
+    /// A TOML file with settings: the flags' names in snake_case [env: INNKEEPER_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What is logged to stderr, as in `info` or `innkeeper=debug,openraft=warn` [env: INNKEEPER_LOG]
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<LogFilter>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Dev(dev::Dev),
+    Serve(serve::Serve),
+    Status(status::Status),
+    Reserve(reserve::Reserve),
+    Show(show::Show),
+    Confirm(confirm::Confirm),
+    Cancel(cancel::Cancel),
+    FreeRooms(free_rooms::FreeRooms),
+    Availability(availability::Availability),
+    Import(import::Import),
+    Verify(verify::Verify),
+}
+
+impl Cli {
+    /// Runs the subcommand to its end.
+    ///
+    /// # Errors
+    /// [`Failure`], which knows its exit code.
+    pub async fn run(self) -> Result<(), Failure> {
+        let sources = Sources::of_process(self.config)?;
+        let log = sources.pick(self.log, "INNKEEPER_LOG", |file| file.log.clone())?;
+        log::start(&self.command, log.as_ref());
+        match self.command {
+            Command::Dev(dev) => dev.run(&sources, log).await,
+            Command::Serve(serve) => serve.run(&sources).await,
+            Command::Status(status) => status.run(&sources).await,
+            Command::Reserve(reserve) => reserve.run(&sources).await,
+            Command::Show(show) => show.run(&sources).await,
+            Command::Confirm(confirm) => confirm.run(&sources).await,
+            Command::Cancel(cancel) => cancel.run(&sources).await,
+            Command::FreeRooms(free_rooms) => free_rooms.run(&sources).await,
+            Command::Availability(availability) => availability.run(&sources).await,
+            Command::Import(import) => import.run(&sources).await,
+            Command::Verify(verify) => verify.run(&sources).await,
+        }
+    }
+}
+
+/// What every subcommand takes that prints data.
+#[derive(Args, Debug)]
+struct Shown {
+    /// How data is printed [default: table] [env: INNKEEPER_OUTPUT]
+    #[arg(long, value_name = "FORMAT")]
+    output: Option<Format>,
+}
+
+impl Shown {
+    fn format(&self, sources: &Sources) -> Result<Format, Failure> {
+        Ok(sources.pick(self.output, "INNKEEPER_OUTPUT", |file| file.output)?.unwrap_or(Format::Table))
+    }
+}
+
+/// What every subcommand takes that speaks to a cluster.
+#[derive(Args, Debug)]
+struct Target {
+    /// A node's client address; repeatable, the next is asked when one fails
+    /// [default: http://127.0.0.1:7101] [env: INNKEEPER_ENDPOINT, comma-separated]
+    #[arg(long, value_name = "URL")]
+    endpoint: Vec<String>,
+    #[command(flatten)]
+    shown: Shown,
+}
+
+impl Target {
+    fn client(&self, sources: &Sources) -> Result<Client, Failure> {
+        if !self.endpoint.is_empty() {
+            return Client::new(self.endpoint.clone()).map_err(|error| Failure::Usage(error.to_string()));
+        }
+        let endpoints =
+            sources.pick(None::<Endpoints>, "INNKEEPER_ENDPOINT", |file| file.endpoint.clone())?;
+        let endpoints =
+            endpoints.map_or_else(|| vec!["http://127.0.0.1:7101".to_owned()], |Endpoints(all)| all);
+        Client::new(endpoints).map_err(|error| Failure::Configuration(error.to_string()))
+    }
+
+    fn format(&self, sources: &Sources) -> Result<Format, Failure> {
+        self.shown.format(sources)
+    }
+}
+
+/// What every subcommand takes that writes.
+#[derive(Args, Debug)]
+struct Writing {
+    /// Identifies this write: sent again with the same key it is done once. Made when absent
+    #[arg(long, value_name = "KEY", value_parser = idempotency_key)]
+    idempotency_key: Option<String>,
+}
+
+impl Writing {
+    fn key(self) -> Key {
+        self.idempotency_key.map_or(Key::Fresh, Key::Given)
+    }
+}
+
+fn idempotency_key(text: &str) -> Result<String, String> {
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+    match text.len() {
+        1..=255 if visible => Ok(text.to_owned()),
+        _ => Err("expected 1 to 255 visible ASCII characters".to_owned()),
+    }
+}
+
+fn currency(text: &str) -> Result<Currency, String> {
+    Currency::new(text).ok_or_else(|| "expected an ISO 4217 code of three upper-case letters".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_errors_end_with_2_and_help_with_0() {
+        let stay =
+            ["--property", "p", "--arrival", "2027-03-01", "--departure", "2027-03-02", "--guest", "g"];
+        let reserve = |more: &[&'static str]| [&["innkeeper", "reserve"], &stay[..], more].concat();
+        let id = "01890000-0000-7000-8000-000000000001";
+        let wrong = [
+            vec!["innkeeper"],
+            vec!["innkeeper", "nonsense"],
+            vec!["innkeeper", "status", "--output", "xml"],
+            vec!["innkeeper", "show", "not-a-uuid"],
+            vec!["innkeeper", "cancel", id, "--idempotency-key", "with space"],
+            vec!["innkeeper", "serve", "--node-id", "one"],
+            vec!["innkeeper", "serve", "--client-addr", "nowhere"],
+            vec!["innkeeper", "serve", "--initial-cluster", "1=a:1,1=b:1"],
+            vec!["innkeeper", "import", "file.json"],
+            vec!["innkeeper", "import", "--format", "kata"],
+            vec!["innkeeper", "import", "--format", "csv", "file"],
+            vec!["innkeeper", "status", "--log", "=/="],
+            reserve(&[]),
+            reserve(&["--room", "1", "--room-type", "double"]),
+            reserve(&["--room", "no room"]),
+            reserve(&["--room", "1", "--currency", "eur"]),
+            reserve(&["--room", "1", "--occupancy", "-1"]),
+        ];
+        for args in wrong {
+            let error = Cli::try_parse_from(&args).expect_err(&args.join(" "));
+            assert_eq!(error.exit_code(), 2, "{args:?}");
+        }
+        assert!(Cli::try_parse_from(reserve(&["--room", "1"])).is_ok());
+        assert!(Cli::try_parse_from(["innkeeper", "cancel", id, "--if-match", "2"]).is_ok());
+        for (flag, kind) in [("--help", ErrorKind::DisplayHelp), ("--version", ErrorKind::DisplayVersion)] {
+            let error = Cli::try_parse_from(["innkeeper", flag]).expect_err(flag);
+            assert_eq!((error.kind(), error.exit_code()), (kind, 0));
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What goes to stdout: tables for people, JSON for programs.
+
+use std::io::{ErrorKind, Write};
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use comfy_table::{Table, presets};
+use serde::{Deserialize, Serialize};
+
+use super::failure::Failure;
+use super::money;
+use crate::wire;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Format {
+    Table,
+    /// The answer as the API gives it.
+    Json,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Format, String> {
+        <Format as ValueEnum>::from_str(text, false).map_err(|_| "expected table or json".to_owned())
+    }
+}
+
+/// Prints data in the asked format; the table is made only where it is wanted.
+pub(super) fn show<T: Serialize>(
+    format: Format,
+    data: &T,
+    table: impl FnOnce(&T) -> String,
+) -> Result<(), Failure> {
+    match format {
+        Format::Table => print(&table(data)),
+        Format::Json => {
+            let json = serde_json::to_string_pretty(data).expect("answers are structs with named fields");
+            print(&json)
+        }
+    }
+}
+
+/// A line, or several, on stdout.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        // Whoever read us has read enough, as `head` does.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| Failure::Failed(format!("stdout can't be written to: {error}"))),
+    }
+}
+
+/// Rows under headings, in a form that cut and awk can take apart too.
+pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(head.map(str::to_uppercase));
+    for row in rows {
+        table.add_row(row);
+    }
+    table.trim_fmt()
+}
+
+/// What is not known or not set.
+pub(super) fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// One reservation, a line a field.
+pub(super) fn reservation(reservation: &wire::Reservation) -> String {
+    let status = format!("{:?}", reservation.status).to_lowercase();
+    let mut rows = vec![
+        ["reservation", &reservation.id.to_string()].map(str::to_owned),
+        ["status", &status].map(str::to_owned),
+        ["property", reservation.property.as_str()].map(str::to_owned),
+        ["room", &or_dash(reservation.room.as_ref())].map(str::to_owned),
+        ["room type", reservation.room_type.as_str()].map(str::to_owned),
+        ["guest", &reservation.guest].map(str::to_owned),
+        ["arrival", &reservation.arrival.to_string()].map(str::to_owned),
+        ["departure", &reservation.departure.to_string()].map(str::to_owned),
+        ["occupancy", &reservation.occupancy.to_string()].map(str::to_owned),
+        ["total", &money::format(reservation.price.total, reservation.price.currency)].map(str::to_owned),
+        ["revision", &reservation.revision.to_string()].map(str::to_owned),
+        ["lsn", &reservation.lsn.to_string()].map(str::to_owned),
+    ];
+    if let Some(end) = &reservation.hold_expires_at {
+        rows.insert(2, ["held until", end].map(str::to_owned));
+    }
+    if let Some(external_ref) = &reservation.external_ref {
+        rows.push(["external ref", external_ref].map(str::to_owned));
+    }
+    let width = rows.iter().map(|[name, _]| name.len()).max().unwrap_or(0);
+    let lines: Vec<String> = rows.iter().map(|[name, value]| format!("{name:width$}  {value}")).collect();
+    lines.join("\n")
+}

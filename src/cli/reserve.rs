@@ -1,0 +1,79 @@
+//! `reserve`: books a room, or holds it.
+
+use clap::{ArgGroup, Args};
+
+use super::failure::Failure;
+use super::settings::Sources;
+use super::{Target, Writing, currency, output};
+use crate::client;
+use crate::ledger::{BlockId, Currency, Date, PropertyId, RoomId, RoomTypeId};
+
+/// Books a room, or holds it
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("wanted").required(true).args(["room", "room_type"]))]
+pub(super) struct Reserve {
+    #[arg(long)]
+    property: PropertyId,
+    /// This room and no other
+    #[arg(long)]
+    room: Option<RoomId>,
+    /// Any room of this type
+    #[arg(long)]
+    room_type: Option<RoomTypeId>,
+    /// The first night
+    #[arg(long, value_name = "DATE")]
+    arrival: Date,
+    /// The day after the last night
+    #[arg(long, value_name = "DATE")]
+    departure: Date,
+    /// Persons
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    occupancy: u32,
+    /// The caller's reference to the guest; no personal data
+    #[arg(long)]
+    guest: String,
+    /// The property's own when absent
+    #[arg(long, value_name = "CODE", value_parser = currency)]
+    currency: Option<Currency>,
+    /// Hold for so many seconds instead of booking
+    #[arg(long, value_name = "SECONDS")]
+    hold_seconds: Option<u64>,
+    /// Refuse another total than this, in minor units
+    #[arg(long, value_name = "AMOUNT")]
+    expected_total: Option<i64>,
+    /// Take the room from this block
+    #[arg(long)]
+    block: Option<BlockId>,
+    /// The caller's own number for it
+    #[arg(long, value_name = "TEXT")]
+    external_ref: Option<String>,
+    #[command(flatten)]
+    writing: Writing,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Reserve {
+    pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
+        let client = self.target.client(sources)?;
+        let format = self.target.format(sources)?;
+        let body = client::Reserve {
+            guest: self.guest,
+            room: self.room,
+            room_type: self.room_type,
+            arrival: self.arrival,
+            departure: self.departure,
+            occupancy: self.occupancy,
+            currency: self.currency,
+            hold_seconds: self.hold_seconds,
+            expected_total: self.expected_total,
+            block: self.block,
+            external_ref: self.external_ref,
+        };
+        let answer = client.reserve(&self.property, &body, self.writing.key()).await?;
+        if answer.meta.replayed {
+            eprintln!("This key was used before: here is what it made then.");
+        }
+        output::show(format, &answer.value, output::reservation)
+    }
+}

@@ -1,0 +1,64 @@
+//! `serve`: one node of a cluster, until it is told to stop.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::failure::Failure;
+use super::settings::{Address, InitialCluster, Sources};
+use crate::node::{self, StartError};
+use crate::server;
+
+/// Runs one node of a cluster
+///
+/// It serves until SIGTERM or Ctrl-C: then a leader hands over, requests in flight end, the log is synced.
+#[derive(Args, Debug)]
+pub(super) struct Serve {
+    /// This node's number in the cluster [env: INNKEEPER_NODE_ID]
+    #[arg(long, value_name = "N")]
+    node_id: Option<u64>,
+    /// Where this node keeps its data; of no other node [env: INNKEEPER_DATA_DIR]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where clients reach this node [env: INNKEEPER_CLIENT_ADDR]
+    #[arg(long, value_name = "HOST:PORT")]
+    client_addr: Option<Address>,
+    /// Where the other nodes reach this node [env: INNKEEPER_PEER_ADDR]
+    #[arg(long, value_name = "HOST:PORT")]
+    peer_addr: Option<Address>,
+    /// The peer address of every node, this one included, as 1=HOST:PORT,2=HOST:PORT,…
+    /// Needed on an empty data directory; has to agree later [env: INNKEEPER_INITIAL_CLUSTER]
+    #[arg(long, value_name = "MEMBERS")]
+    initial_cluster: Option<InitialCluster>,
+}
+
+impl Serve {
+    pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
+        let config = self.config(sources)?;
+        server::serve(config).await.map_err(|error| match error {
+            StartError::Configuration(_) => Failure::Configuration(error.to_string()),
+            error => Failure::Failed(error.to_string()),
+        })
+    }
+
+    fn config(self, sources: &Sources) -> Result<node::Config, Failure> {
+        let node_id = sources.pick(self.node_id, "INNKEEPER_NODE_ID", |file| file.node_id)?;
+        let data_dir = sources.pick(self.data_dir, "INNKEEPER_DATA_DIR", |file| file.data_dir.clone())?;
+        let client_addr =
+            sources.pick(self.client_addr, "INNKEEPER_CLIENT_ADDR", |file| file.client_addr.clone())?;
+        let peer_addr = sources.pick(self.peer_addr, "INNKEEPER_PEER_ADDR", |file| file.peer_addr.clone())?;
+        let initial_cluster = sources
+            .pick(self.initial_cluster, "INNKEEPER_INITIAL_CLUSTER", |file| file.initial_cluster.clone())?;
+        Ok(node::Config {
+            node_id: node_id.ok_or_else(|| sources.missing("--node-id", "INNKEEPER_NODE_ID"))?,
+            data_dir: data_dir.ok_or_else(|| sources.missing("--data-dir", "INNKEEPER_DATA_DIR"))?,
+            client_addr: client_addr
+                .ok_or_else(|| sources.missing("--client-addr", "INNKEEPER_CLIENT_ADDR"))?
+                .0,
+            peer_addr: peer_addr.ok_or_else(|| sources.missing("--peer-addr", "INNKEEPER_PEER_ADDR"))?.0,
+            initial_cluster: initial_cluster.map(|InitialCluster(members)| members),
+            limits: node::Limits::default(),
+            timings: node::Timings::default(),
+        })
+    }
+}

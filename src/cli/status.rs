@@ -1,0 +1,119 @@
+//! `status`: the cluster, as one of its nodes sees it.
+
+use clap::Args;
+
+use super::failure::Failure;
+use super::output::or_dash;
+use super::settings::Sources;
+use super::{Target, output};
+use crate::wire;
+
+/// Shows the cluster: who leads, and how far each node is
+#[derive(Args, Debug)]
+pub(super) struct Status {
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Status {
+    pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
+        let client = self.target.client(sources)?;
+        let format = self.target.format(sources)?;
+        let answer = client.cluster().await?;
+        output::show(format, &answer.value, table)
+    }
+}
+
+fn table(cluster: &wire::Cluster) -> String {
+    let rows = cluster.nodes.iter().map(|member| {
+        [
+            member.id.to_string(),
+            match (&member.paused, member.reachable) {
+                (Some(_), _) => "paused".to_owned(),
+                (None, true) => "up".to_owned(),
+                (None, false) => "unreachable".to_owned(),
+            },
+            or_dash(member.role.as_ref()),
+            member.client_addr.clone(),
+            member.peer_addr.clone(),
+            or_dash(member.last_log_index),
+            or_dash(member.committed_index),
+            or_dash(member.applied_index),
+            or_dash(member.snapshot_index),
+            or_dash(member.lag_entries),
+            or_dash(member.last_contact_ms.map(|ms| format!("{ms} ms ago"))),
+            or_dash(member.version.as_ref()),
+        ]
+    });
+    let head = [
+        "node",
+        "state",
+        "role",
+        "clients",
+        "peers",
+        "log",
+        "committed",
+        "applied",
+        "snapshot",
+        "lag",
+        "heard",
+        "version",
+    ];
+    let leader = cluster.leader.map_or_else(|| "none is known".to_owned(), |id| format!("node {id}"));
+    let first = format!(
+        "cluster {}, leader: {leader}, term {}, as node {} sees it",
+        or_dash(cluster.cluster_id.as_ref()),
+        cluster.term,
+        cluster.node_id
+    );
+    let paused = cluster.nodes.iter().filter_map(|member| {
+        member.paused.as_ref().map(|reason| format!("\nnode {} has paused: {reason}", member.id))
+    });
+    format!("{first}\n\n{}{}", output::table(head, rows), paused.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: u64) -> wire::Member {
+        wire::Member {
+            id,
+            role: Some("follower".into()),
+            client_addr: format!("127.0.0.1:710{id}"),
+            peer_addr: format!("127.0.0.1:720{id}"),
+            last_log_index: Some(12),
+            committed_index: None,
+            applied_index: Some(11),
+            snapshot_index: None,
+            lag_entries: Some(1),
+            last_contact_ms: None,
+            reachable: true,
+            version: Some("0.1.0".into()),
+            paused: None,
+        }
+    }
+
+    #[test]
+    fn the_table_shows_each_member_and_why_one_has_paused() {
+        let gone = wire::Member { role: None, reachable: false, ..member(2) };
+        let paused = wire::Member { paused: Some("the state hash at LSN 7 differs".into()), ..member(3) };
+        let cluster = wire::Cluster {
+            cluster_id: None,
+            node_id: 1,
+            leader: None,
+            term: 4,
+            nodes: vec![member(1), gone, paused],
+        };
+        let text = table(&cluster);
+        let row = |id: &str| -> Vec<&str> {
+            let line = text.lines().find(|line| line.trim_start().starts_with(id)).expect(&text);
+            line.split_whitespace().collect()
+        };
+        assert_eq!(row("1 ")[1..4], ["up", "follower", "127.0.0.1:7101"]);
+        assert_eq!(row("2 ")[1..3], ["unreachable", "-"]);
+        assert_eq!(row("3 ")[1], "paused");
+        assert!(text.contains("leader: none is known") && text.contains("term 4"), "{text}");
+        assert!(text.ends_with("node 3 has paused: the state hash at LSN 7 differs"), "{text}");
+    }
+}

@@ -1,0 +1,79 @@
+//! `verify`: replays a stopped node's data directory and checks everything that can be checked.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::settings::Sources;
+use super::{Shown, output};
+use crate::replication::{self, Report};
+
+/// Checks the data of a stopped node: replays its log, both capacity rules and the state hashes
+#[derive(Args, Debug)]
+pub(super) struct Verify {
+    /// The node's data directory [env: INNKEEPER_DATA_DIR]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    shown: Shown,
+}
+
+impl Verify {
+    pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
+        let format = self.shown.format(sources)?;
+        let data_dir = sources
+            .pick(self.data_dir, "INNKEEPER_DATA_DIR", |file| file.data_dir.clone())?
+            .ok_or_else(|| sources.missing("--data-dir", "INNKEEPER_DATA_DIR"))?;
+        let report = tokio::task::spawn_blocking(move || replication::verify(&data_dir))
+            .await
+            .map_err(|error| Failure::Failed(format!("the check itself failed: {error}")))?
+            .map_err(|wrong| Failure::Failed(wrong.to_string()))?;
+        output::show(format, &Sound::from(report), table)
+    }
+}
+
+/// What stdout says of a sound data directory.
+#[derive(Debug, Serialize)]
+struct Sound {
+    node_id: u64,
+    cluster_id: Option<String>,
+    /// Where the replay began.
+    first_lsn: u64,
+    last_lsn: u64,
+    snapshots: usize,
+    /// Committed entries of the log that were applied again.
+    entries: u64,
+    /// Positions at which the capacity rules were recomputed.
+    audited: u64,
+    state_hash: String,
+}
+
+impl From<Report> for Sound {
+    fn from(report: Report) -> Sound {
+        Sound {
+            node_id: report.identity.node_id,
+            cluster_id: report.identity.cluster_id.map(|id| id.to_string()),
+            first_lsn: report.first_lsn.0,
+            last_lsn: report.last_lsn.0,
+            snapshots: report.snapshots,
+            entries: report.entries,
+            audited: report.audited,
+            state_hash: report.state_hash.to_string(),
+        }
+    }
+}
+
+fn table(sound: &Sound) -> String {
+    let row = [
+        sound.node_id.to_string(),
+        format!("{} to {}", sound.first_lsn, sound.last_lsn),
+        sound.snapshots.to_string(),
+        sound.entries.to_string(),
+        sound.audited.to_string(),
+        sound.state_hash.clone(),
+    ];
+    let head = ["node", "LSNs", "snapshots read", "entries replayed", "audits", "state hash"];
+    format!("Sound.\n\n{}", output::table(head, [row]))
+}

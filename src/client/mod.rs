@@ -1,0 +1,342 @@
+//! The typed client of the HTTP API: what the command line and the cluster tests speak to a cluster with.
+//!
+//! It holds one pool of connections and the list of nodes, and knows the contract's shapes ([`crate::wire`]), never a
+//! node's insides. Any node takes any request, so that a node that is gone, or has no leader, is answered by asking
+//! the next one. It must never turn silence into "failed", and never send a write twice without an idempotency key.
+
+mod answer;
+mod attempt;
+mod call;
+mod request;
+mod retry;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use reqwest::Url;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+pub use answer::{Answer, ClientError, Meta, Readiness, Refused};
+pub use call::{Call, Key};
+pub use request::{
+    FirstBusinessDate, FreeRoomsQuery, ListQuery, PutProperty, PutRoom, PutRoomType, Reserve, SearchQuery,
+};
+
+use crate::ledger::{Date, PropertyId, ReservationId, RoomId, RoomTypeId};
+use crate::wire;
+use attempt::Attempt;
+use retry::{Course, Judgement};
+
+/// How long the client waits for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For a connection to be made.
+    pub connect: Duration,
+    /// For one node's answer. Longer than a node's own deadline, or its `outcome_unknown` would never be heard.
+    pub attempt: Duration,
+    /// For a call, all its attempts and the waits between them included.
+    pub total: Duration,
+    /// For any node to be reachable at all. Shorter than `total`: a wrong address is told soon, an election is sat out.
+    pub unreachable: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience {
+            connect: Duration::from_secs(1),
+            attempt: Duration::from_secs(8),
+            total: Duration::from_secs(20),
+            unreachable: Duration::from_secs(3),
+        }
+    }
+}
+
+/// A text that names no node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnEndpoint {
+    #[error("no endpoint is given; expected at least one like http://127.0.0.1:7101")]
+    None,
+    #[error("`{text}` is no endpoint ({reason}); expected one like http://127.0.0.1:7101")]
+    Wrong { text: String, reason: String },
+}
+
+/// A cluster, seen from outside. Clones share their connections and what they learned about which node answers.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    endpoints: Arc<[Url]>,
+    /// The endpoint that answered last, which is asked first.
+    preferred: Arc<AtomicUsize>,
+    patience: Patience,
+}
+
+impl Client {
+    /// `endpoints` are the client addresses of the nodes, as `http://host:port`.
+    ///
+    /// # Errors
+    /// [`NotAnEndpoint`] when there is none or one of them can't be an address.
+    pub fn new(endpoints: Vec<String>) -> Result<Client, NotAnEndpoint> {
+        Client::with_patience(endpoints, Patience::default())
+    }
+
+    /// [`Client::new`] with other deadlines.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn with_patience(endpoints: Vec<String>, patience: Patience) -> Result<Client, NotAnEndpoint> {
+        let endpoints: Arc<[Url]> =
+            endpoints.iter().map(|text| endpoint(text)).collect::<Result<Vec<Url>, NotAnEndpoint>>()?.into();
+        if endpoints.is_empty() {
+            return Err(NotAnEndpoint::None);
+        }
+        let http = reqwest::Client::builder()
+            .http1_only()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            // The one place that decides about retries is `retry.rs`.
+            .retry(reqwest::retry::never())
+            .connect_timeout(patience.connect)
+            .tcp_nodelay(true)
+            .build()
+            .expect("a client without TLS has nothing that can fail to build");
+        Ok(Client { http, endpoints, preferred: Arc::default(), patience })
+    }
+
+    // Properties and what they are made of.
+
+    pub async fn put_property(
+        &self,
+        property: &PropertyId,
+        body: &PutProperty,
+        key: Key,
+    ) -> Result<Answer<wire::Property>, ClientError> {
+        self.send(Call::put(["properties", property.as_str()], body).key(key)).await
+    }
+
+    pub async fn property(&self, property: &PropertyId) -> Result<Answer<wire::Property>, ClientError> {
+        self.send(Call::get(["properties", property.as_str()])).await
+    }
+
+    pub async fn properties(&self) -> Result<Answer<wire::Properties>, ClientError> {
+        self.send(Call::get(["properties"])).await
+    }
+
+    pub async fn put_room_type(
+        &self,
+        property: &PropertyId,
+        room_type: &RoomTypeId,
+        body: &PutRoomType,
+        key: Key,
+    ) -> Result<Answer<wire::RoomType>, ClientError> {
+        let path = ["properties", property.as_str(), "room-types", room_type.as_str()];
+        self.send(Call::put(path, body).key(key)).await
+    }
+
+    pub async fn room_types(&self, property: &PropertyId) -> Result<Answer<wire::RoomTypes>, ClientError> {
+        self.send(Call::get(["properties", property.as_str(), "room-types"])).await
+    }
+
+    pub async fn put_room(
+        &self,
+        property: &PropertyId,
+        room: &RoomId,
+        body: &PutRoom,
+        key: Key,
+    ) -> Result<Answer<wire::Room>, ClientError> {
+        self.send(Call::put(["properties", property.as_str(), "rooms", room.as_str()], body).key(key)).await
+    }
+
+    pub async fn rooms(&self, property: &PropertyId) -> Result<Answer<wire::Rooms>, ClientError> {
+        self.send(Call::get(["properties", property.as_str(), "rooms"])).await
+    }
+
+    /// Replaces the target's prices on each night of the range; empty prices clear them.
+    pub async fn put_rates(
+        &self,
+        property: &PropertyId,
+        body: &wire::Rate,
+        key: Key,
+    ) -> Result<Answer<wire::Rate>, ClientError> {
+        self.send(Call::put(["properties", property.as_str(), "rates"], body).key(key)).await
+    }
+
+    pub async fn rates(
+        &self,
+        property: &PropertyId,
+        from: Date,
+        to: Date,
+    ) -> Result<Answer<wire::Rates>, ClientError> {
+        let call = Call::get(["properties", property.as_str(), "rates"]);
+        self.send(call.query("from", from).query("to", to)).await
+    }
+
+    // Reservations.
+
+    pub async fn reserve(
+        &self,
+        property: &PropertyId,
+        body: &Reserve,
+        key: Key,
+    ) -> Result<Answer<wire::Reservation>, ClientError> {
+        self.send(Call::post(["properties", property.as_str(), "reservations"], Some(body)).key(key)).await
+    }
+
+    pub async fn reservation(&self, id: ReservationId) -> Result<Answer<wire::Reservation>, ClientError> {
+        self.send(Call::get(["reservations", &id.to_string()])).await
+    }
+
+    /// `if_match`: the revision that the caller saw; a newer one is refused as `version_mismatch`.
+    pub async fn confirm(
+        &self,
+        id: ReservationId,
+        if_match: Option<u64>,
+        key: Key,
+    ) -> Result<Answer<wire::Reservation>, ClientError> {
+        self.change(id, "confirm", if_match, key).await
+    }
+
+    /// `if_match`: the revision that the caller saw; a newer one is refused as `version_mismatch`.
+    pub async fn cancel(
+        &self,
+        id: ReservationId,
+        if_match: Option<u64>,
+        key: Key,
+    ) -> Result<Answer<wire::Reservation>, ClientError> {
+        self.change(id, "cancel", if_match, key).await
+    }
+
+    async fn change(
+        &self,
+        id: ReservationId,
+        verb: &str,
+        if_match: Option<u64>,
+        key: Key,
+    ) -> Result<Answer<wire::Reservation>, ClientError> {
+        let call = Call::post(["reservations", &id.to_string(), verb], None::<&()>);
+        self.send(call.if_match(if_match).key(key)).await
+    }
+
+    pub async fn reservations(
+        &self,
+        property: &PropertyId,
+        query: &ListQuery,
+    ) -> Result<Answer<wire::Reservations>, ClientError> {
+        let call = Call::get(["properties", property.as_str(), "reservations"]);
+        self.send(query.add_to(call)).await
+    }
+
+    // Questions.
+
+    pub async fn free_rooms(
+        &self,
+        property: &PropertyId,
+        query: &FreeRoomsQuery,
+    ) -> Result<Answer<wire::FreeRooms>, ClientError> {
+        self.send(query.add_to(Call::get(["properties", property.as_str(), "free-rooms"]))).await
+    }
+
+    pub async fn availability(
+        &self,
+        property: &PropertyId,
+        from: Date,
+        to: Date,
+    ) -> Result<Answer<wire::Availability>, ClientError> {
+        let call = Call::get(["properties", property.as_str(), "availability"]);
+        self.send(call.query("from", from).query("to", to)).await
+    }
+
+    pub async fn search(&self, query: &SearchQuery) -> Result<Answer<wire::Found>, ClientError> {
+        self.send(query.add_to(Call::get(["search"]))).await
+    }
+
+    // The cluster.
+
+    pub async fn cluster(&self) -> Result<Answer<wire::Cluster>, ClientError> {
+        self.send(Call::get(["cluster"])).await
+    }
+
+    /// Of the node that answers: name one endpoint to ask one node.
+    pub async fn state_hash(&self) -> Result<Answer<wire::StateHash>, ClientError> {
+        self.send(Call::get(["cluster", "state-hash"])).await
+    }
+
+    /// Whether the node may serve, asked once and at one endpoint: a question about a node has no next node.
+    pub async fn readyz(&self) -> Readiness {
+        let index = self.preferred.load(Ordering::Relaxed) % self.endpoints.len();
+        let mut call = Call::get([] as [&str; 0]);
+        call.root = "readyz";
+        match attempt::attempt(&self.http, &self.endpoints[index], &call, self.patience.attempt).await {
+            Attempt::Replied(reply) if reply.meta.status == 200 => Readiness::Ready,
+            Attempt::Replied(reply) => Readiness::NotReady(reply.summary()),
+            Attempt::NotSent(reason) | Attempt::Lost(reason) => Readiness::Silent(reason),
+        }
+    }
+
+    /// Any call of the API, for those that have no method here.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn send<T: DeserializeOwned>(&self, call: Call) -> Result<Answer<T>, ClientError> {
+        let reply = self.drive(&call).await?;
+        let value = serde_json::from_slice(&reply.body).map_err(|error| ClientError::Malformed {
+            endpoint: reply.meta.endpoint.clone(),
+            reason: error.to_string(),
+        })?;
+        Ok(Answer { value, meta: reply.meta })
+    }
+
+    /// Asks one node after the other until one gives an answer that counts, or patience ends.
+    async fn drive(&self, call: &Call) -> Result<attempt::Reply, ClientError> {
+        let start = self.preferred.load(Ordering::Relaxed) % self.endpoints.len();
+        let mut course = Course::new(self.endpoints.len(), start, self.patience, Instant::now());
+        loop {
+            let Some(turn) = course.next(Instant::now()) else {
+                return Err(course.give_up(call));
+            };
+            tokio::time::sleep_until(turn.at).await;
+            let endpoint = &self.endpoints[turn.endpoint];
+            let outcome =
+                attempt::attempt(&self.http, endpoint, call, course.deadline_of_attempt(Instant::now()))
+                    .await;
+            match retry::judge(call, outcome) {
+                Judgement::Answered(mut reply) => {
+                    self.preferred.store(turn.endpoint, Ordering::Relaxed);
+                    reply.meta.attempts = course.attempts();
+                    return Ok(reply);
+                }
+                Judgement::Refused(mut refused) => {
+                    self.preferred.store(turn.endpoint, Ordering::Relaxed);
+                    refused.meta.attempts = course.attempts();
+                    return Err(ClientError::Refused(refused));
+                }
+                Judgement::Malformed { endpoint, reason } => {
+                    return Err(ClientError::Malformed { endpoint, reason });
+                }
+                Judgement::Unknown(reason) => {
+                    return Err(ClientError::OutcomeUnknown { key: call.key_text(), reason });
+                }
+                Judgement::Again(trouble) => course.record(turn.endpoint, trouble, Instant::now()),
+            }
+        }
+    }
+}
+
+/// Reads `http://host:port`; a path, a query or another scheme would be dropped silently, so they are refused.
+fn endpoint(text: &str) -> Result<Url, NotAnEndpoint> {
+    let wrong = |reason: String| NotAnEndpoint::Wrong { text: text.to_owned(), reason };
+    let url = Url::parse(text.trim()).map_err(|error| wrong(error.to_string()))?;
+    if url.scheme() != "http" {
+        return Err(wrong(format!("the scheme is {}, and only http is spoken", url.scheme())));
+    }
+    if url.host().is_none() || url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("it has to be a scheme, a host and a port, and nothing more".to_owned()));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("it must not hold a user name or a password".to_owned()));
+    }
+    Ok(url)
+}

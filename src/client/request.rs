@@ -1,0 +1,146 @@
+//! The bodies and the questions that the calls take. Fields are named as the contract names them.
+
+use serde::Serialize;
+
+use super::call::Call;
+use crate::ledger::{BlockId, Currency, Date, RoomId, RoomTypeId, Status};
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PutProperty {
+    pub name: String,
+    pub location: String,
+    /// An IANA name.
+    pub time_zone: String,
+    pub currency: Currency,
+    pub business_date: FirstBusinessDate,
+}
+
+/// The business date with which a new property begins; one that exists keeps its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FirstBusinessDate {
+    /// Follows the property's midnight.
+    Clock,
+    /// Moved by night audits only.
+    #[serde(untagged)]
+    Manual(Date),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PutRoomType {
+    pub name: String,
+    pub max_occupancy: u32,
+    pub overbooking_limit: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PutRoom {
+    pub room_type: RoomTypeId,
+}
+
+/// Exactly one of `room` and `room_type` is set.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Reserve {
+    pub guest: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room_type: Option<RoomTypeId>,
+    pub arrival: Date,
+    pub departure: Date,
+    pub occupancy: u32,
+    /// The property's when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<Currency>,
+    /// A hold that ends after so many seconds; a confirmed reservation when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_seconds: Option<u64>,
+    /// Minor units; another total is refused as `price_changed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_total: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<BlockId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_ref: Option<String>,
+}
+
+/// Which reservations of a property to list.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListQuery {
+    pub guest: Option<String>,
+    pub status: Option<Status>,
+    pub external_ref: Option<String>,
+    pub arrival_from: Option<Date>,
+    pub arrival_to: Option<Date>,
+    pub limit: Option<u32>,
+    pub cursor: Option<String>,
+}
+
+impl ListQuery {
+    pub(super) fn add_to(&self, call: Call) -> Call {
+        call.query_opt("guest", self.guest.as_ref())
+            .query_opt("status", self.status.map(status_name))
+            .query_opt("external_ref", self.external_ref.as_ref())
+            .query_opt("arrival_from", self.arrival_from)
+            .query_opt("arrival_to", self.arrival_to)
+            .query_opt("limit", self.limit)
+            .query_opt("cursor", self.cursor.as_ref())
+    }
+}
+
+/// The contract's name of a status.
+fn status_name(status: Status) -> String {
+    match serde_json::to_value(status) {
+        Ok(serde_json::Value::String(name)) => name,
+        other => unreachable!("a status is written as its name, got {other:?}"),
+    }
+}
+
+/// Which rooms have to be free, for which stay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FreeRoomsQuery {
+    pub arrival: Date,
+    pub departure: Date,
+    pub occupancy: u32,
+    pub currency: Option<Currency>,
+    pub room: Option<RoomId>,
+    pub room_type: Option<RoomTypeId>,
+    pub limit: Option<u32>,
+}
+
+impl FreeRoomsQuery {
+    pub(super) fn add_to(&self, call: Call) -> Call {
+        call.query("arrival", self.arrival)
+            .query("departure", self.departure)
+            .query("occupancy", self.occupancy)
+            .query_opt("currency", self.currency)
+            .query_opt("room", self.room.as_ref())
+            .query_opt("room_type", self.room_type.as_ref())
+            .query_opt("limit", self.limit)
+    }
+}
+
+/// Which properties have a free room for a stay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SearchQuery {
+    /// Compared without regard to case.
+    pub location: String,
+    pub arrival: Date,
+    pub departure: Date,
+    pub occupancy: u32,
+    pub currency: Option<Currency>,
+    pub limit: Option<u32>,
+    pub cursor: Option<String>,
+}
+
+impl SearchQuery {
+    pub(super) fn add_to(&self, call: Call) -> Call {
+        call.query("location", &self.location)
+            .query("arrival", self.arrival)
+            .query("departure", self.departure)
+            .query("occupancy", self.occupancy)
+            .query_opt("currency", self.currency)
+            .query_opt("limit", self.limit)
+            .query_opt("cursor", self.cursor.as_ref())
+    }
+}

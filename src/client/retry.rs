@@ -1,0 +1,187 @@
+//! When a call is made again, and where: pure decisions, without I/O.
+//!
+//! A read, or a write with a key, is made again at another node after a failed connection, a lost answer, and the
+//! refusals that say "not now". A write without a key is made again only when no connection was made, because anything
+//! else may have carried it to a node.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Patience;
+use super::answer::{ClientError, Refused};
+use super::attempt::{Attempt, Reply};
+use super::call::Call;
+
+/// The wait before an endpoint is asked a second time; doubled with each further time.
+const PAUSE_MIN: Duration = Duration::from_millis(25);
+/// Elections take fractions of a second: waiting longer than this would sleep through the new leader's first words.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// What an exchange means for its call.
+#[derive(Debug)]
+pub(super) enum Judgement {
+    Answered(Reply),
+    Refused(Box<Refused>),
+    Malformed {
+        endpoint: String,
+        reason: String,
+    },
+    /// A write without a key may have happened.
+    Unknown(String),
+    Again(Trouble),
+}
+
+/// Why an attempt has to be made again.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    NotSent(String),
+    /// The request may have been taken.
+    Lost(String),
+    /// Nothing happened, says the node.
+    NotNow(Box<Refused>, Option<Duration>),
+}
+
+pub(super) fn judge(call: &Call, attempt: Attempt) -> Judgement {
+    let lost = |reason: String| {
+        if call.may_repeat() { Judgement::Again(Trouble::Lost(reason)) } else { Judgement::Unknown(reason) }
+    };
+    let reply = match attempt {
+        Attempt::NotSent(reason) => return Judgement::Again(Trouble::NotSent(reason)),
+        Attempt::Lost(reason) => return lost(reason),
+        Attempt::Replied(reply) => reply,
+    };
+    if (200..300).contains(&reply.meta.status) {
+        return Judgement::Answered(reply);
+    }
+    let Some(problem) = reply.problem() else {
+        let reason = reply.summary();
+        let endpoint = reply.meta.endpoint;
+        // Something between the client and the node spoke: it does not know what the node did.
+        return if call.is_write() && reply.meta.status >= 500 {
+            lost(format!("{endpoint} answered with {reason}"))
+        } else {
+            Judgement::Malformed { endpoint, reason }
+        };
+    };
+    let code = problem.code.clone();
+    let detail = problem.detail.clone();
+    let retry_after = reply.retry_after;
+    let refused = Box::new(Refused { problem, meta: reply.meta });
+    match code.as_str() {
+        "outcome_unknown" => lost(detail),
+        // The status counts whole seconds, an election less: the pauses of `Course` bound the retries instead.
+        "no_leader" | "not_ready" if call.may_repeat() => Judgement::Again(Trouble::NotNow(refused, None)),
+        "overloaded" if call.may_repeat() => Judgement::Again(Trouble::NotNow(refused, retry_after)),
+        _ => Judgement::Refused(refused),
+    }
+}
+
+/// The endpoint that is asked next, and when.
+#[derive(Debug, PartialEq)]
+pub(super) struct Turn {
+    pub endpoint: usize,
+    pub at: Instant,
+}
+
+/// The course of one call over the endpoints.
+#[derive(Debug)]
+pub(super) struct Course {
+    started: Instant,
+    patience: Patience,
+    /// Where the next turn is looked for first.
+    cursor: usize,
+    endpoints: Vec<Asked>,
+    attempts: u32,
+    /// What an earlier attempt left open; no later "nothing happened" closes it.
+    unknown: Option<String>,
+    last: Option<Trouble>,
+    connected: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    not_before: Instant,
+    times: u32,
+}
+
+impl Course {
+    pub fn new(endpoints: usize, start: usize, patience: Patience, now: Instant) -> Course {
+        Course {
+            started: now,
+            patience,
+            cursor: start,
+            endpoints: vec![Asked { not_before: now, times: 0 }; endpoints],
+            attempts: 0,
+            unknown: None,
+            last: None,
+            connected: false,
+        }
+    }
+
+    /// `None` when patience ends before anyone may be asked again.
+    pub fn next(&mut self, now: Instant) -> Option<Turn> {
+        let count = self.endpoints.len();
+        let order = (0..count).map(|step| (self.cursor + step) % count);
+        let endpoint = order
+            .min_by_key(|index| self.endpoints[*index].not_before.max(now))
+            .expect("a client has at least one endpoint");
+        let at = self.endpoints[endpoint].not_before.max(now);
+        let end = if self.connected || self.attempts == 0 {
+            self.patience.total
+        } else {
+            self.patience.unreachable
+        };
+        if at >= self.started + end {
+            return None;
+        }
+        self.cursor = (endpoint + 1) % count;
+        self.attempts += 1;
+        Some(Turn { endpoint, at })
+    }
+
+    pub fn deadline_of_attempt(&self, now: Instant) -> Duration {
+        self.patience.attempt.min((self.started + self.patience.total).saturating_duration_since(now))
+    }
+
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    pub fn record(&mut self, endpoint: usize, trouble: Trouble, now: Instant) {
+        let asked = &mut self.endpoints[endpoint];
+        let pause = PAUSE_MIN.saturating_mul(1 << asked.times.min(5)).min(PAUSE_MAX);
+        let wait = match &trouble {
+            Trouble::NotNow(_, Some(retry_after)) => pause.max(*retry_after),
+            _ => pause,
+        };
+        asked.times += 1;
+        asked.not_before = now + wait;
+        match &trouble {
+            Trouble::NotSent(_) => {}
+            Trouble::Lost(reason) => {
+                self.connected = true;
+                self.unknown = Some(reason.clone());
+            }
+            Trouble::NotNow(..) => self.connected = true,
+        }
+        self.last = Some(trouble);
+    }
+
+    /// What the call comes to when patience has ended.
+    pub fn give_up(self, call: &Call) -> ClientError {
+        if call.is_write()
+            && let Some(reason) = self.unknown
+        {
+            return ClientError::OutcomeUnknown { key: call.key_text(), reason };
+        }
+        match self.last {
+            Some(Trouble::NotNow(mut refused, _)) => {
+                refused.meta.attempts = self.attempts;
+                ClientError::Refused(refused)
+            }
+            Some(Trouble::NotSent(reason) | Trouble::Lost(reason)) => ClientError::Unreachable { reason },
+            None => ClientError::Unreachable { reason: "the deadline left no time to ask".to_owned() },
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The cluster and this node's health. Always answered from this node.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::problem::Problem;
+use super::render;
+use crate::node::{MemberView, Node};
+use crate::wire;
+
+pub async fn show(State(node): State<Arc<Node>>) -> Response {
+    let cluster = node.cluster().await;
+    let leader_last = (cluster.members.iter())
+        .find(|member| Some(member.id) == cluster.leader)
+        .and_then(|member| member.status.as_ref()?.last_log_index);
+    let body = wire::Cluster {
+        cluster_id: cluster.cluster_id.map(|id| id.to_string()),
+        node_id: node.id(),
+        leader: cluster.leader,
+        term: cluster.term,
+        nodes: cluster.members.into_iter().map(|member| render_member(member, leader_last)).collect(),
+    };
+    render::json(StatusCode::OK, node.position().lsn, &body)
+}
+
+fn render_member(view: MemberView, leader_last: Option<u64>) -> wire::Member {
+    let status = view.status.as_ref();
+    let applied = status.and_then(|status| status.applied_index);
+    wire::Member {
+        id: view.id,
+        role: status.map(|status| status.role.to_string()),
+        client_addr: view.member.client_addr,
+        peer_addr: view.member.peer_addr,
+        last_log_index: status.and_then(|status| status.last_log_index),
+        committed_index: status.and_then(|status| status.committed_index),
+        applied_index: applied,
+        snapshot_index: status.and_then(|status| status.snapshot_index),
+        lag_entries: applied.zip(leader_last).map(|(applied, last)| last.saturating_sub(applied)),
+        last_contact_ms: view.last_contact.map(|at| at.as_millis() as u64),
+        reachable: status.is_some(),
+        version: status.map(|status| status.version.to_string()),
+        paused: status.and_then(|status| status.paused.as_deref().map(str::to_owned)),
+    }
+}
+
+pub async fn snapshot(State(node): State<Arc<Node>>) -> Response {
+    node.take_snapshot_now().await;
+    render::json(StatusCode::ACCEPTED, node.position().lsn, &json!({}))
+}
+
+pub async fn state_hash(State(node): State<Arc<Node>>) -> Response {
+    let position = node.position();
+    let body = wire::StateHash { lsn: position.lsn, hash: position.state_hash.to_string() };
+    render::json(StatusCode::OK, position.lsn, &body)
+}
+
+/// What applying set aside, oldest first.
+pub async fn quarantine(State(node): State<Arc<Node>>) -> Response {
+    let (commands, lsn) = node.with_ledger(|ledger| {
+        let commands: Vec<_> = (ledger.quarantined())
+            .map(|it| json!({ "lsn": it.lsn, "code": it.code, "command": it.submission.command }))
+            .collect();
+        (commands, ledger.lsn())
+    });
+    render::json(StatusCode::OK, lsn, &json!({ "commands": commands }))
+}
+
+pub async fn livez() -> Response {
+    (StatusCode::OK, r#"{"status":"alive"}"#).into_response()
+}
+
+pub async fn readyz(State(node): State<Arc<Node>>) -> Result<Response, Problem> {
+    node.ready().await?;
+    Ok((StatusCode::OK, r#"{"status":"ready"}"#).into_response())
+}

@@ -1,0 +1,315 @@
+//! What handlers take out of a request: strictly, and with the field's name in every complaint.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{FromRequestParts, RawPathParams, Request};
+use axum::http::{HeaderMap, Uri, header, request::Parts};
+use futures_util::StreamExt;
+use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::problem::{Code, Problem};
+use crate::ledger::{Currency, IdempotencyKey, Lsn};
+use crate::node::Consistency;
+
+/// The longest body of a single request.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// How much of a refused body is read and thrown away, so that the client gets to read the answer.
+const DRAIN_BYTES_MAX: usize = 64 << 20;
+const BODY_WAIT: Duration = Duration::from_secs(30);
+const DRAIN_WAIT: Duration = Duration::from_secs(10);
+/// The longest free text: names, locations, guests, references.
+pub const TEXT_CHARS_MAX: usize = 255;
+
+/// The variable segments of the path, decoded, in order.
+pub struct Segments(Vec<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segments {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Segments, Self::Rejection> {
+        // Segments that are no UTF-8 are left out; whoever asks for one says so.
+        let params = RawPathParams::from_request_parts(parts, state).await;
+        Ok(Segments(
+            params.map(|params| params.iter().map(|(_, text)| text.to_owned()).collect()).unwrap_or_default(),
+        ))
+    }
+}
+
+impl Segments {
+    /// The segment at `position`, which complaints call `name`.
+    pub fn get<T: FromStr<Err: Display>>(&self, position: usize, name: &str) -> Result<T, Problem> {
+        let text = self.0.get(position).ok_or_else(|| Problem::malformed(name, "is not valid UTF-8"))?;
+        text.parse().map_err(|error| Problem::malformed(name, error))
+    }
+}
+
+/// The parameters of a query. Each is taken once; what is left over at the end is unknown.
+pub struct Params(BTreeMap<String, String>);
+
+impl Params {
+    pub fn of(uri: &Uri) -> Result<Params, Problem> {
+        let mut params = BTreeMap::new();
+        for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+            if params.insert(name.to_string(), value.into_owned()).is_some() {
+                return Err(Problem::malformed(&name, "is given twice"));
+            }
+        }
+        Ok(Params(params))
+    }
+
+    pub fn optional<T: FromStr<Err: Display>>(&mut self, name: &str) -> Result<Option<T>, Problem> {
+        let Some(text) = self.0.remove(name) else { return Ok(None) };
+        text.parse().map(Some).map_err(|error| Problem::malformed(name, error))
+    }
+
+    pub fn required<T: FromStr<Err: Display>>(&mut self, name: &str) -> Result<T, Problem> {
+        self.optional(name)?.ok_or_else(|| Problem::malformed(name, "is missing"))
+    }
+
+    /// A currency and whether it exists. Absent is known: the property's is meant.
+    pub fn currency(&mut self) -> Result<(Option<Currency>, bool), Problem> {
+        let text: Option<String> = self.optional("currency")?;
+        Ok(judge_currency(text.as_deref()))
+    }
+
+    /// 1–1,000, 100 when absent.
+    pub fn limit(&mut self) -> Result<usize, Problem> {
+        match self.optional("limit")? {
+            None => Ok(100),
+            Some(limit @ 1..=1_000) => Ok(limit),
+            Some(_) => Err(Problem::malformed("limit", "must be from 1 to 1,000")),
+        }
+    }
+
+    /// What the read asks of this node's state.
+    pub fn consistency(&mut self) -> Result<(Consistency, Option<Lsn>), Problem> {
+        let word: Option<String> = self.optional("consistency")?;
+        let max_staleness = self.optional("max_staleness_ms")?.map(Duration::from_millis);
+        let min_lsn = self.optional("min_lsn")?.map(Lsn);
+        let consistency = match word.as_deref() {
+            None | Some("linearizable") if max_staleness.is_some() => {
+                return Err(Problem::malformed("max_staleness_ms", "goes with consistency=local only"));
+            }
+            None | Some("linearizable") => Consistency::Linearizable,
+            Some("local") => Consistency::Local { max_staleness },
+            Some(_) => return Err(Problem::malformed("consistency", "must be linearizable or local")),
+        };
+        Ok((consistency, min_lsn))
+    }
+
+    pub fn finish(self) -> Result<(), Problem> {
+        match self.0.into_keys().next() {
+            None => Ok(()),
+            Some(name) => Err(Problem::malformed(&name, "is not a parameter of this call")),
+        }
+    }
+}
+
+/// The verdict that a command carries: the code, where it has the form of one, and whether ISO 4217 lists it.
+pub fn judge_currency(text: Option<&str>) -> (Option<Currency>, bool) {
+    let Some(text) = text else { return (None, true) };
+    let currency = Currency::new(text);
+    let known = currency.is_some() && iso_currency::Currency::from_code(text).is_some();
+    (currency, known)
+}
+
+/// The body as `T`. Refuses, in this order, another media type, too many bytes, and what can't be read.
+pub async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
+    let (parts, body) = request.into_parts();
+    if !is_json(&parts.headers) {
+        return Err(after_drain(&parts.headers, body, unsupported_media_type()).await);
+    }
+    parse(&read(&parts.headers, body).await?)
+}
+
+/// For calls that need no body: nothing, or an empty object.
+pub async fn no_body(request: Request) -> Result<(), Problem> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Empty {}
+
+    let (parts, body) = request.into_parts();
+    if body.is_end_stream() {
+        return Ok(());
+    }
+    let bytes = read(&parts.headers, body).await?;
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    if !is_json(&parts.headers) {
+        return Err(unsupported_media_type());
+    }
+    parse::<Empty>(&bytes).map(|Empty {}| ())
+}
+
+fn unsupported_media_type() -> Problem {
+    Problem::new(Code::UnsupportedMediaType, "send the body as JSON, with `Content-Type: application/json`")
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(Ok(text)) = headers.get(header::CONTENT_TYPE).map(|value| value.to_str()) else { return false };
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
+
+async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(Code::TooLarge, format!("a body has at most {BODY_BYTES_MAX} bytes"));
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(after_drain(headers, body, too_large()).await);
+    }
+    let mut bytes = Vec::new();
+    let mut pieces = body.into_data_stream();
+    let whole = tokio::time::timeout(BODY_WAIT, async {
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|_| Problem::malformed("body", "broke off before its end"))?;
+            if bytes.len() + piece.len() > BODY_BYTES_MAX {
+                return Ok(false);
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(true)
+    });
+    match whole.await {
+        Ok(Ok(true)) => Ok(bytes.into()),
+        Ok(Ok(false)) => Err(after_drain(headers, Body::from_stream(pieces), too_large()).await),
+        Ok(Err(problem)) => Err(problem),
+        Err(_) => Err(Problem::malformed("body", format!("did not arrive within {} s", BODY_WAIT.as_secs()))),
+    }
+}
+
+/// Reads on without keeping anything: a client that is still sending would lose the answer with the connection. One
+/// that asked before it sends (`Expect: 100-continue`) is answered at once.
+async fn after_drain(headers: &HeaderMap, body: Body, problem: Problem) -> Problem {
+    if headers.contains_key(header::EXPECT) {
+        return problem;
+    }
+    let mut pieces = body.into_data_stream();
+    let drain = async {
+        let mut left = DRAIN_BYTES_MAX;
+        while let Some(Ok(piece)) = pieces.next().await {
+            left = left.saturating_sub(piece.len());
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // A client that sends no more, or too slowly, is not waited for.
+    let _ = tokio::time::timeout(DRAIN_WAIT, drain).await;
+    problem
+}
+
+/// Reads JSON strictly: no unknown field, no duplicate, nothing behind the value, at most 128 levels.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        match path.as_str() {
+            "." => Problem::new(Code::Malformed, error.into_inner().to_string()),
+            path => Problem::malformed(path, error.inner()),
+        }
+    })?;
+    deserializer.end().map_err(|error| Problem::new(Code::Malformed, error.to_string()))?;
+    Ok(value)
+}
+
+/// A text of 1 to 255 characters, none of them a control character.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Text(pub Box<str>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let chars = text.chars().count();
+        if !(1..=TEXT_CHARS_MAX).contains(&chars) || text.chars().any(char::is_control) {
+            return Err(de::Error::custom("expected 1 to 255 characters, none of them a control character"));
+        }
+        Ok(Text(text.into()))
+    }
+}
+
+/// A JSON object as a map in which no key comes twice.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct UniqueMap<K, V>(pub BTreeMap<K, V>);
+
+impl<'de, K: Deserialize<'de> + Ord + Display, V: Deserialize<'de>> Deserialize<'de> for UniqueMap<K, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<UniqueMap<K, V>, D::Error> {
+        struct Unique<K, V>(std::marker::PhantomData<(K, V)>);
+
+        impl<'de, K: Deserialize<'de> + Ord + Display, V: Deserialize<'de>> Visitor<'de> for Unique<K, V> {
+            type Value = UniqueMap<K, V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+                let mut map = BTreeMap::new();
+                while let Some((key, value)) = access.next_entry::<K, V>()? {
+                    if map.contains_key(&key) {
+                        return Err(de::Error::custom(format!("duplicate field `{key}`")));
+                    }
+                    map.insert(key, value);
+                }
+                Ok(UniqueMap(map))
+            }
+        }
+        deserializer.deserialize_map(Unique(std::marker::PhantomData))
+    }
+}
+
+/// The idempotency key of a write, with the digest of what it stands for: the call, its path, and `fields`, the parsed
+/// request without what this node adds.
+pub fn idempotency_key(
+    headers: &HeaderMap,
+    call: &str,
+    path: &[&str],
+    fields: &impl Serialize,
+) -> Result<Option<IdempotencyKey>, Problem> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let invalid =
+        |reason: &str| Problem::new(Code::IdempotencyKeyInvalid, format!("`Idempotency-Key`: {reason}"));
+    if values.next().is_some() {
+        return Err(invalid("is given twice"));
+    }
+    let bytes = value.as_bytes();
+    if !(1..=255).contains(&bytes.len()) || !bytes.iter().all(|byte| (0x21..=0x7e).contains(byte)) {
+        return Err(invalid("must be 1 to 255 visible ASCII characters"));
+    }
+    let text: Box<str> = String::from_utf8_lossy(bytes).into();
+    // There is one principal while access control is off; its name is part of the digest from the first format on.
+    let digest = digest128(&[b"anonymous", bytes]);
+    let request = rmp_serde::to_vec_named(&(call, path, fields)).map_err(|error| {
+        Problem::new(Code::Internal, format!("the request could not be digested: {error}"))
+    })?;
+    Ok(Some(IdempotencyKey { text, digest, request_digest: digest128(&[&request]) }))
+}
+
+/// 128 bits of BLAKE3 over the parts, each behind its length.
+fn digest128(parts: &[&[u8]]) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    u128::from_le_bytes(digest)
+}
+
+/// `If-Match: "<revision>"`.
+pub fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let quoted = value.to_str().ok().and_then(|text| text.strip_prefix('"')?.strip_suffix('"'));
+    quoted
+        .and_then(|text| text.parse().ok())
+        .map(Some)
+        .ok_or_else(|| Problem::malformed("If-Match", "must be the revision in quotes, such as \"3\""))
+}

@@ -1,0 +1,283 @@
+//! Properties, room types, rooms and rates.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use super::extract::{Params, Segments, Text, UniqueMap, idempotency_key, json, judge_currency};
+use super::problem::Problem;
+use super::render;
+use crate::ledger::{
+    Command, Date, FirstBusinessDate, Ledger, Lsn, PropertyId, PutProperty, PutRates, PutRoom, PutRoomType,
+    RateTarget, Refusal, RoomId, RoomTypeId, Submission,
+};
+use crate::node::{Node, date_at, time_zone_known};
+use crate::wire;
+
+/// The longest range of nights that one read shows.
+pub const NIGHTS_SHOWN_MAX: i32 = 1_100;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PropertyFields {
+    name: Text,
+    location: Text,
+    time_zone: Text,
+    currency: String,
+    #[serde(default)]
+    business_date: Option<BusinessDate>,
+}
+
+/// `"clock"` or a date.
+#[derive(Clone, Copy, Debug, Serialize)]
+enum BusinessDate {
+    Clock,
+    From(Date),
+}
+
+impl<'de> Deserialize<'de> for BusinessDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<BusinessDate, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "clock" {
+            return Ok(BusinessDate::Clock);
+        }
+        text.parse()
+            .map(BusinessDate::From)
+            .map_err(|error| de::Error::custom(format!("\"clock\", or {error}")))
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RoomTypeFields {
+    name: Text,
+    max_occupancy: u32,
+    #[serde(default)]
+    overbooking_limit: Option<u32>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RoomFields {
+    room_type: RoomTypeId,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RatesFields {
+    #[serde(default)]
+    room_type: Option<RoomTypeId>,
+    #[serde(default)]
+    room: Option<RoomId>,
+    from: Date,
+    to: Date,
+    prices: UniqueMap<String, UniqueMap<u32, i64>>,
+}
+
+/// Submits a command under the caller's key, and renders what became of it.
+pub async fn write(
+    node: &Node,
+    headers: &HeaderMap,
+    call: &str,
+    path: &[&str],
+    fields: &impl Serialize,
+    command: Command,
+) -> Result<Response, Problem> {
+    let key = idempotency_key(headers, call, path, fields)?;
+    let applied = node.submit(&Submission { key, command }).await?;
+    Ok(render::applied(applied))
+}
+
+/// Waits until this node's state may answer, then queries it once, so that answer and position belong together.
+pub async fn read<T>(
+    node: &Node,
+    mut params: Params,
+    query: impl FnOnce(&Ledger) -> Result<T, Refusal>,
+) -> Result<(T, Lsn), Problem> {
+    let (consistency, min_lsn) = params.consistency()?;
+    params.finish()?;
+    node.ready_to_read(consistency, min_lsn, node.deadline()).await?;
+    node.with_ledger(|ledger| {
+        let lsn = ledger.lsn();
+        match query(ledger) {
+            Ok(found) => Ok((found, lsn)),
+            Err(refusal) => Err(Problem::from(refusal).at(lsn)),
+        }
+    })
+}
+
+pub async fn put_property(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let fields: PropertyFields = json(request).await?;
+    let property: PropertyId = segments.get(0, "property")?;
+    let (currency, currency_known) = judge_currency(Some(&fields.currency));
+    let today = date_at(node.wall(), &fields.time_zone.0);
+    let time_zone_known = time_zone_known(&fields.time_zone.0);
+    let business_date = match fields.business_date {
+        Some(BusinessDate::From(date)) => FirstBusinessDate::Manual(date),
+        // Where the zone is not known the command is refused, whatever the date.
+        Some(BusinessDate::Clock) | None => FirstBusinessDate::Clock(today.unwrap_or(Date::MIN)),
+    };
+    let path = [property.as_str()];
+    let command = Command::PutProperty(PutProperty {
+        property: property.clone(),
+        name: fields.name.0.clone(),
+        location: fields.location.0.clone(),
+        time_zone: fields.time_zone.0.clone(),
+        time_zone_known,
+        currency,
+        currency_known,
+        business_date,
+    });
+    write(&node, &headers, "put_property", &path, &fields, command).await
+}
+
+pub async fn put_room_type(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let fields: RoomTypeFields = json(request).await?;
+    let property: PropertyId = segments.get(0, "property")?;
+    let room_type: RoomTypeId = segments.get(1, "room_type")?;
+    let path = [property.as_str(), room_type.as_str()];
+    let command = Command::PutRoomType(PutRoomType {
+        property: property.clone(),
+        room_type: room_type.clone(),
+        name: fields.name.0.clone(),
+        max_occupancy: fields.max_occupancy,
+        overbooking_limit: fields.overbooking_limit.unwrap_or(0),
+    });
+    write(&node, &headers, "put_room_type", &path, &fields, command).await
+}
+
+pub async fn put_room(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let fields: RoomFields = json(request).await?;
+    let property: PropertyId = segments.get(0, "property")?;
+    let room: RoomId = segments.get(1, "room")?;
+    let path = [property.as_str(), room.as_str()];
+    let room_type = fields.room_type.clone();
+    let command = Command::PutRoom(PutRoom { property: property.clone(), room: room.clone(), room_type });
+    write(&node, &headers, "put_room", &path, &fields, command).await
+}
+
+pub async fn put_rates(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let fields: RatesFields = json(request).await?;
+    let property: PropertyId = segments.get(0, "property")?;
+    let target = match (&fields.room_type, &fields.room) {
+        (Some(room_type), None) => RateTarget::RoomType(room_type.clone()),
+        (None, Some(room)) => RateTarget::Room(room.clone()),
+        (Some(_), Some(_)) => {
+            return Err(Problem::malformed("room", "excludes `room_type`; give one of them"));
+        }
+        (None, None) => return Err(Problem::malformed("room_type", "is missing; give it or `room`")),
+    };
+    check_range(fields.from, fields.to)?;
+    let mut prices = BTreeMap::new();
+    let mut currencies_known = true;
+    for (code, amounts) in &fields.prices.0 {
+        match judge_currency(Some(code)) {
+            (Some(currency), true) => drop(prices.insert(currency, amounts.0.clone())),
+            _ => currencies_known = false,
+        }
+    }
+    let path = [property.as_str()];
+    let command = Command::PutRates(PutRates {
+        property: property.clone(),
+        target,
+        from: fields.from,
+        to: fields.to,
+        prices,
+        currencies_known,
+    });
+    write(&node, &headers, "put_rates", &path, &fields, command).await
+}
+
+/// A half-open range of dates holds at least one night.
+pub fn check_range(from: Date, to: Date) -> Result<(), Problem> {
+    if from < to { Ok(()) } else { Err(Problem::malformed("to", "must be later than `from`")) }
+}
+
+/// The range that a read shows: at least one night, and a bounded number of them.
+pub fn shown_range(params: &mut Params) -> Result<(Date, Date), Problem> {
+    let (from, to): (Date, Date) = (params.required("from")?, params.required("to")?);
+    check_range(from, to)?;
+    if from.nights_to(to) > NIGHTS_SHOWN_MAX {
+        return Err(Problem::malformed("to", format!("is more than {NIGHTS_SHOWN_MAX} nights after `from`")));
+    }
+    Ok((from, to))
+}
+
+pub async fn list_properties(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
+    let params = Params::of(request.uri())?;
+    let list = |ledger: &Ledger| Ok(ledger.properties().map(render::property).collect());
+    let (properties, lsn) = read(&node, params, list).await?;
+    Ok(render::json(StatusCode::OK, lsn, &wire::Properties { properties }))
+}
+
+pub async fn get_property(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    request: Request,
+) -> Result<Response, Problem> {
+    let property: PropertyId = segments.get(0, "property")?;
+    let show =
+        |ledger: &Ledger| ledger.property(&property).map(render::property).ok_or(Refusal::PropertyNotFound);
+    let (shown, lsn) = read(&node, Params::of(request.uri())?, show).await?;
+    Ok(render::json(StatusCode::OK, lsn, &shown))
+}
+
+pub async fn list_room_types(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    request: Request,
+) -> Result<Response, Problem> {
+    let property: PropertyId = segments.get(0, "property")?;
+    let list =
+        |ledger: &Ledger| Ok(ledger.room_types(&property)?.into_iter().map(render::room_type).collect());
+    let (room_types, lsn) = read(&node, Params::of(request.uri())?, list).await?;
+    Ok(render::json(StatusCode::OK, lsn, &wire::RoomTypes { room_types }))
+}
+
+pub async fn list_rooms(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    request: Request,
+) -> Result<Response, Problem> {
+    let property: PropertyId = segments.get(0, "property")?;
+    let list = |ledger: &Ledger| Ok(ledger.rooms(&property)?.into_iter().map(render::room).collect());
+    let (rooms, lsn) = read(&node, Params::of(request.uri())?, list).await?;
+    Ok(render::json(StatusCode::OK, lsn, &wire::Rooms { rooms }))
+}
+
+pub async fn list_rates(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    request: Request,
+) -> Result<Response, Problem> {
+    let property: PropertyId = segments.get(0, "property")?;
+    let mut params = Params::of(request.uri())?;
+    let (from, to) = shown_range(&mut params)?;
+    let list = |ledger: &Ledger| Ok(ledger.rates(&property, from, to)?.iter().map(render::rate).collect());
+    let (rates, lsn) = read(&node, params, list).await?;
+    Ok(render::json(StatusCode::OK, lsn, &wire::Rates { rates }))
+}

@@ -1,0 +1,17 @@
+//! The HTTP surface of a node: the client API on its port, the peers' messages on theirs.
+//!
+//! A handler extracts, makes one call to the node, and renders. It decides nothing: refusals come from the ledger, and
+//! `problem.rs` holds the one table that turns them into answers. Nothing here knows of Raft or of files.
+
+mod cluster;
+mod extract;
+mod inventory;
+mod peer;
+mod problem;
+mod queries;
+mod render;
+mod reservations;
+mod routes;
+
+pub use peer::router as peer_router;
+pub use routes::router as client_router;

@@ -1,0 +1,293 @@
+//! The one table that turns refusals and failures into answers (RFC 9457).
+
+use std::fmt::Display;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use super::routes::LSN;
+use crate::ledger::{Lsn, Refusal};
+use crate::node::{NotRead, Unready};
+use crate::replication::NotApplied;
+use crate::wire;
+
+/// Declares the codes of the contract, each with its status, its name and its title.
+macro_rules! codes {
+    ($($variant:ident $status:literal $name:literal $title:literal)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Code { $($variant),* }
+
+        impl Code {
+            fn parts(self) -> (u16, &'static str, &'static str) {
+                match self { $(Code::$variant => ($status, $name, $title)),* }
+            }
+        }
+    };
+}
+
+codes! {
+    Malformed             400 "malformed"               "The request can't be read"
+    IdempotencyKeyInvalid 400 "idempotency_key_invalid" "The idempotency key can't be used"
+    NotFound              404 "not_found"               "No such resource"
+    PropertyNotFound      404 "property_not_found"      "No such property"
+    RoomTypeNotFound      404 "room_type_not_found"     "No such room type"
+    RoomNotFound          404 "room_not_found"          "No such room"
+    ReservationNotFound   404 "reservation_not_found"   "No such reservation"
+    BlockNotFound         404 "block_not_found"         "No such block"
+    MethodNotAllowed      405 "method_not_allowed"      "The method is not allowed here"
+    NoAvailability        409 "no_availability"         "A night of the stay is full"
+    RoomUnavailable       409 "room_unavailable"        "The room is taken"
+    PriceChanged          409 "price_changed"           "The price is another one"
+    InvalidState          409 "invalid_state"           "The reservation's state does not allow this"
+    CapacityBelowSold     409 "capacity_below_sold"     "More is sold than would be left"
+    HoldExpired           410 "hold_expired"            "The hold has ended"
+    VersionMismatch       412 "version_mismatch"        "The reservation was changed since"
+    TooLarge              413 "too_large"               "The request is too large"
+    UnsupportedMediaType  415 "unsupported_media_type"  "The body must be JSON"
+    IdempotencyKeyReused  422 "idempotency_key_reused"  "The idempotency key belongs to another request"
+    InvalidStay           422 "invalid_stay"            "The stay has no night"
+    StayTooLong           422 "stay_too_long"           "The stay is too long"
+    ArrivalInPast         422 "arrival_in_past"         "The arrival is in the past"
+    BeyondHorizon         422 "beyond_horizon"          "The departure is too far ahead"
+    OccupancyInvalid      422 "occupancy_invalid"       "The occupancy is not possible"
+    HoldTtlInvalid        422 "hold_ttl_invalid"        "The hold's time is not possible"
+    NotPriced             422 "not_priced"              "A night has no price"
+    InvalidTimeZone       422 "invalid_time_zone"       "The time zone is not known"
+    InvalidCurrency       422 "invalid_currency"        "The currency is not known"
+    InvalidAmount         422 "invalid_amount"          "An amount is not possible"
+    Overloaded            429 "overloaded"              "Too much is waiting"
+    Quarantined           500 "quarantined"             "The command was set aside"
+    Internal              500 "internal"                "A bug in Innkeeper"
+    NoLeader              503 "no_leader"               "No leader"
+    OutcomeUnknown        503 "outcome_unknown"         "The outcome is unknown"
+    TooStale              503 "too_stale"               "This node's state is too old for the read"
+    NotReady              503 "not_ready"               "The node may not serve"
+}
+
+/// Seconds after which what was shed is worth another try.
+const RETRY_AFTER_S: u64 = 1;
+
+#[derive(Debug)]
+pub struct Problem {
+    code: Code,
+    detail: String,
+    facts: Map<String, Value>,
+    /// The position of the command that was refused.
+    lsn: Option<Lsn>,
+}
+
+impl Problem {
+    pub fn new(code: Code, detail: impl Into<String>) -> Problem {
+        Problem { code, detail: detail.into(), facts: Map::new(), lsn: None }
+    }
+
+    /// A field that can't be read; `reason` says what it should be.
+    pub fn malformed(field: &str, reason: impl Display) -> Problem {
+        Problem::new(Code::Malformed, format!("`{field}`: {reason}"))
+    }
+
+    pub fn overloaded(detail: &str) -> Problem {
+        Problem::new(Code::Overloaded, format!("{detail}; nothing happened, retry later"))
+    }
+
+    pub fn at(mut self, lsn: Lsn) -> Problem {
+        self.lsn = Some(lsn);
+        self
+    }
+
+    pub fn fact(mut self, name: &str, value: Value) -> Problem {
+        self.facts.insert(name.to_owned(), value);
+        self
+    }
+
+    pub fn to_wire(&self) -> wire::Problem {
+        let (status, code, title) = self.code.parts();
+        wire::Problem {
+            kind: format!("urn:innkeeper:problem:{code}"),
+            title: title.to_owned(),
+            status,
+            detail: self.detail.clone(),
+            code: code.to_owned(),
+            facts: self.facts.clone(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = self.to_wire();
+        let status = StatusCode::from_u16(body.status).expect("the table holds HTTP statuses");
+        let body = serde_json::to_vec(&body).expect("a problem has string keys and finite numbers");
+        let mut response =
+            (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        if matches!(self.code, Code::Overloaded | Code::NoLeader) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        }
+        if let Some(lsn) = self.lsn {
+            response.headers_mut().insert(LSN, HeaderValue::from(lsn.0));
+        }
+        response
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        use Refusal::*;
+        let (code, detail) = match &refusal {
+            IdempotencyKeyReused => (
+                Code::IdempotencyKeyReused,
+                "this Idempotency-Key was used for another request; use a new key for a new request"
+                    .to_owned(),
+            ),
+            PropertyNotFound => {
+                (Code::PropertyNotFound, "the property does not exist; PUT it first".to_owned())
+            }
+            RoomTypeNotFound => {
+                (Code::RoomTypeNotFound, "the property has no such room type; PUT it first".to_owned())
+            }
+            RoomNotFound => (Code::RoomNotFound, "the property has no such room; PUT it first".to_owned()),
+            ReservationNotFound => {
+                (Code::ReservationNotFound, "there is no reservation with this id".to_owned())
+            }
+            BlockNotFound => (Code::BlockNotFound, "the property has no such block".to_owned()),
+            VersionMismatch { revision } => (
+                Code::VersionMismatch,
+                format!("the reservation is at revision {revision}; read it again and decide anew"),
+            ),
+            HoldExpired => {
+                (Code::HoldExpired, "the hold ended before it was confirmed; reserve again".to_owned())
+            }
+            InvalidState { state } => (Code::InvalidState, format!("the reservation is {}", word(state))),
+            InvalidStay => (Code::InvalidStay, "`departure` must be later than `arrival`".to_owned()),
+            StayTooLong => (Code::StayTooLong, "a stay has at most 366 nights".to_owned()),
+            ArrivalInPast { business_date } => (
+                Code::ArrivalInPast,
+                format!("`arrival` is before the property's business date, {business_date}"),
+            ),
+            BeyondHorizon { latest_departure } => (
+                Code::BeyondHorizon,
+                format!(
+                    "`departure` is more than 1,100 days ahead of the business date; the latest is {latest_departure}"
+                ),
+            ),
+            OccupancyInvalid { max_occupancy } => (
+                Code::OccupancyInvalid,
+                format!("`occupancy` must be from 1 to {max_occupancy} in this room type"),
+            ),
+            HoldTtlInvalid => (Code::HoldTtlInvalid, "`hold_seconds` must be from 1 to 86,400".to_owned()),
+            NotPriced { nights } => (
+                Code::NotPriced,
+                format!("{} has no price for exactly this occupancy in this currency", nights_text(nights)),
+            ),
+            InvalidTimeZone => {
+                (Code::InvalidTimeZone, "`time_zone` must be an IANA name such as Europe/Budapest".to_owned())
+            }
+            InvalidCurrency => {
+                (Code::InvalidCurrency, "a currency must be an ISO 4217 code such as EUR".to_owned())
+            }
+            InvalidAmount => {
+                (Code::InvalidAmount, "an amount must be from 0 to 1,000,000,000,000 minor units".to_owned())
+            }
+            RoomUnavailable { nights } => {
+                (Code::RoomUnavailable, format!("the room is not free on {}", nights_text(nights)))
+            }
+            NoAvailability { fragmented: true, .. } => (
+                Code::NoAvailability,
+                "every night has a free room, but no room is free for the whole stay".to_owned(),
+            ),
+            NoAvailability { nights, .. } => {
+                (Code::NoAvailability, format!("the room type is full on {}", nights_text(nights)))
+            }
+            PriceChanged { total } => (
+                Code::PriceChanged,
+                format!("the stay now costs {total} in minor units; accept that or decide anew"),
+            ),
+            CapacityBelowSold { nights } => (
+                Code::CapacityBelowSold,
+                format!("more is sold than would be left on {}", nights_text(nights)),
+            ),
+        };
+        with_facts(Problem::new(code, detail), &refusal)
+    }
+}
+
+/// The facts that the contract promises beside a code.
+fn with_facts(problem: Problem, refusal: &Refusal) -> Problem {
+    match refusal {
+        Refusal::VersionMismatch { revision } => problem.fact("revision", json!(revision)),
+        Refusal::InvalidState { state } => problem.fact("state", json!(state)),
+        Refusal::NotPriced { nights }
+        | Refusal::RoomUnavailable { nights }
+        | Refusal::CapacityBelowSold { nights } => problem.fact("nights", json!(nights)),
+        Refusal::NoAvailability { nights, fragmented } => {
+            let problem = problem.fact("nights", json!(nights));
+            if *fragmented { problem.fact("fragmented", json!(true)) } else { problem }
+        }
+        Refusal::PriceChanged { total } => problem.fact("total", json!(total)),
+        _ => problem,
+    }
+}
+
+/// A status as the API writes it.
+fn word(state: &impl serde::Serialize) -> String {
+    match json!(state) {
+        Value::String(word) => word,
+        other => other.to_string(),
+    }
+}
+
+fn nights_text(nights: &[crate::ledger::Date]) -> String {
+    const SHOWN: usize = 3;
+    let mut text = nights.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if nights.len() > SHOWN {
+        text.push_str(&format!(" and {} more nights", nights.len() - SHOWN));
+    }
+    text
+}
+
+impl From<NotApplied> for Problem {
+    fn from(not_applied: NotApplied) -> Problem {
+        match not_applied {
+            NotApplied::NoLeader => Problem::new(
+                Code::NoLeader,
+                "no leader took the command in time; nothing happened, retry later",
+            ),
+            NotApplied::Overloaded => Problem::overloaded("too many commands wait on this node"),
+            NotApplied::TooLarge => Problem::new(
+                Code::TooLarge,
+                "the command is larger than an entry of the log may be; split it",
+            ),
+            NotApplied::Unknown => Problem::new(
+                Code::OutcomeUnknown,
+                "the command may or may not have happened; retry it with the same Idempotency-Key to learn which",
+            ),
+        }
+    }
+}
+
+impl From<NotRead> for Problem {
+    fn from(not_read: NotRead) -> Problem {
+        match not_read {
+            NotRead::NoLeader => Problem::new(
+                Code::NoLeader,
+                "no leader confirmed the read in time; retry later, or read with consistency=local",
+            ),
+            NotRead::Overloaded => Problem::overloaded("too many reads wait on this node"),
+            NotRead::TooStale => Problem::new(
+                Code::TooStale,
+                "this node is behind what the read asked for; ask another node or allow more staleness",
+            ),
+            NotRead::Paused => Problem::new(
+                Code::NotReady,
+                "this node has paused applying and serves nothing; ask another node, and see its log for the reason",
+            ),
+        }
+    }
+}
+
+impl From<Unready> for Problem {
+    fn from(unready: Unready) -> Problem {
+        Problem::new(Code::NotReady, unready.to_string()).fact("check", json!(unready.check()))
+    }
+}

@@ -1,0 +1,161 @@
+//! From the ledger's records to the shapes of the API.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::problem::{Code, Problem};
+use super::routes::LSN;
+use crate::ledger::{self, Applied, Lsn, Outcome, RateTarget, Timestamp};
+use crate::wire;
+
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// JSON with a status and the position that it reflects.
+pub fn json(status: StatusCode, lsn: Lsn, body: &impl Serialize) -> Response {
+    let body = match serde_json::to_vec(body) {
+        Ok(body) => body,
+        Err(error) => {
+            return Problem::new(Code::Internal, format!("the answer could not be written: {error}"))
+                .into_response();
+        }
+    };
+    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+    response.headers_mut().insert(LSN, HeaderValue::from(lsn.0));
+    response
+}
+
+/// The answer to a write.
+pub fn applied(applied: Applied) -> Response {
+    let lsn = applied.lsn;
+    let created = |created: bool| if created { StatusCode::CREATED } else { StatusCode::OK };
+    let mut response = match applied.outcome {
+        Outcome::Property { created: new, property: it } => json(created(new), lsn, &property(&it)),
+        Outcome::RoomType { created: new, room_type: it } => json(created(new), lsn, &room_type(&it)),
+        Outcome::Room { created: new, room: it } => json(created(new), lsn, &room(&it)),
+        Outcome::Rates(set) => json(StatusCode::OK, lsn, &rate(&set)),
+        Outcome::Reserved(it) => {
+            let location = HeaderValue::from_str(&format!("/v1/reservations/{}", it.id));
+            let mut response = tagged(StatusCode::CREATED, lsn, &it);
+            response.headers_mut().insert(header::LOCATION, location.expect("an id is visible ASCII"));
+            response
+        }
+        Outcome::Changed(it) => tagged(StatusCode::OK, lsn, &it),
+        Outcome::Done => json(StatusCode::OK, lsn, &serde_json::json!({})),
+        Outcome::Refused(refusal) => Problem::from(refusal).at(lsn).into_response(),
+        Outcome::Quarantined { lsn: at } => Problem::new(
+            Code::Quarantined,
+            "applying the command failed alike on every node; it was set aside and changed nothing",
+        )
+        .fact("lsn", serde_json::json!(at))
+        .at(lsn)
+        .into_response(),
+    };
+    if applied.replayed {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// One reservation, with its revision as the entity tag.
+pub fn tagged(status: StatusCode, lsn: Lsn, it: &ledger::Reservation) -> Response {
+    let mut response = json(status, lsn, &reservation(it));
+    let tag =
+        HeaderValue::from_str(&format!("\"{}\"", it.revision)).expect("digits in quotes are visible ASCII");
+    response.headers_mut().insert(header::ETAG, tag);
+    response
+}
+
+/// RFC 3339 in UTC, with milliseconds.
+pub fn instant(at: Timestamp) -> wire::Instant {
+    let at = jiff::Timestamp::from_millisecond(at.0.min(Timestamp::MAX.0) as i64);
+    format!("{:.3}", at.expect("an instant before the year 3000 is in range"))
+}
+
+pub fn property(it: &ledger::Property) -> wire::Property {
+    wire::Property {
+        property: it.property.clone(),
+        name: it.name.to_string(),
+        location: it.location.to_string(),
+        time_zone: it.time_zone.to_string(),
+        currency: it.currency,
+        business_date: it.business_date,
+        business_date_mode: it.business_date_mode,
+    }
+}
+
+pub fn room_type(it: &ledger::RoomType) -> wire::RoomType {
+    wire::RoomType {
+        room_type: it.room_type.clone(),
+        name: it.name.to_string(),
+        max_occupancy: it.max_occupancy,
+        overbooking_limit: it.overbooking_limit,
+    }
+}
+
+pub fn room(it: &ledger::Room) -> wire::Room {
+    wire::Room { room: it.room.clone(), room_type: it.room_type.clone() }
+}
+
+pub fn rate(it: &ledger::RatesSet) -> wire::Rate {
+    let (room_type, room) = match &it.target {
+        RateTarget::RoomType(room_type) => (Some(room_type.clone()), None),
+        RateTarget::Room(room) => (None, Some(room.clone())),
+    };
+    wire::Rate { room_type, room, from: it.from, to: it.to, prices: it.prices.clone() }
+}
+
+pub fn price(it: &ledger::Price) -> wire::Price {
+    wire::Price {
+        currency: it.currency,
+        nights: it.nights().map(|(date, amount)| wire::PricedNight { date, amount }).collect(),
+        total: it.total(),
+    }
+}
+
+pub fn reservation(it: &ledger::Reservation) -> wire::Reservation {
+    wire::Reservation {
+        id: it.id,
+        booking_id: it.booking_id,
+        property: it.property.clone(),
+        room_type: it.room_type.clone(),
+        room: it.room.clone(),
+        room_pinned: it.room_pinned,
+        guest: it.guest.to_string(),
+        arrival: it.arrival,
+        departure: it.departure,
+        occupancy: it.occupancy,
+        status: it.status,
+        hold_expires_at: it.hold_expires_at.map(instant),
+        price: price(&it.price),
+        block: it.block.clone(),
+        external_ref: it.external_ref.as_deref().map(str::to_owned),
+        revision: it.revision,
+        lsn: it.lsn,
+        created_at: instant(it.created_at),
+        updated_at: instant(it.updated_at),
+    }
+}
+
+pub fn free_room(it: &ledger::FreeRoom) -> wire::FreeRoom {
+    wire::FreeRoom { room: it.room.clone(), room_type: it.room_type.clone(), price: price(&it.price) }
+}
+
+pub fn night(it: &ledger::NightAvailability) -> wire::NightAvailability {
+    wire::NightAvailability {
+        date: it.date,
+        rooms: it.rooms,
+        out_of_order: it.out_of_order,
+        held: it.held,
+        sold: it.sold,
+        blocked: it.blocked,
+        available: it.available,
+    }
+}
+
+/// The reservation behind an `Arc`, where a query gives one.
+pub fn reservations(page: &[Arc<ledger::Reservation>]) -> Vec<wire::Reservation> {
+    page.iter().map(|it| reservation(it)).collect()
+}

@@ -1,0 +1,82 @@
+//! Every route of the client port, and what is true of every answer.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use tokio::sync::Semaphore;
+
+use super::problem::{Code, Problem};
+use super::{cluster, inventory, queries, reservations};
+use crate::node::Node;
+
+pub const LSN: HeaderName = HeaderName::from_static("innkeeper-lsn");
+const NODE: HeaderName = HeaderName::from_static("innkeeper-node");
+const LEADER: HeaderName = HeaderName::from_static("innkeeper-leader");
+
+pub fn router(node: Arc<Node>) -> Router {
+    let property = "/v1/properties/{property}";
+    let at = |rest: &str| format!("{property}/{rest}");
+    let places = Arc::new(Semaphore::new(node.config.limits.requests_max));
+    Router::new()
+        .route("/v1/properties", get(inventory::list_properties))
+        .route(property, get(inventory::get_property).put(inventory::put_property))
+        .route(&at("room-types"), get(inventory::list_room_types))
+        .route(&at("room-types/{room_type}"), put(inventory::put_room_type))
+        .route(&at("rooms"), get(inventory::list_rooms))
+        .route(&at("rooms/{room}"), put(inventory::put_room))
+        .route(&at("rates"), get(inventory::list_rates).put(inventory::put_rates))
+        .route(&at("reservations"), get(reservations::list).post(reservations::reserve))
+        .route(&at("free-rooms"), get(queries::free_rooms))
+        .route(&at("availability"), get(queries::availability))
+        .route("/v1/reservations/{id}", get(reservations::show))
+        .route("/v1/reservations/{id}/confirm", post(reservations::confirm))
+        .route("/v1/reservations/{id}/cancel", post(reservations::cancel))
+        .route("/v1/search", get(queries::search))
+        .route("/v1/quarantine", get(cluster::quarantine))
+        .route("/v1/cluster", get(cluster::show))
+        .route("/v1/cluster/snapshot", post(cluster::snapshot))
+        .route("/v1/cluster/state-hash", get(cluster::state_hash))
+        .route("/livez", get(cluster::livez))
+        .route("/readyz", get(cluster::readyz))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(middleware::from_fn_with_state(places, bound_requests))
+        .layer(middleware::from_fn_with_state(node.clone(), name_the_node))
+        .with_state(node)
+}
+
+/// Sheds what comes while as many requests are served as may be. Health is asked for in trouble, and always answered.
+async fn bound_requests(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let health = matches!(request.uri().path(), "/livez" | "/readyz");
+    let place = places.try_acquire();
+    if place.is_err() && !health {
+        return Problem::overloaded("as many requests are being served as this node takes").into_response();
+    }
+    next.run(request).await
+}
+
+/// Says on every answer which node gave it, who leads, and which position it reflects.
+async fn name_the_node(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let lsn = node.position().lsn;
+    let headers = response.headers_mut();
+    headers.entry(LSN).or_insert_with(|| HeaderValue::from(lsn.0));
+    headers.insert(NODE, HeaderValue::from(node.id()));
+    if let Some(leader) = node.leader() {
+        headers.insert(LEADER, HeaderValue::from(leader));
+    }
+    response
+}
+
+async fn no_route(uri: Uri) -> Problem {
+    Problem::new(Code::NotFound, format!("there is no resource at {}", uri.path()))
+}
+
+async fn no_method(method: Method, uri: Uri) -> Problem {
+    Problem::new(Code::MethodNotAllowed, format!("{method} is not allowed at {}; see Allow", uri.path()))
+}

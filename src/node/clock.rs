@@ -1,0 +1,181 @@
+//! Time: the machine's clocks behind a seam, and the clock that stamps the log.
+//!
+//! The ledger reads no clock: time comes with the command. The leader's log clock starts from the last stamp and the
+//! median of the members' wall clocks, advances by the monotonic clock, and is slewed towards the median, so that one
+//! member's wrong wall clock moves nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::ledger::Timestamp;
+use crate::replication::NodeId;
+
+/// The clocks of a machine. Production reads the system's; a simulation passes its own.
+pub trait Clock: Send + Sync + 'static {
+    /// May jump, in either direction.
+    fn wall(&self) -> Timestamp;
+    /// Time since some fixed point; never goes back.
+    fn monotonic(&self) -> Duration;
+}
+
+pub struct SystemClock {
+    started: Instant,
+}
+
+impl SystemClock {
+    pub fn new() -> SystemClock {
+        SystemClock { started: Instant::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> SystemClock {
+        SystemClock::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn wall(&self) -> Timestamp {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(since_epoch.as_millis() as u64).min(Timestamp::MAX)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// What the other members' messages show: that they are there, and how far their wall clocks are from this node's.
+#[derive(Default)]
+pub struct Sightings {
+    by_member: Mutex<BTreeMap<NodeId, Sighting>>,
+}
+
+#[derive(Clone, Copy)]
+struct Sighting {
+    /// Milliseconds to add to this node's wall clock to get the member's.
+    offset_ms: i64,
+    /// By this node's monotonic clock.
+    at: Duration,
+}
+
+impl Sightings {
+    /// A member's wall clock as a message carried it, and this node's clocks when the message arrived. The time under
+    /// way is taken for nothing: it is far below the second that matters.
+    pub fn saw(&self, member: NodeId, theirs: Timestamp, clock: &dyn Clock) {
+        let offset_ms = theirs.0 as i64 - clock.wall().0 as i64;
+        let sighting = Sighting { offset_ms, at: clock.monotonic() };
+        self.by_member.lock().expect("no panic while the sightings are locked").insert(member, sighting);
+    }
+
+    /// When the member was last heard from, by this node's monotonic clock.
+    pub fn last(&self, member: NodeId) -> Option<Duration> {
+        let by_member = self.by_member.lock().expect("no panic while the sightings are locked");
+        by_member.get(&member).map(|sighting| sighting.at)
+    }
+
+    /// The median of all members' wall clocks against this node's, which counts as 0, in milliseconds. Of an even
+    /// number, the one nearer to this node's clock.
+    pub fn median_offset_ms(&self) -> i64 {
+        let by_member = self.by_member.lock().expect("no panic while the sightings are locked");
+        let mut offsets: Vec<i64> =
+            by_member.values().map(|sighting| sighting.offset_ms).chain([0]).collect();
+        offsets.sort_unstable();
+        let (below, above) = (offsets[(offsets.len() - 1) / 2], offsets[offsets.len() / 2]);
+        if below.abs() <= above.abs() { below } else { above }
+    }
+}
+
+/// Stamps the batches that this node proposes as leader.
+#[derive(Default)]
+pub struct LogClock {
+    last: Mutex<Option<Reading>>,
+}
+
+#[derive(Clone, Copy)]
+struct Reading {
+    term: u64,
+    monotonic: Duration,
+    stamp: Timestamp,
+}
+
+/// The greatest share of elapsed time by which the log clock is moved towards the members' median: one part in ten.
+const SLEW: u64 = 10;
+
+impl LogClock {
+    /// The log's time now. `term` is the one this node leads in: a new one starts afresh from `median_wall` (the
+    /// median of the members' wall clocks) and never before `last_stamp`, the newest stamp that was applied here.
+    pub fn now(
+        &self,
+        term: u64,
+        last_stamp: Timestamp,
+        median_wall: Timestamp,
+        monotonic: Duration,
+    ) -> Timestamp {
+        let mut last = self.last.lock().expect("no panic while the log clock is locked");
+        let stamp = match *last {
+            Some(reading) if reading.term == term => {
+                let elapsed = monotonic.saturating_sub(reading.monotonic).as_millis() as u64;
+                if elapsed == 0 {
+                    // Kept as it was, so that parts of a millisecond add up.
+                    return reading.stamp.max(last_stamp);
+                }
+                let steady = reading.stamp.0 + elapsed;
+                let slew = elapsed.div_ceil(SLEW);
+                Timestamp(median_wall.0.clamp(steady - slew.min(elapsed), steady + slew))
+            }
+            _ => median_wall,
+        };
+        let stamp = stamp.max(last_stamp).min(Timestamp::MAX);
+        *last = Some(Reading { term, monotonic, stamp });
+        stamp
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn the_log_clock_never_goes_back_and_follows_the_monotonic_clock() {
+        let clock = LogClock::default();
+        let start = clock.now(1, Timestamp(5_000), Timestamp(4_000), 0 * MS);
+        assert_eq!(start, Timestamp(5_000), "never before the last stamp");
+        // The wall clock jumps a day ahead: one part in ten of the elapsed time is all that it moves.
+        assert_eq!(clock.now(1, start, Timestamp(86_400_000), 100 * MS), Timestamp(5_110));
+        // It jumps back to the year 1970: the clock goes on, a little slower.
+        assert_eq!(clock.now(1, start, Timestamp(0), 200 * MS), Timestamp(5_200));
+        // A new term starts from the median, held at the last stamp.
+        assert_eq!(clock.now(2, Timestamp(5_150), Timestamp(9_000), 201 * MS), Timestamp(9_000));
+    }
+
+    struct Fixed(Timestamp);
+
+    impl Clock for Fixed {
+        fn wall(&self) -> Timestamp {
+            self.0
+        }
+
+        fn monotonic(&self) -> Duration {
+            MS
+        }
+    }
+
+    #[test]
+    fn one_wrong_clock_of_three_moves_nothing() {
+        let ours = Fixed(Timestamp(10));
+        let sightings = Sightings::default();
+        assert_eq!(sightings.median_offset_ms(), 0);
+        assert_eq!(sightings.last(2), None);
+        sightings.saw(2, Timestamp(1_000_000), &ours);
+        assert_eq!(sightings.median_offset_ms(), 0);
+        sightings.saw(3, Timestamp(15), &ours);
+        assert_eq!(sightings.median_offset_ms(), 5);
+        sightings.saw(2, Timestamp(12), &ours);
+        assert_eq!(sightings.median_offset_ms(), 2);
+        assert_eq!(sightings.last(2), Some(MS));
+    }
+}

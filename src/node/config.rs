@@ -1,0 +1,95 @@
+//! What a node is started with.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::replication::NodeId;
+
+/// A node's settings. Addresses are `host:port`, where the node listens and where the others find it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub node_id: NodeId,
+    pub data_dir: PathBuf,
+    /// Where clients reach this node.
+    pub client_addr: String,
+    /// Where the other members reach this node.
+    pub peer_addr: String,
+    /// Every member's peer address, this node's own included. Needed on an empty data directory; must agree later.
+    pub initial_cluster: Option<BTreeMap<NodeId, String>>,
+    pub limits: Limits,
+    pub timings: Timings,
+}
+
+/// Bounds on what a node holds at once. Past them a request is shed with 429.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Commands that wait to be proposed or forwarded.
+    pub queued_commands_max: usize,
+    /// Their encoded bytes.
+    pub queued_bytes_max: usize,
+    /// Commands in one entry of the log.
+    pub batch_commands_max: usize,
+    /// Encoded bytes of one entry of the log.
+    pub batch_bytes_max: usize,
+    /// Entries that this node has proposed or forwarded and that are not answered yet.
+    pub batches_in_flight_max: usize,
+    /// Reads that wait for one round of confirmation.
+    pub queued_reads_max: usize,
+    /// Requests of the client port that are served at once.
+    pub requests_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            queued_commands_max: 16_384,
+            queued_bytes_max: 64 << 20,
+            batch_commands_max: 1_024,
+            batch_bytes_max: 1 << 20,
+            batches_in_flight_max: 8,
+            queued_reads_max: 16_384,
+            requests_max: 8_192,
+        }
+    }
+}
+
+/// Waits. Every wait of a node is one of these or derived from one.
+#[derive(Clone, Debug)]
+pub struct Timings {
+    pub heartbeat: Duration,
+    /// The least and the greatest wait before a follower asks for votes; the greatest is also the leader's lease.
+    pub election_min: Duration,
+    pub election_max: Duration,
+    /// How long a client's request may take on this node, forwarding included.
+    pub request: Duration,
+    /// How long one message to a peer may take.
+    pub peer_message: Duration,
+    /// How long one piece of a snapshot may take.
+    pub snapshot_piece: Duration,
+    /// A snapshot is taken when this has passed since the last and something changed.
+    pub snapshot_every: Duration,
+    /// A snapshot is taken when the log has grown by so many entries since the last.
+    pub snapshot_entries: u64,
+    /// How often the ledger is looked at for holds that are due and business dates that roll.
+    pub due_every: Duration,
+    /// How long requests in flight may take to end when the node is asked to stop.
+    pub shutdown: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Timings {
+        Timings {
+            heartbeat: Duration::from_millis(100),
+            election_min: Duration::from_millis(300),
+            election_max: Duration::from_millis(600),
+            request: Duration::from_secs(5),
+            peer_message: Duration::from_secs(2),
+            snapshot_piece: Duration::from_secs(10),
+            snapshot_every: Duration::from_secs(60),
+            snapshot_entries: 20_000,
+            due_every: Duration::from_millis(50),
+            shutdown: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What the leader proposes by itself: the end of what is due, and business dates that follow the clock.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use tokio::time::Instant;
+
+use super::Node;
+use crate::ledger::{BusinessDateMode, Command, Date, EndDue, RollBusinessDate, Submission, Timestamp};
+use crate::replication::NotApplied;
+
+/// How often properties on `clock` are looked at.
+const ROLL_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs until the node is gone.
+pub async fn run(node: Weak<Node>) {
+    let mut rolled_at: Option<Instant> = None;
+    let mut every = match node.upgrade() {
+        Some(node) => tokio::time::interval(node.config.timings.due_every),
+        None => return,
+    };
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        let Some(node) = node.upgrade() else { return };
+        if !node.leads() {
+            continue;
+        }
+        let deadline = node.deadline();
+        if node.is_due()
+            && let Err(error) = node.end_due(deadline).await
+        {
+            tracing::debug!(%error, "what is due was not ended, and will be tried again");
+        }
+        if rolled_at.is_none_or(|at| at.elapsed() >= ROLL_EVERY) {
+            rolled_at = Some(Instant::now());
+            node.roll_business_dates().await;
+        }
+    }
+}
+
+/// The date in `time_zone` at `instant`. `None` where this build's time-zone database does not know the name.
+pub fn date_at(instant: Timestamp, time_zone: &str) -> Option<Date> {
+    let zone = TimeZone::get(time_zone).ok()?;
+    let instant = jiff::Timestamp::from_millisecond(instant.0 as i64).ok()?;
+    Some(Date::from(instant.to_zoned(zone).date()))
+}
+
+/// Whether this build's time-zone database knows the name.
+pub fn time_zone_known(time_zone: &str) -> bool {
+    TimeZone::get(time_zone).is_ok()
+}
+
+impl Node {
+    /// Whether something is due by this leader's log clock that this node has not seen end.
+    pub(super) fn is_due(&self) -> bool {
+        let Some(due) = self.state.next_due() else { return false };
+        due <= self.log_time()
+    }
+
+    /// Proposes an entry that ends what is due.
+    pub(super) async fn end_due(&self, deadline: Instant) -> Result<(), NotApplied> {
+        let submission = Submission { key: None, command: Command::EndDue(EndDue {}) };
+        self.submitter.submit(&submission, deadline).await.map(|_| ())
+    }
+
+    async fn roll_business_dates(&self) {
+        let now = self.log_time();
+        let rolls: Vec<RollBusinessDate> = self.with_ledger(|ledger| {
+            (ledger.properties())
+                .filter(|property| property.business_date_mode == BusinessDateMode::Clock)
+                .filter_map(|property| {
+                    let date = date_at(now, &property.time_zone)?;
+                    (date > property.business_date)
+                        .then(|| RollBusinessDate { property: property.property.clone(), date })
+                })
+                .collect()
+        });
+        for roll in rolls {
+            let submission = Submission { key: None, command: Command::RollBusinessDate(roll) };
+            if let Err(error) = self.submit(&submission).await {
+                tracing::debug!(%error, "a business date was not rolled, and will be tried again");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_business_date_begins_at_the_propertys_own_midnight() {
+        // 2027-03-27T23:30Z is already the 28th in Budapest, and still the 27th in New York.
+        let instant = Timestamp(1_806_190_200_000);
+        assert_eq!(date_at(instant, "Europe/Budapest").unwrap().to_string(), "2027-03-28");
+        assert_eq!(date_at(instant, "America/New_York").unwrap().to_string(), "2027-03-27");
+        assert_eq!(date_at(instant, "Mars/Olympus_Mons"), None);
+    }
+}

@@ -1,0 +1,297 @@
+//! A node: one member of the cluster, without its HTTP surface.
+//!
+//! It takes commands ([`submit`]), says when its state may answer a read ([`read`]), speaks with its peers ([`peers`]),
+//! and looks after itself ([`watchdog`], [`snapshots`], [`due`]). It knows the ledger and replication, and nothing of
+//! HTTP. Clocks, randomness and the transport are passed in, so that a simulation runs the same node.
+
+mod bootstrap;
+pub mod clock;
+mod config;
+mod due;
+mod error;
+mod ids;
+mod peers;
+mod read;
+mod snapshots;
+mod status;
+mod submit;
+mod watchdog;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::{Instant as _, Raft, RaftMetrics, ServerState};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+pub use config::{Config, Limits, Timings};
+pub use due::{date_at, time_zone_known};
+pub use error::StartError;
+pub use ids::IdSource;
+pub use read::{Consistency, NotRead};
+pub use status::{ClusterView, MemberView, Unready, VERSION};
+
+use crate::ledger::{Applied, Ledger, Submission, Timestamp};
+use crate::replication::{
+    self, DiskId, Endpoint, Identity, IdentityFile, Member, NodeId, NotApplied, Peers, Position, Sender,
+    State, StateMachine, Storage, Timeouts, Transport, TypeConfig,
+};
+use clock::{Clock, LogClock, Sightings};
+
+/// What a node takes from the world around it.
+pub struct World {
+    pub clock: Arc<dyn Clock>,
+    pub transport: Arc<dyn Transport>,
+    pub ids: IdSource,
+}
+
+pub struct Node {
+    pub config: Config,
+    pub ids: IdSource,
+    clock: Arc<dyn Clock>,
+    me: Arc<Me>,
+    raft: Raft<TypeConfig, StateMachine>,
+    state: Arc<State>,
+    peers: Peers,
+    submitter: submit::Submitter,
+    reads: read::Reads,
+    log_clock: LogClock,
+    /// When a leader was last heard from, by this node's monotonic clock.
+    heard_at: Mutex<Option<Duration>>,
+    incoming: peers::IncomingSnapshots,
+    refusals: peers::Refusals,
+    /// Set once, to the reason why the node must stop.
+    fatal: watch::Sender<Option<String>>,
+}
+
+/// Who this node is: its identity on disk, and what it tells its peers of itself.
+struct Me {
+    identity: Mutex<IdentityFile>,
+    clock: Arc<dyn Clock>,
+    sightings: Sightings,
+}
+
+impl Me {
+    fn identity(&self) -> Identity {
+        self.identity.lock().expect("no panic while the identity is locked").identity().clone()
+    }
+}
+
+impl Sender for Me {
+    fn cluster(&self) -> Option<Uuid> {
+        self.identity().cluster_id
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        let identity = self.identity();
+        Endpoint { node: identity.node_id, disk: Some(identity.disk_id) }
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
+    fn saw_wall(&self, member: NodeId, theirs: Timestamp) {
+        self.sightings.saw(member, theirs, &*self.clock);
+    }
+}
+
+impl Node {
+    /// Opens the data directory and starts to take part. The node serves once its peers can reach [`Node::handle_frame`].
+    pub async fn start(config: Config, world: World) -> Result<Arc<Node>, StartError> {
+        bootstrap::check_members(&config)?;
+        let (identity, storage) = open_data_dir(&config).await?;
+        bootstrap::check_agreement(&config, storage.membership())?;
+        let me = Arc::new(Me {
+            identity: Mutex::new(identity),
+            clock: world.clock.clone(),
+            sightings: Sightings::default(),
+        });
+        let timeouts =
+            Timeouts { message: config.timings.peer_message, snapshot_piece: config.timings.snapshot_piece };
+        let peers = Peers::new(world.transport, me.clone(), timeouts);
+        let state = storage.state_machine.state();
+        let storage_fatal = storage.log.fatal();
+        let incoming = peers::IncomingSnapshots::new(storage.state_machine.snapshots());
+        let raft_config = raft_config(&config.timings)?;
+        let raft =
+            Raft::new(config.node_id, raft_config, peers.clone(), storage.log, storage.state_machine).await?;
+
+        let (submitter, batcher) = submit::queue(&config.limits);
+        let (reads, rounds) = read::queue(config.limits.queued_reads_max);
+        let node = Arc::new(Node {
+            config,
+            ids: world.ids,
+            clock: world.clock,
+            me,
+            raft,
+            state,
+            peers,
+            submitter,
+            reads,
+            log_clock: LogClock::default(),
+            heard_at: Mutex::new(None),
+            incoming,
+            refusals: peers::Refusals::default(),
+            fatal: watch::Sender::new(None),
+        });
+        // Each task ends when the node is dropped or its raft has stopped.
+        tokio::spawn(batcher.run(Arc::downgrade(&node)));
+        tokio::spawn(rounds.run(Arc::downgrade(&node)));
+        tokio::spawn(watchdog::run(Arc::downgrade(&node), storage_fatal));
+        tokio::spawn(due::run(Arc::downgrade(&node)));
+        tokio::spawn(snapshots::run(Arc::downgrade(&node)));
+        tokio::spawn(bootstrap::run(Arc::downgrade(&node)));
+        Ok(node)
+    }
+
+    pub fn id(&self) -> NodeId {
+        self.config.node_id
+    }
+
+    /// The leader that this node knows of; `None` while an election runs.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.raft.server_metrics().borrow_watched().current_leader
+    }
+
+    /// Submits a command and waits for its outcome, at most for the configured time.
+    pub async fn submit(&self, submission: &Submission) -> Result<Applied, NotApplied> {
+        self.submitter.submit(submission, self.deadline()).await
+    }
+
+    /// When a request that arrives now must have its answer.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.config.timings.request
+    }
+
+    /// What this node has applied, see [`Node::ready_to_read`] for when it may answer. Hold it briefly: apply waits.
+    pub fn with_ledger<T>(&self, query: impl FnOnce(&Ledger) -> T) -> T {
+        self.state.with_ledger(query)
+    }
+
+    /// The position up to which this node has applied.
+    pub fn position(&self) -> Position {
+        self.state.position()
+    }
+
+    /// The node's wall clock, for identifiers and first business dates.
+    pub fn wall(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
+    /// Tells why the node must stop, once it must.
+    pub fn fatal(&self) -> watch::Receiver<Option<String>> {
+        self.fatal.subscribe()
+    }
+
+    /// Hands leadership over where this node has it, then stops taking part. Durable writes are all that is awaited.
+    pub async fn shut_down(&self) {
+        self.hand_over().await;
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "raft did not end cleanly");
+        }
+    }
+
+    /// The members and where they are, as the log has them.
+    fn members(&self) -> BTreeMap<NodeId, Member> {
+        let membership = self.raft.server_metrics().borrow_watched().membership_config.clone();
+        membership.membership().nodes().map(|(id, member)| (*id, member.clone())).collect()
+    }
+
+    fn member(&self, id: NodeId) -> Option<Member> {
+        let membership = self.raft.server_metrics().borrow_watched().membership_config.clone();
+        membership.membership().get_node(&id).cloned()
+    }
+
+    /// openraft's own numbers. Copied out: a borrow held across an await would block its core.
+    fn metrics(&self) -> RaftMetrics<TypeConfig> {
+        self.raft.metrics().borrow_watched().clone()
+    }
+
+    fn leads(&self) -> bool {
+        self.raft.server_metrics().borrow_watched().state == ServerState::Leader
+    }
+
+    /// The log's time, as this leader would stamp a batch now.
+    fn log_time(&self) -> Timestamp {
+        let term = self.raft.server_metrics().borrow_watched().vote.leader_id.term;
+        let median_wall = self.clock.wall().0.saturating_add_signed(self.me.sightings.median_offset_ms());
+        self.log_clock.now(term, self.state.position().stamp, Timestamp(median_wall), self.clock.monotonic())
+    }
+
+    /// How long this node has heard from no leader; a leader hears from itself while a majority answers it.
+    fn silence(&self) -> Duration {
+        if self.leads() {
+            let acked = self.metrics().last_quorum_acked;
+            return acked.map_or(Duration::MAX, |at| at.elapsed());
+        }
+        let heard_at = *self.heard_at.lock().expect("no panic while the instant is locked");
+        heard_at.map_or(Duration::MAX, |at| self.clock.monotonic().saturating_sub(at))
+    }
+
+    fn heard_from_leader(&self) {
+        *self.heard_at.lock().expect("no panic while the instant is locked") = Some(self.clock.monotonic());
+    }
+
+    /// Waits until what this node has applied satisfies `enough`; `None` where `deadline` comes first.
+    async fn applied(&self, deadline: Instant, enough: impl Fn(&Position) -> bool) -> Option<()> {
+        let mut positions = self.state.positions();
+        timeout_at(deadline, positions.wait_for(|position| enough(position))).await.ok()?.ok()?;
+        Some(())
+    }
+
+    fn stop_because(&self, reason: String) {
+        self.fatal.send_if_modified(|fatal| {
+            let first = fatal.is_none();
+            if first {
+                tracing::error!(%reason, "the node stops");
+                *fatal = Some(reason);
+            }
+            first
+        });
+    }
+
+    /// The disks that this node knows the members by.
+    fn known_disks(&self) -> BTreeMap<NodeId, DiskId> {
+        let mut disks = self.me.identity().members;
+        disks.extend(self.members().into_iter().map(|(id, member)| (id, member.disk_id)));
+        disks
+    }
+}
+
+/// Opens identity, log and newest snapshot on a thread that may block.
+async fn open_data_dir(config: &Config) -> Result<(IdentityFile, Storage), StartError> {
+    let (data_dir, node_id) = (config.data_dir.clone(), config.node_id);
+    let open = move || -> Result<_, StartError> {
+        let identity = IdentityFile::open(&data_dir, node_id)?;
+        Ok((identity, replication::open(&data_dir)?))
+    };
+    let opened = tokio::task::spawn_blocking(open).await;
+    opened.unwrap_or_else(|panic| {
+        Err(StartError::Stopped(format!("the data directory can't be opened: {panic}")))
+    })
+}
+
+/// openraft's own settings. Its snapshots and purges are off: [`snapshots`] takes both over.
+fn raft_config(timings: &Timings) -> Result<Arc<openraft::Config>, StartError> {
+    let millis = |duration: Duration| duration.as_millis() as u64;
+    let config = openraft::Config {
+        cluster_name: "innkeeper".to_owned(),
+        heartbeat_interval: millis(timings.heartbeat),
+        election_timeout_min: millis(timings.election_min),
+        election_timeout_max: millis(timings.election_max),
+        install_snapshot_timeout: millis(timings.snapshot_piece),
+        max_payload_entries: 64,
+        snapshot_policy: openraft::SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        enable_pre_vote: Some(true),
+        api_channel_size: Some(4_096),
+        notification_channel_size: Some(4_096),
+        state_machine_channel_size: Some(1_024),
+        ..openraft::Config::default()
+    };
+    config.validate().map(Arc::new).map_err(|error| StartError::Configuration(error.to_string()))
+}

@@ -1,0 +1,210 @@
+//! Reads: what must hold before this node's state may answer.
+//!
+//! A linearizable read is confirmed by the leader, which asks a majority whether it still leads (never by lease: a
+//! restarted voter forgets the lease it granted). Reads that wait together share one round. A local read asks nobody
+//! and answers from what this node has applied.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use openraft::ReadPolicy;
+use openraft::async_runtime::WatchReceiver;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::Node;
+use crate::ledger::Lsn;
+use crate::replication::{NotApplied, PeerRefusal, Reply, Request};
+
+/// How long to wait before a round that failed is tried again, where no change of leader is seen earlier.
+const RETRY_AFTER: Duration = Duration::from_millis(25);
+
+/// Which state may answer a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// Everything that was acknowledged anywhere before the read began.
+    Linearizable,
+    /// What this node has applied, where it has heard from a leader within `max_staleness`.
+    Local { max_staleness: Option<Duration> },
+}
+
+/// Why a read was not answered. Nothing ever happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotRead {
+    #[error("no leader confirmed the read in time")]
+    NoLeader,
+    #[error("too many reads wait already")]
+    Overloaded,
+    #[error(
+        "this node has not applied that position, or has heard from no leader, for longer than the read allows"
+    )]
+    TooStale,
+    #[error("this node has paused applying")]
+    Paused,
+}
+
+/// The bounded queue of reads that wait for a round.
+pub struct Reads {
+    queue: mpsc::Sender<Waiting>,
+}
+
+struct Waiting {
+    /// A round for another node's read is never passed on.
+    for_peer: bool,
+    answer: oneshot::Sender<Result<u64, NotRead>>,
+}
+
+/// The other end of the queue.
+pub struct Rounds {
+    queue: mpsc::Receiver<Waiting>,
+}
+
+pub fn queue(queued_reads_max: usize) -> (Reads, Rounds) {
+    let (sender, receiver) = mpsc::channel(queued_reads_max);
+    (Reads { queue: sender }, Rounds { queue: receiver })
+}
+
+impl Reads {
+    /// The index that a read which begins now must have applied.
+    pub(super) async fn index(&self, for_peer: bool, deadline: Instant) -> Result<u64, NotRead> {
+        let (answer, index) = oneshot::channel();
+        self.queue.try_send(Waiting { for_peer, answer }).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => NotRead::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => NotRead::NoLeader,
+        })?;
+        timeout_at(deadline, index).await.ok().and_then(Result::ok).unwrap_or(Err(NotRead::NoLeader))
+    }
+}
+
+impl Node {
+    /// Returns once this node's state may answer the read, at the latest at `deadline`.
+    pub async fn ready_to_read(
+        &self,
+        consistency: Consistency,
+        min_lsn: Option<Lsn>,
+        deadline: Instant,
+    ) -> Result<(), NotRead> {
+        if self.state.paused().is_some() {
+            return Err(NotRead::Paused);
+        }
+        match consistency {
+            Consistency::Linearizable => {
+                let index = self.reads.index(false, deadline).await?;
+                self.applied(deadline, |applied| applied.index() >= Some(index))
+                    .await
+                    .ok_or(NotRead::NoLeader)?;
+            }
+            Consistency::Local { max_staleness: Some(bound) } if self.silence() > bound => {
+                return Err(NotRead::TooStale);
+            }
+            Consistency::Local { .. } => {}
+        }
+        if let Some(lsn) = min_lsn {
+            self.applied(deadline, |applied| applied.lsn >= lsn).await.ok_or(NotRead::TooStale)?;
+        }
+        Ok(())
+    }
+
+    /// A peer's question for a read index. Only a leader answers it.
+    pub async fn read_index_for_peer(&self, deadline: Instant) -> Result<u64, PeerRefusal> {
+        if self.leader() != Some(self.id()) {
+            return Err(PeerRefusal::NotLeader);
+        }
+        self.reads.index(true, deadline).await.map_err(|_| PeerRefusal::NoQuorum)
+    }
+
+    /// Confirms as leader that it still leads, and that what is due by its log clock has ended.
+    async fn confirm_lead(&self) -> Option<u64> {
+        let deadline = Instant::now() + self.config.timings.peer_message;
+        loop {
+            let round = timeout_at(deadline, self.raft.get_read_linearizer(ReadPolicy::ReadIndex)).await;
+            let index = round.ok()?.ok()?.read_log_id().index();
+            self.applied(deadline, |applied| applied.index() >= Some(index)).await?;
+            if !self.is_due() {
+                return Some(index);
+            }
+            self.end_due(deadline).await.ok()?;
+        }
+    }
+
+    /// Asks the leader for a read index on behalf of this follower's reads.
+    async fn ask_leader(&self, leader: u64) -> Option<u64> {
+        let member = self.member(leader)?;
+        let wait = self.config.timings.peer_message;
+        let request = Request::ReadIndex { wait_ms: wait.as_millis() as u64 };
+        match self.peers.call_member(leader, &member, request, wait).await {
+            Ok(Reply::ReadIndex(index)) => Some(index),
+            Ok(_) => None,
+            Err(error) => {
+                tracing::debug!(leader, %error, "the leader gave no read index");
+                None
+            }
+        }
+    }
+}
+
+impl Rounds {
+    /// Runs one round after the other until the node is gone. A read joins the first round that begins after it.
+    pub async fn run(mut self, node: Weak<Node>) {
+        let mut waiting: Vec<Waiting> = Vec::new();
+        loop {
+            if waiting.is_empty() {
+                match self.queue.recv().await {
+                    Some(first) => waiting.push(first),
+                    None => return,
+                }
+            }
+            while let Ok(next) = self.queue.try_recv() {
+                waiting.push(next);
+            }
+            let Some(node) = node.upgrade() else { return };
+            waiting = round(&node, waiting).await;
+        }
+    }
+}
+
+/// One round for all that wait; returns those that wait for the next.
+async fn round(node: &Node, mut waiting: Vec<Waiting>) -> Vec<Waiting> {
+    let mut leadership = node.raft.server_metrics();
+    drop(leadership.borrow_and_update());
+    let leader = node.leader();
+    let index = match leader {
+        Some(leader) if leader == node.id() => node.confirm_lead().await,
+        leader => {
+            let (for_peers, own): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|read| read.for_peer);
+            answer_all(for_peers, Err(NotRead::NoLeader));
+            waiting = own;
+            match leader {
+                Some(leader) if !waiting.is_empty() => node.ask_leader(leader).await,
+                _ => None,
+            }
+        }
+    };
+    if let Some(index) = index {
+        answer_all(waiting, Ok(index));
+        return Vec::new();
+    }
+    // Whoever asked and went away, its deadline over, is not asked for again.
+    waiting.retain(|read| !read.answer.is_closed());
+    if !waiting.is_empty() {
+        // Either a change of leader or the pause is what was waited for.
+        let _ = timeout(RETRY_AFTER, leadership.changed()).await;
+    }
+    waiting
+}
+
+fn answer_all(waiting: Vec<Waiting>, answer: Result<u64, NotRead>) {
+    for read in waiting {
+        // A reader that went away no longer waits for its answer.
+        let _ = read.answer.send(answer);
+    }
+}
+
+impl From<NotApplied> for NotRead {
+    fn from(not_applied: NotApplied) -> NotRead {
+        match not_applied {
+            NotApplied::Overloaded => NotRead::Overloaded,
+            NotApplied::NoLeader | NotApplied::TooLarge | NotApplied::Unknown => NotRead::NoLeader,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What a node tells of itself and of the cluster.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use openraft::ServerState;
+
+use super::Node;
+use crate::replication::{Member, MemberStatus, NodeId, Reply, Request};
+
+/// The version of this build.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+const STATUS_WAIT: Duration = Duration::from_millis(500);
+const READY_WAIT: Duration = Duration::from_secs(1);
+
+/// Why a node may not serve.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unready {
+    #[error("the node has paused applying: {0}")]
+    Paused(String),
+    #[error("no leader is known, or it does not answer")]
+    NoLeader,
+    #[error("the node has not caught up with the leader")]
+    NotCaughtUp,
+}
+
+impl Unready {
+    /// The failed check's name.
+    pub fn check(&self) -> &'static str {
+        match self {
+            Unready::Paused(_) => "apply",
+            Unready::NoLeader => "leader",
+            Unready::NotCaughtUp => "caught_up",
+        }
+    }
+}
+
+/// A member as this node sees it. `status` is `None` where it did not answer.
+pub struct MemberView {
+    pub id: NodeId,
+    pub member: Member,
+    pub status: Option<MemberStatus>,
+    /// How long ago this node last heard from it; `None` for this node itself.
+    pub last_contact: Option<Duration>,
+}
+
+pub struct ClusterView {
+    pub cluster_id: Option<uuid::Uuid>,
+    pub leader: Option<NodeId>,
+    pub term: u64,
+    pub members: Vec<MemberView>,
+}
+
+impl Node {
+    pub(super) fn own_status(&self) -> MemberStatus {
+        let metrics = self.metrics();
+        let role = match metrics.state {
+            ServerState::Leader => "leader",
+            ServerState::Follower => "follower",
+            ServerState::Candidate => "candidate",
+            ServerState::Learner | ServerState::Shutdown => "learner",
+        };
+        MemberStatus {
+            role: role.into(),
+            term: metrics.current_term,
+            last_log_index: metrics.last_log_index,
+            committed_index: metrics.local_committed.map(|log_id| log_id.index),
+            applied_index: self.state.position().index(),
+            snapshot_index: self.state.newest_snapshot(),
+            version: VERSION.into(),
+            paused: self.state.paused().map(Into::into),
+        }
+    }
+
+    /// Asks every member; one that does not answer within half a second is shown as unreachable.
+    pub async fn cluster(&self) -> ClusterView {
+        let asked = self.members().into_iter().map(|(id, member)| async move {
+            let status = if id == self.id() {
+                Some(self.own_status())
+            } else {
+                match self.peers.call_member(id, &member, Request::Status, STATUS_WAIT).await {
+                    Ok(Reply::Status(status)) => Some(status),
+                    Ok(_) | Err(_) => None,
+                }
+            };
+            let now = self.clock.monotonic();
+            let last_contact = self.me.sightings.last(id).map(|at| now.saturating_sub(at));
+            MemberView { id, member, status, last_contact }
+        });
+        let members = join_all(asked).await;
+        let metrics = self.metrics();
+        ClusterView {
+            cluster_id: self.me.identity().cluster_id,
+            leader: metrics.current_leader,
+            term: metrics.current_term,
+            members,
+        }
+    }
+
+    /// Whether the node may serve: it applies, a leader answers it, and it has applied what the leader has committed.
+    pub async fn ready(&self) -> Result<(), Unready> {
+        if let Some(reason) = self.state.paused() {
+            return Err(Unready::Paused(reason));
+        }
+        if self.leader().is_none() {
+            return Err(Unready::NoLeader);
+        }
+        let deadline = tokio::time::Instant::now() + READY_WAIT;
+        let index = self.reads.index(false, deadline).await.map_err(|_| Unready::NoLeader)?;
+        self.applied(deadline, |applied| applied.index() >= Some(index)).await.ok_or(Unready::NotCaughtUp)
+    }
+}

@@ -1,0 +1,266 @@
+//! The way of a command from a handler to the log: queue, batch, propose or forward, answer.
+//!
+//! Commands that wait together travel as one entry of the log. On a follower they travel to the leader together, in one
+//! hop. Every queue is bounded, by count and by bytes; what does not fit is shed before anything happened.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::ClientWriteError;
+use openraft::impls::ProgressResponder;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::Node;
+use super::config::Limits;
+use crate::ledger::{Applied, Submission};
+use crate::replication::{
+    Batch, BatchReply, EncodedSubmission, Forwarded, NodeId, NotApplied, Reply, Request,
+};
+
+/// Bytes that an entry of the log needs beside its commands.
+const BATCH_OVERHEAD_BYTES: usize = 256;
+/// How long to wait before a refused proposal is tried again, where no change of leader is seen earlier.
+const RETRY_AFTER: Duration = Duration::from_millis(25);
+
+/// The bounded queue in front of the batcher.
+pub struct Submitter {
+    queue: mpsc::Sender<Pending>,
+    bytes: Arc<Semaphore>,
+    command_bytes_max: usize,
+}
+
+/// A command that waits for its outcome.
+struct Pending {
+    submission: EncodedSubmission,
+    deadline: Instant,
+    /// A command that was forwarded already is never forwarded again.
+    forwarded: bool,
+    answer: oneshot::Sender<Result<Applied, NotApplied>>,
+    /// Its share of the queue's bytes.
+    _bytes: OwnedSemaphorePermit,
+}
+
+/// The other end of the queue, for [`Batcher::run`].
+pub struct Batcher {
+    queue: mpsc::Receiver<Pending>,
+    limits: Limits,
+}
+
+pub fn queue(limits: &Limits) -> (Submitter, Batcher) {
+    let (sender, receiver) = mpsc::channel(limits.queued_commands_max);
+    let submitter = Submitter {
+        queue: sender,
+        bytes: Arc::new(Semaphore::new(limits.queued_bytes_max.min(Semaphore::MAX_PERMITS))),
+        command_bytes_max: limits.batch_bytes_max - BATCH_OVERHEAD_BYTES,
+    };
+    (submitter, Batcher { queue: receiver, limits: limits.clone() })
+}
+
+impl Submitter {
+    /// Submits a command of this node's client and waits for its outcome, at most until `deadline`.
+    pub async fn submit(&self, submission: &Submission, deadline: Instant) -> Result<Applied, NotApplied> {
+        let encoded = EncodedSubmission::new(submission).map_err(|_| NotApplied::TooLarge)?;
+        self.enqueue(encoded, deadline, false)?.await.unwrap_or(Err(NotApplied::Unknown))
+    }
+
+    /// Submits commands that a follower forwarded, in their order.
+    pub async fn submit_forwarded(&self, forwarded: Forwarded) -> Vec<Result<Applied, NotApplied>> {
+        let deadline = Instant::now() + Duration::from_millis(forwarded.wait_ms.min(60_000));
+        let answers: Vec<_> = (forwarded.submissions.into_iter())
+            .map(|submission| self.enqueue(submission, deadline, true))
+            .collect();
+        let mut results = Vec::with_capacity(answers.len());
+        for answer in answers {
+            results.push(match answer {
+                Ok(answer) => answer.await.unwrap_or(Err(NotApplied::Unknown)),
+                Err(refused) => Err(refused),
+            });
+        }
+        results
+    }
+
+    fn enqueue(
+        &self,
+        submission: EncodedSubmission,
+        deadline: Instant,
+        forwarded: bool,
+    ) -> Result<oneshot::Receiver<Result<Applied, NotApplied>>, NotApplied> {
+        if submission.len() > self.command_bytes_max {
+            return Err(NotApplied::TooLarge);
+        }
+        let bytes = (self.bytes.clone().try_acquire_many_owned(submission.len() as u32))
+            .map_err(|_| NotApplied::Overloaded)?;
+        let (answer, outcome) = oneshot::channel();
+        let pending = Pending { submission, deadline, forwarded, answer, _bytes: bytes };
+        self.queue.try_send(pending).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => NotApplied::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => NotApplied::NoLeader,
+        })?;
+        Ok(outcome)
+    }
+}
+
+impl Batcher {
+    /// Batches what waits until the node is gone. While as many batches are under way as may be, the next one grows.
+    pub async fn run(mut self, node: Weak<Node>) {
+        let in_flight = Arc::new(Semaphore::new(self.limits.batches_in_flight_max));
+        let mut waiting = VecDeque::new();
+        loop {
+            let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
+            if waiting.is_empty() {
+                match self.queue.recv().await {
+                    Some(first) => waiting.push_back(first),
+                    None => return,
+                }
+            }
+            let batch = self.fill(&mut waiting);
+            let Some(node) = node.upgrade() else { return };
+            tokio::spawn(async move {
+                dispatch(&node, batch).await;
+                drop(permit);
+            });
+        }
+    }
+
+    /// Takes as many commands as one entry may hold. What does not fit stays in `waiting`.
+    fn fill(&mut self, waiting: &mut VecDeque<Pending>) -> Vec<Pending> {
+        let mut batch = Vec::new();
+        let mut bytes = BATCH_OVERHEAD_BYTES;
+        while batch.len() < self.limits.batch_commands_max {
+            let Some(next) = waiting.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
+            if bytes + next.submission.len() > self.limits.batch_bytes_max {
+                waiting.push_front(next);
+                break;
+            }
+            bytes += next.submission.len();
+            batch.push(next);
+        }
+        batch
+    }
+}
+
+/// What became of an attempt to have a batch applied.
+enum Attempt {
+    /// The commands that certainly were not taken and may be tried again.
+    Again(Vec<Pending>),
+    Answered,
+}
+
+/// Brings a batch to the leader, whoever that is, until it is answered or its time is up.
+async fn dispatch(node: &Node, mut batch: Vec<Pending>) {
+    let mut leadership = node.raft.server_metrics();
+    loop {
+        let now = Instant::now();
+        let (alive, expired) = batch.into_iter().partition(|pending| pending.deadline > now);
+        answer_all(expired, NotApplied::NoLeader);
+        batch = alive;
+        if batch.is_empty() {
+            return;
+        }
+        drop(leadership.borrow_and_update());
+        let leader = node.leader();
+        let attempt = if leader == Some(node.id()) {
+            propose(node, batch).await
+        } else {
+            let (stale, own) = batch.into_iter().partition(|pending| pending.forwarded);
+            answer_all(stale, NotApplied::NoLeader);
+            match leader {
+                Some(leader) => forward(node, leader, own).await,
+                None => Attempt::Again(own),
+            }
+        };
+        match attempt {
+            Attempt::Answered => return,
+            Attempt::Again(rest) => batch = rest,
+        }
+        // Either a change of leader or the pause is what was waited for.
+        let _ = timeout(RETRY_AFTER, leadership.changed()).await;
+    }
+}
+
+fn answer_all(batch: Vec<Pending>, not_applied: NotApplied) {
+    for pending in batch {
+        // A client that went away no longer waits for its answer.
+        let _ = pending.answer.send(Err(not_applied));
+    }
+}
+
+/// The time until which the most patient command of the batch waits.
+fn latest_deadline(batch: &[Pending]) -> Instant {
+    batch.iter().map(|pending| pending.deadline).max().unwrap_or_else(Instant::now)
+}
+
+/// Appends the batch to this leader's log and waits until it is applied here.
+async fn propose(node: &Node, batch: Vec<Pending>) -> Attempt {
+    let submissions = batch.iter().map(|pending| pending.submission.clone()).collect();
+    let entry = Batch { stamp: node.log_time(), check: node.state.check(), submissions };
+    let payload = match entry.encode() {
+        Ok(payload) => payload,
+        Err(error) => {
+            tracing::error!(%error, "a batch could not be encoded");
+            answer_all(batch, NotApplied::TooLarge);
+            return Attempt::Answered;
+        }
+    };
+    let (responder, applied) = ProgressResponder::complete_only();
+    if node.raft.client_write_ff(payload, Some(responder)).await.is_err() {
+        answer_all(batch, NotApplied::Unknown);
+        return Attempt::Answered;
+    }
+    let written = match timeout_at(latest_deadline(&batch), applied).await {
+        Ok(Ok(written)) => written,
+        Ok(Err(_)) | Err(_) => {
+            answer_all(batch, NotApplied::Unknown);
+            return Attempt::Answered;
+        }
+    };
+    match written.map(|written| written.data) {
+        Ok(BatchReply::Applied(outcomes)) if outcomes.len() == batch.len() => {
+            for (pending, applied) in batch.into_iter().zip(outcomes) {
+                // A client that went away no longer waits for its answer.
+                let _ = pending.answer.send(Ok(applied));
+            }
+            Attempt::Answered
+        }
+        // Refused before it was appended.
+        Err(ClientWriteError::ForwardToLeader(_)) => Attempt::Again(batch),
+        // Committed on a node that could not apply it, or discarded here and perhaps committed elsewhere.
+        _ => {
+            answer_all(batch, NotApplied::Unknown);
+            Attempt::Answered
+        }
+    }
+}
+
+/// Sends the batch to the leader and hands out what it answers.
+async fn forward(node: &Node, leader: NodeId, batch: Vec<Pending>) -> Attempt {
+    let Some(member) = node.member(leader) else { return Attempt::Again(batch) };
+    let wait = latest_deadline(&batch).saturating_duration_since(Instant::now());
+    let submissions = batch.iter().map(|pending| pending.submission.clone()).collect();
+    let request = Request::Submit(Forwarded { submissions, wait_ms: wait.as_millis() as u64 });
+    match node.peers.call_member(leader, &member, request, wait).await {
+        Ok(Reply::Submitted(results)) if results.len() == batch.len() => {
+            let mut again = Vec::new();
+            for (pending, result) in batch.into_iter().zip(results) {
+                if result == Err(NotApplied::NoLeader) {
+                    again.push(pending);
+                } else {
+                    // A client that went away no longer waits for its answer.
+                    let _ = pending.answer.send(result);
+                }
+            }
+            if again.is_empty() { Attempt::Answered } else { Attempt::Again(again) }
+        }
+        Err(error) if error.nothing_happened() => Attempt::Again(batch),
+        result => {
+            if let Err(error) = result {
+                tracing::warn!(leader, %error, commands = batch.len(), "the outcome of forwarded commands is unknown");
+            }
+            answer_all(batch, NotApplied::Unknown);
+            Attempt::Answered
+        }
+    }
+}

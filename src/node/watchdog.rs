@@ -1,0 +1,87 @@
+//! The node's eye on itself: it stops rather than serve from a broken core, and a leader without a majority falls silent.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use openraft::async_runtime::{RecvError, WatchReceiver};
+use openraft::{Instant as _, ServerState};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use super::Node;
+use crate::replication::NodeId;
+
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Past this distance from the members' median a wall clock is wrong, and its node does not lead.
+const CLOCK_ERROR_MS_MAX: u64 = 1_000;
+/// A handover that was asked for is not asked for again before it had its time.
+const HAND_OVER_EVERY: Duration = Duration::from_secs(2);
+
+/// Runs until the node is gone or must stop. `storage_fatal` tells of an fsync that failed or a worker that died.
+pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<String>>) {
+    let mut handed_over: Option<Instant> = None;
+    loop {
+        // Woken at once by the storage, else by the clock.
+        let _ = timeout(LOOK_EVERY, storage_fatal.changed()).await;
+        let Some(node) = node.upgrade() else { return };
+        if let Some(reason) = storage_fatal.borrow().clone() {
+            return node.stop_because(reason);
+        }
+        let metrics = node.metrics();
+        if let Err(fatal) = metrics.running_state {
+            return node.stop_because(format!("raft has stopped: {fatal}"));
+        }
+        let leads = metrics.state == ServerState::Leader;
+        let lease = node.config.timings.election_max;
+        let quorum_lost = leads
+            && metrics.membership_config.membership().voter_ids().count() > 1
+            && metrics.last_quorum_acked.is_none_or(|acked| acked.elapsed() > 2 * lease);
+        node.peers.stop_appends(quorum_lost);
+
+        let off = node.me.sightings.median_offset_ms().unsigned_abs();
+        let must_not_lead = node.state.paused().is_some() || off > CLOCK_ERROR_MS_MAX;
+        if leads && must_not_lead && handed_over.is_none_or(|at| at.elapsed() > HAND_OVER_EVERY) {
+            tracing::warn!(clock_off_ms = off, paused = ?node.state.paused(), "this node must not lead");
+            handed_over = Some(Instant::now());
+            node.hand_over().await;
+        }
+    }
+}
+
+impl Node {
+    /// Passes leadership to the member whose log is the longest, where this node has it and that member is caught up.
+    pub(super) async fn hand_over(&self) {
+        let Some(heir) = self.heir() else { return };
+        if let Err(error) = self.raft.trigger().transfer_leader(heir).await {
+            tracing::warn!(heir, %error, "leadership could not be handed over");
+            return;
+        }
+        let moved = async {
+            let mut leadership = self.raft.server_metrics();
+            while self.leads() {
+                leadership.changed().await?;
+            }
+            Ok::<(), RecvError>(())
+        };
+        match timeout(self.config.timings.election_max, moved).await {
+            Ok(Ok(_)) => tracing::info!(heir, "leadership was handed over"),
+            Ok(Err(_)) | Err(_) => tracing::warn!(heir, "leadership was offered and not taken in time"),
+        }
+    }
+
+    /// Only a member that is caught up: a failed transfer refuses writes until an election.
+    fn heir(&self) -> Option<NodeId> {
+        let metrics = self.metrics();
+        if metrics.state != ServerState::Leader {
+            return None;
+        }
+        let committed = metrics.local_committed.map(|log_id| log_id.index);
+        let replication = metrics.replication?;
+        (replication.into_iter())
+            .filter(|(id, _)| *id != self.id())
+            .map(|(id, matched)| (matched.map(|log_id| log_id.index), id))
+            .filter(|(matched, _)| *matched >= committed)
+            .max()
+            .map(|(_, id)| id)
+    }
+}

@@ -1,0 +1,499 @@
+//! What members say to one another, and how it gets there.
+//!
+//! Every message is one frame each way and names the group, the cluster, its sender and its addressee with their disks;
+//! the receiver checks all of them, so that a node that lost its disk, or one of another cluster, changes nothing. The
+//! [`Transport`] carries frames and knows nothing of them: HTTP in production, memory in a simulation.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use openraft::alias::{SnapshotOf, VoteOf};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::RPCOption;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{RaftNetworkFactory, RaftNetworkV2};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::batch::EncodedSubmission;
+use super::codec::{self, CodecError, Kind};
+use super::snapshot::SnapshotFile;
+use super::types::{DiskId, GROUP, GroupId, Member, NodeId, RaftSnapshotMeta, TypeConfig, bytes_field};
+use crate::ledger::{Applied, Timestamp};
+
+/// A piece of a snapshot under way to a follower.
+pub const SNAPSHOT_PIECE_BYTES: usize = 1 << 20;
+/// The longest frame that a member takes: entries of 4 MiB and what is around them, or forwarded batches.
+pub const FRAME_BYTES_MAX: usize = 40 << 20;
+
+/// Carries one frame to a member and brings its answer back.
+pub trait Transport: Send + Sync + 'static {
+    /// `address` is the member's peer address, `deadline` the time until the answer must be there.
+    fn exchange(
+        &self,
+        address: &str,
+        frame: Bytes,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, Lost>>;
+}
+
+/// Why no answer came back.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Lost {
+    /// No connection: the member has not seen the message.
+    #[error("{address} can't be reached: {reason}")]
+    NotSent { address: String, reason: String },
+    /// The member may have seen the message.
+    #[error("no answer from {address}: {reason}")]
+    NoAnswer { address: String, reason: String },
+}
+
+/// The sender or the addressee of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    pub node: NodeId,
+    /// Unknown only of an addressee, before its first hello.
+    pub disk: Option<DiskId>,
+}
+
+/// A message with all that is checked before it is looked at.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Envelope<T> {
+    pub group: GroupId,
+    /// `None` until the sender belongs to a cluster.
+    pub cluster: Option<Uuid>,
+    pub from: Endpoint,
+    pub to: Endpoint,
+    /// The sender's wall clock.
+    pub wall: Timestamp,
+    pub body: T,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    Append(AppendEntriesRequest<TypeConfig>),
+    Vote(VoteRequest<TypeConfig>),
+    PreVote(VoteRequest<TypeConfig>),
+    TransferLeader(TransferLeaderRequest<TypeConfig>),
+    Snapshot(SnapshotPiece),
+    Submit(Forwarded),
+    ReadIndex { wait_ms: u64 },
+    Status,
+    Hello,
+    Claim(Claim),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    Append(AppendEntriesResponse<TypeConfig>),
+    Vote(VoteResponse<TypeConfig>),
+    TransferLeader(TransferLeaderResponse<TypeConfig>),
+    /// The piece was taken; more are expected.
+    SnapshotPieceTaken,
+    SnapshotInstalled(SnapshotResponse<TypeConfig>),
+    Submitted(Vec<Result<Applied, NotApplied>>),
+    /// The index that a linearizable read must have applied.
+    ReadIndex(u64),
+    Status(MemberStatus),
+    Hello(Hello),
+    Claimed,
+    Refused(PeerRefusal),
+}
+
+/// One piece of the file that [`SnapshotFile`] names; pieces come in order, each after the last was taken.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SnapshotPiece {
+    pub vote: VoteOf<TypeConfig>,
+    pub meta: RaftSnapshotMeta,
+    /// Tells one transfer from the next.
+    pub transfer: Uuid,
+    pub offset: u64,
+    #[serde(with = "bytes_field")]
+    pub bytes: Bytes,
+    pub last: bool,
+}
+
+/// Commands that a follower passes to the leader. The leader never passes them on.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Forwarded {
+    pub submissions: Vec<EncodedSubmission>,
+    /// Time left until the follower gives up.
+    pub wait_ms: u64,
+}
+
+/// Why a command has no outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum NotApplied {
+    /// Nothing happened.
+    #[error("no leader took the command in time; nothing happened")]
+    NoLeader,
+    /// Nothing happened.
+    #[error("too much is waiting already; nothing happened")]
+    Overloaded,
+    /// The command alone is larger than an entry of the log may be; nothing happened.
+    #[error("the command is larger than the log takes; nothing happened")]
+    TooLarge,
+    /// It may or may not have happened.
+    #[error("it is not known whether the command happened; retry it with the same idempotency key")]
+    Unknown,
+}
+
+/// What a member says of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MemberStatus {
+    pub role: Box<str>,
+    pub term: u64,
+    pub last_log_index: Option<u64>,
+    pub committed_index: Option<u64>,
+    pub applied_index: Option<u64>,
+    pub snapshot_index: Option<u64>,
+    pub version: Box<str>,
+    #[serde(default)]
+    pub paused: Option<Box<str>>,
+}
+
+/// The answer to a hello, given to any node of any cluster: it is how a node learns what it must not join.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    pub node: NodeId,
+    pub disk: DiskId,
+    pub client_addr: Box<str>,
+    pub peer_addr: Box<str>,
+    pub cluster: Option<Uuid>,
+    /// Nothing was ever written to the log.
+    pub empty: bool,
+    /// The disks that this node knows the members by.
+    pub members: BTreeMap<NodeId, DiskId>,
+}
+
+/// The first node's word that the addressee belongs to its new cluster.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Claim {
+    pub cluster: Uuid,
+    pub members: BTreeMap<NodeId, DiskId>,
+}
+
+/// Why a member did not even look at a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerRefusal {
+    #[error("the message can't be read: {reason}")]
+    Unreadable { reason: String },
+    #[error("this node belongs to another cluster, or to none yet")]
+    OtherCluster,
+    #[error("this node has no such replication group")]
+    OtherGroup,
+    #[error("the message is addressed to another node or another disk")]
+    NotAddressee,
+    #[error("the sender's disk is not the one that this cluster knows it by")]
+    UnknownSender,
+    #[error("this node already holds data or was claimed by another cluster")]
+    AlreadyClaimed,
+    #[error("this node does not lead")]
+    NotLeader,
+    #[error("no majority answered in time")]
+    NoQuorum,
+    #[error("the snapshot was not taken: {reason}")]
+    SnapshotRefused { reason: String },
+    #[error("this node is stopping")]
+    Stopping,
+}
+
+/// Why a call to a member brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    #[error("node {node} refused: {refusal}")]
+    Refused { node: NodeId, refusal: PeerRefusal },
+    #[error("node {node} answered something else than was asked")]
+    Unexpected { node: NodeId },
+    #[error("the message to or from node {node} could not be coded: {source}")]
+    Codec { node: NodeId, source: CodecError },
+}
+
+impl PeerError {
+    /// Whether the member certainly did nothing with the message.
+    pub fn nothing_happened(&self) -> bool {
+        matches!(self, PeerError::Lost(Lost::NotSent { .. }) | PeerError::Refused { .. })
+    }
+}
+
+/// Who this node is to its peers. The cluster is set once, when the node is claimed.
+pub trait Sender: Send + Sync + 'static {
+    fn cluster(&self) -> Option<Uuid>;
+    fn endpoint(&self) -> Endpoint;
+    fn wall(&self) -> Timestamp;
+    /// A member's wall clock, as its answer carried it.
+    fn saw_wall(&self, member: NodeId, theirs: Timestamp);
+}
+
+/// Speaks to the other members over one [`Transport`].
+#[derive(Clone)]
+pub struct Peers {
+    transport: Arc<dyn Transport>,
+    sender: Arc<dyn Sender>,
+    /// Set while this node leads without a majority's answer. Its appends are then dropped: they would renew the
+    /// leases of followers that can hear it and can't answer it, and so keep them from electing another leader.
+    appends_stopped: Arc<AtomicBool>,
+    timeouts: Timeouts,
+}
+
+/// How long messages may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    pub message: Duration,
+    pub snapshot_piece: Duration,
+}
+
+impl Peers {
+    pub fn new(transport: Arc<dyn Transport>, sender: Arc<dyn Sender>, timeouts: Timeouts) -> Peers {
+        Peers { transport, sender, appends_stopped: Arc::new(AtomicBool::new(false)), timeouts }
+    }
+
+    pub fn stop_appends(&self, stopped: bool) {
+        self.appends_stopped.store(stopped, Ordering::Relaxed);
+    }
+
+    /// Sends `request` to `node` at `address`. `disk` is `None` only in a hello.
+    pub async fn call(
+        &self,
+        node: NodeId,
+        address: &str,
+        disk: Option<DiskId>,
+        request: Request,
+        deadline: Duration,
+    ) -> Result<Reply, PeerError> {
+        let envelope = Envelope {
+            group: GROUP,
+            cluster: self.sender.cluster(),
+            from: self.sender.endpoint(),
+            to: Endpoint { node, disk },
+            wall: self.sender.wall(),
+            body: request,
+        };
+        let codec_error = |source| PeerError::Codec { node, source };
+        let frame = codec::encode(Kind::Peer, &envelope).map_err(codec_error)?;
+        let answer = self.transport.exchange(address, frame.into(), deadline).await?;
+        let answer: Envelope<Reply> = codec::decode(Kind::Peer, &answer).map_err(codec_error)?;
+        self.sender.saw_wall(node, answer.wall);
+        match answer.body {
+            Reply::Refused(refusal) => Err(PeerError::Refused { node, refusal }),
+            reply => Ok(reply),
+        }
+    }
+
+    /// [`Peers::call`] for a member whose disk the membership names.
+    pub async fn call_member(
+        &self,
+        node: NodeId,
+        member: &Member,
+        request: Request,
+        deadline: Duration,
+    ) -> Result<Reply, PeerError> {
+        self.call(node, &member.peer_addr, Some(member.disk_id), request, deadline).await
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Peers {
+    type Network = Link;
+
+    async fn new_client(&mut self, target: NodeId, node: &Member) -> Link {
+        Link { peers: self.clone(), target, member: node.clone() }
+    }
+}
+
+/// openraft's line to one member.
+pub struct Link {
+    peers: Peers,
+    target: NodeId,
+    member: Member,
+}
+
+/// openraft waits longer before it tries an unreachable member again, so only a refused connection is called so.
+fn rpc_error(error: PeerError) -> RPCError<TypeConfig> {
+    match &error {
+        PeerError::Lost(Lost::NotSent { .. }) => RPCError::Unreachable(Unreachable::new(&error)),
+        _ => RPCError::Network(NetworkError::new(&error)),
+    }
+}
+
+impl Link {
+    async fn ask(&self, request: Request, deadline: Duration) -> Result<Reply, RPCError<TypeConfig>> {
+        self.peers.call_member(self.target, &self.member, request, deadline).await.map_err(rpc_error)
+    }
+
+    fn unexpected(&self) -> RPCError<TypeConfig> {
+        rpc_error(PeerError::Unexpected { node: self.target })
+    }
+
+    async fn send_pieces(
+        &self,
+        vote: VoteOf<TypeConfig>,
+        snapshot: SnapshotOf<TypeConfig, SnapshotFile>,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let broken = |error: io::Error| StreamingError::Network(NetworkError::new(&error));
+        let meta = snapshot.meta.clone();
+        let transfer = Uuid::from_u128(rand::random());
+        let mut reader = snapshot.snapshot.reader();
+        let mut offset = 0;
+        loop {
+            // Read between messages: a piece is small, and the page cache holds what was just written.
+            let bytes = read_piece(&mut reader).map_err(broken)?;
+            let length = bytes.len() as u64;
+            let last = offset + length >= snapshot.snapshot.len();
+            let piece = SnapshotPiece { vote, meta: meta.clone(), transfer, offset, bytes, last };
+            match self.ask(Request::Snapshot(piece), self.peers.timeouts.snapshot_piece).await? {
+                Reply::SnapshotInstalled(response) => return Ok(response),
+                Reply::SnapshotPieceTaken if !last => offset += length,
+                _ => return Err(self.unexpected().into()),
+            }
+        }
+    }
+}
+
+fn read_piece(reader: &mut impl Read) -> io::Result<Bytes> {
+    let mut piece = Vec::with_capacity(SNAPSHOT_PIECE_BYTES);
+    reader.take(SNAPSHOT_PIECE_BYTES as u64).read_to_end(&mut piece)?;
+    Ok(piece.into())
+}
+
+impl RaftNetworkV2<TypeConfig> for Link {
+    type SnapshotData = SnapshotFile;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        if self.peers.appends_stopped.load(Ordering::Relaxed) {
+            let reason =
+                "no majority has answered for two leases; appends are held back until one leads again";
+            return Err(RPCError::Unreachable(Unreachable::from_string(reason)));
+        }
+        match self.ask(Request::Append(request), self.peers.timeouts.message).await? {
+            Reply::Append(response) => Ok(response),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        match self.ask(Request::Vote(request), option.hard_ttl()).await? {
+            Reply::Vote(response) => Ok(response),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        match self.ask(Request::PreVote(request), option.hard_ttl()).await? {
+            Reply::Vote(response) => Ok(response),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: VoteOf<TypeConfig>,
+        snapshot: SnapshotOf<TypeConfig, SnapshotFile>,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        tokio::select! {
+            sent = self.send_pieces(vote, snapshot) => sent,
+            closed = cancel => Err(closed.into()),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        match self.ask(Request::TransferLeader(request), option.hard_ttl()).await? {
+            Reply::TransferLeader(response) => Ok(response),
+            _ => Err(self.unexpected()),
+        }
+    }
+}
+
+/// Frames over HTTP/1.1, one shared client for all members.
+pub struct HttpTransport {
+    client: reqwest::Client,
+}
+
+/// Where a member takes frames, on its peer port.
+pub const PEER_PATH: &str = "/v1/groups/0/messages";
+
+impl HttpTransport {
+    pub fn new() -> Result<HttpTransport, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .tcp_nodelay(true)
+            .connect_timeout(Duration::from_secs(1))
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build()?;
+        Ok(HttpTransport { client })
+    }
+}
+
+impl Transport for HttpTransport {
+    fn exchange(
+        &self,
+        address: &str,
+        frame: Bytes,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, Lost>> {
+        let request = self.client.post(format!("http://{address}{PEER_PATH}")).timeout(deadline).body(frame);
+        let address = address.to_owned();
+        Box::pin(async move {
+            let lost = |error: reqwest::Error| {
+                let (address, reason) = (address.clone(), innermost(&error));
+                if error.is_connect() {
+                    Lost::NotSent { address, reason }
+                } else {
+                    Lost::NoAnswer { address, reason }
+                }
+            };
+            let mut answer = request.send().await.map_err(lost)?;
+            let mut frame =
+                Vec::with_capacity(answer.content_length().unwrap_or(0).min(FRAME_BYTES_MAX as u64) as usize);
+            while let Some(piece) = answer.chunk().await.map_err(lost)? {
+                if frame.len() + piece.len() > FRAME_BYTES_MAX {
+                    let reason = format!("the answer is longer than {FRAME_BYTES_MAX} bytes");
+                    return Err(Lost::NoAnswer { address, reason });
+                }
+                frame.extend_from_slice(&piece);
+            }
+            Ok(frame.into())
+        })
+    }
+}
+
+/// The cause at the bottom of an error, without the URLs that the layers above repeat.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,86 @@
+//! A node with its two ports, from start to stop. What `innkeeper serve` runs.
+
+use std::future::{Future, pending};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::http;
+use crate::node::clock::SystemClock;
+use crate::node::{Config, IdSource, Node, StartError, World};
+use crate::replication::HttpTransport;
+
+/// Serves until SIGTERM or SIGINT, which end it in order, or until the node must stop, which is an error.
+pub async fn serve(config: Config) -> Result<(), StartError> {
+    // Taken first: an address in use is found before anything is written.
+    let client_port = listen("--client-addr", &config.client_addr).await?;
+    let peer_port = listen("--peer-addr", &config.peer_addr).await?;
+    let transport = HttpTransport::new().map_err(|error| StartError::PeerClient(error.to_string()))?;
+    let clock = Arc::new(SystemClock::new());
+    let ids = IdSource::from_system(clock.clone());
+    let shutdown_wait = config.timings.shutdown;
+    let (client_addr, peer_addr) = (config.client_addr.clone(), config.peer_addr.clone());
+    let node = Node::start(config, World { clock, transport: Arc::new(transport), ids }).await?;
+
+    let peers = tokio::spawn(run(peer_port, http::peer_router(node.clone()), pending()));
+    let clients_stop = Arc::new(Notify::new());
+    let stop = clients_stop.clone();
+    let clients = http::client_router(node.clone());
+    let clients = tokio::spawn(run(client_port, clients, async move { stop.notified().await }));
+    tracing::info!(node = node.id(), %client_addr, %peer_addr, "serving");
+
+    let stopped = stop_reason(&node).await;
+    if stopped.is_none() {
+        tracing::info!("asked to stop: requests in flight end, leadership is handed over");
+    }
+    // Clients first: their requests still need the peers.
+    clients_stop.notify_one();
+    if timeout(shutdown_wait, clients).await.is_err() {
+        tracing::warn!("some requests did not end in time");
+    }
+    if timeout(shutdown_wait, node.shut_down()).await.is_err() {
+        tracing::warn!("raft did not end in time");
+    }
+    // Peers keep their connections open; there is nothing left to wait for.
+    peers.abort();
+    match stopped {
+        None => Ok(()),
+        Some(reason) => Err(StartError::Stopped(reason)),
+    }
+}
+
+async fn listen(what: &'static str, address: &str) -> Result<TcpListener, StartError> {
+    let listened = TcpListener::bind(address).await;
+    listened.map_err(|source| StartError::Listen { what, address: address.to_owned(), source })
+}
+
+async fn run(listener: TcpListener, router: axum::Router, stop: impl Future<Output = ()> + Send + 'static) {
+    let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
+        // Answers are small and awaited; a failure only costs delay.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY was not set");
+        }
+    });
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
+        tracing::error!(%error, "a port is no longer served");
+    }
+}
+
+/// `None` when asked to stop, else why the node must.
+async fn stop_reason(node: &Node) -> Option<String> {
+    let mut fatal = node.fatal();
+    let (mut term, mut int) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(term), Ok(int)) => (term, int),
+        (Err(error), _) | (_, Err(error)) => return Some(format!("signals can't be handled: {error}")),
+    };
+    tokio::select! {
+        _ = term.recv() => None,
+        _ = int.recv() => None,
+        reason = fatal.wait_for(Option::is_some) => {
+            reason.map_or_else(|_| Some("the node is gone".to_owned()), |reason| reason.clone())
+        }
+    }
+}
