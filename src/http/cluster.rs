@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -70,10 +70,15 @@ pub async fn quarantine(State(node): State<Arc<Node>>) -> Response {
 }
 
 pub async fn livez() -> Response {
-    (StatusCode::OK, r#"{"status":"alive"}"#).into_response()
+    healthy("alive")
 }
 
 pub async fn readyz(State(node): State<Arc<Node>>) -> Result<Response, Problem> {
     node.ready().await?;
-    Ok((StatusCode::OK, r#"{"status":"ready"}"#).into_response())
+    Ok(healthy("ready"))
+}
+
+fn healthy(status: &str) -> Response {
+    (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], json!({ "status": status }).to_string())
+        .into_response()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
+use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequestParts, RawPathParams, Request};
 use axum::http::{HeaderMap, Uri, header, request::Parts};
 use futures_util::StreamExt;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -206,7 +208,7 @@ async fn after_drain(headers: &HeaderMap, body: Body, problem: Problem) -> Probl
 /// Reads JSON strictly: no unknown field, no duplicate, nothing behind the value, at most 128 levels.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let Object(value) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         match path.as_str() {
             "." => Problem::new(Code::Malformed, error.into_inner().to_string()),
@@ -215,6 +217,28 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     })?;
     deserializer.end().map_err(|error| Problem::new(Code::Malformed, error.to_string()))?;
     Ok(value)
+}
+
+/// A body that is an object. Left to itself, serde takes an array for a struct as well, by the order of its fields.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        struct ObjectOnly<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectOnly<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(ObjectOnly(PhantomData))
+    }
 }
 
 /// A text of 1 to 255 characters, none of them a control character.
@@ -240,7 +264,7 @@ pub struct UniqueMap<K, V>(pub BTreeMap<K, V>);
 
 impl<'de, K: Deserialize<'de> + Ord + Display, V: Deserialize<'de>> Deserialize<'de> for UniqueMap<K, V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<UniqueMap<K, V>, D::Error> {
-        struct Unique<K, V>(std::marker::PhantomData<(K, V)>);
+        struct Unique<K, V>(PhantomData<(K, V)>);
 
         impl<'de, K: Deserialize<'de> + Ord + Display, V: Deserialize<'de>> Visitor<'de> for Unique<K, V> {
             type Value = UniqueMap<K, V>;
@@ -260,7 +284,7 @@ impl<'de, K: Deserialize<'de> + Ord + Display, V: Deserialize<'de>> Deserialize<
                 Ok(UniqueMap(map))
             }
         }
-        deserializer.deserialize_map(Unique(std::marker::PhantomData))
+        deserializer.deserialize_map(Unique(PhantomData))
     }
 }
 
@@ -312,4 +336,45 @@ pub fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
         .and_then(|text| text.parse().ok())
         .map(Some)
         .ok_or_else(|| Problem::malformed("If-Match", "must be the revision in quotes, such as \"3\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "what is tested is what is refused")]
+    struct Sample {
+        name: Text,
+        count: u32,
+        #[serde(default)]
+        prices: Option<UniqueMap<String, i64>>,
+    }
+
+    #[test]
+    fn a_body_that_can_not_be_read_names_the_field() {
+        let deep = "[".repeat(2_000);
+        let cases: [(&[u8], &str); 13] = [
+            (br#"{"name":"a"}"#, "count"),
+            (br#"{"name":"a","count":1,"color":2}"#, "color"),
+            (br#"{"name":"a","name":"b","count":1}"#, "name"),
+            (br#"{"name":"a","count":"1"}"#, "count"),
+            (br#"{"name":"a","count":-1}"#, "count"),
+            (br#"{"name":"a","count":1.5}"#, "count"),
+            (br#"{"name":"","count":1}"#, "name"),
+            (br#"{"name":"a","count":1,"prices":{"EUR":1,"EUR":2}}"#, "EUR"),
+            (br#"{"name":"a","count":1,"prices":{"EUR":"x"}}"#, "prices.EUR"),
+            (br#"{"name":"a","count":1} {}"#, "trailing"),
+            (br#"["a",1,null]"#, "object"),
+            (b"{\"name\":\"\xff\",\"count\":1}", "name"),
+            (deep.as_bytes(), "object"),
+        ];
+        for (body, named) in cases {
+            let problem = parse::<Sample>(body).unwrap_err().to_wire();
+            assert_eq!((problem.status, &*problem.code), (400, "malformed"));
+            assert!(problem.detail.contains(named), "{named}: {}", problem.detail);
+        }
+        assert!(parse::<Sample>(br#"{"name":"a","count":1,"prices":null}"#).is_ok());
+    }
 }

@@ -23,7 +23,10 @@ pub fn check_members(config: &Config) -> Result<(), StartError> {
     let id = config.node_id;
     match members.get(&id) {
         None => {
-            return wrong(format!("--initial-cluster does not list node {id}; add {id}={}", config.peer_addr));
+            return wrong(format!(
+                "--initial-cluster does not list node {id}; add {id}={}",
+                config.peer_addr
+            ));
         }
         Some(address) if *address != config.peer_addr => {
             return wrong(format!(

@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn the_log_clock_never_goes_back_and_follows_the_monotonic_clock() {
         let clock = LogClock::default();
-        let start = clock.now(1, Timestamp(5_000), Timestamp(4_000), 0 * MS);
+        let start = clock.now(1, Timestamp(5_000), Timestamp(4_000), Duration::ZERO);
         assert_eq!(start, Timestamp(5_000), "never before the last stamp");
         // The wall clock jumps a day ahead: one part in ten of the elapsed time is all that it moves.
         assert_eq!(clock.now(1, start, Timestamp(86_400_000), 100 * MS), Timestamp(5_110));

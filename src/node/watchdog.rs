@@ -20,6 +20,7 @@ const HAND_OVER_EVERY: Duration = Duration::from_secs(2);
 /// Runs until the node is gone or must stop. `storage_fatal` tells of an fsync that failed or a worker that died.
 pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<String>>) {
     let mut handed_over: Option<Instant> = None;
+    let mut leading_since: Option<Instant> = None;
     loop {
         // Woken at once by the storage, else by the clock.
         let _ = timeout(LOOK_EVERY, storage_fatal.changed()).await;
@@ -32,10 +33,12 @@ pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<Str
             return node.stop_because(format!("raft has stopped: {fatal}"));
         }
         let leads = metrics.state == ServerState::Leader;
-        let lease = node.config.timings.election_max;
-        let quorum_lost = leads
+        leading_since = if leads { leading_since.or_else(|| Some(Instant::now())) } else { None };
+        let patience = 2 * node.config.timings.election_max;
+        // A new leader has had no time to be answered.
+        let quorum_lost = leading_since.is_some_and(|since| since.elapsed() > patience)
             && metrics.membership_config.membership().voter_ids().count() > 1
-            && metrics.last_quorum_acked.is_none_or(|acked| acked.elapsed() > 2 * lease);
+            && metrics.last_quorum_acked.is_none_or(|acked| acked.elapsed() > patience);
         node.peers.stop_appends(quorum_lost);
 
         let off = node.me.sightings.median_offset_ms().unsigned_abs();
