@@ -7,9 +7,14 @@ use tracing_subscriber::EnvFilter;
 use super::Command;
 use super::settings::LogFilter;
 
-/// Starts logging for this process. A node tells what it does; the other subcommands only what went wrong.
+/// What a node logs by default: what it does, without the steps inside the libraries under it.
+const OF_A_NODE: &str = "info,openraft=warn,raft_log=warn";
+/// What the other subcommands log by default: what went wrong.
+const OF_A_COMMAND: &str = "warn";
+
+/// Starts logging for this process.
 pub(super) fn start(command: &Command, filter: Option<&LogFilter>) {
-    let default = if matches!(command, Command::Serve(_)) { "info,openraft=warn" } else { "warn" };
+    let default = if matches!(command, Command::Serve(_)) { OF_A_NODE } else { OF_A_COMMAND };
     let directives = filter.map_or(default, |LogFilter(text)| text);
     // A filter was parsed once when it was read, so that nothing is lost here.
     let filter = EnvFilter::builder().parse_lossy(directives);

@@ -162,5 +162,9 @@ fn exited(plan: &Plan, exit: Option<nodes::Exit>) -> Failure {
     };
     let log = plan.log_file(id);
     let tail = nodes::tail(&log).unwrap_or_else(|error| format!("(its log can't be read: {error})"));
-    Failure::Failed(format!("node {id} ended by itself ({how}). The end of {}:\n{tail}", log.display()))
+    Failure::Failed(format!(
+        "node {id} ended by itself ({how}). The end of {}:\n{tail}\n\
+         Where an address or the directory is in use, nodes of an earlier start may still run.",
+        log.display()
+    ))
 }
