@@ -70,6 +70,11 @@ impl Batch {
 pub struct Payload(#[serde(with = "bytes_field")] pub Bytes);
 
 impl Payload {
+    #[cfg(test)]
+    pub fn from_static(frame: &'static [u8]) -> Payload {
+        Payload(Bytes::from_static(frame))
+    }
+
     pub fn decode(&self) -> Result<Batch, CodecError> {
         codec::decode(Kind::Batch, &self.0)
     }

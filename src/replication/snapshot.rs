@@ -81,7 +81,7 @@ pub enum SnapshotError {
     #[error("the snapshot {file} is damaged: {reason}")]
     Incomplete { file: PathBuf, reason: String },
     #[error("the snapshot {file} is damaged: {source}")]
-    Ledger { file: PathBuf, source: Damage },
+    Ledger { file: PathBuf, source: Box<Damage> },
 }
 
 impl From<SnapshotError> for io::Error {
@@ -158,7 +158,7 @@ impl SnapshotFile {
         let restored = Ledger::restore(header.ledger, &mut content);
         // What stopped the records early is the cause of what the ledger then misses.
         content.finish()?;
-        restored.map_err(|source| SnapshotError::Ledger { file: self.path.clone(), source })
+        restored.map_err(|damage| SnapshotError::Ledger { file: self.path.clone(), source: Box::new(damage) })
     }
 }
 

@@ -122,7 +122,8 @@ async fn a_tail_that_was_never_whole_is_cut() {
     let all = log_of(whole.path(), 8).await;
     let bytes = fs::read(file(whole.path())).unwrap();
     let mut survived = Vec::new();
-    for length in 0..bytes.len() {
+    // A step that meets every offset within a record, at one record or another.
+    for length in (0..bytes.len()).step_by(7) {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(file(whole.path()).file_name().unwrap()), &bytes[..length]).unwrap();
         let (mut log, closed) = open(dir.path()).await;
@@ -136,7 +137,7 @@ async fn a_tail_that_was_never_whole_is_cut() {
         assert_eq!(entries(&mut open(dir.path()).await.0).await.last(), Some(&next), "cut at {length}");
     }
     assert!(survived.is_sorted());
-    assert_eq!((survived[0], survived[bytes.len() - 1]), (0, 7));
+    assert_eq!((survived.first(), survived.last()), (Some(&0), Some(&7)));
 }
 
 #[tokio::test]
@@ -229,4 +230,23 @@ async fn memberships_survive() {
     let (mut log, _closed) = open(dir.path()).await;
     assert_eq!(log.membership(), Some(&members));
     assert_eq!(entries(&mut log).await, [entry, blank(1, 1)]);
+}
+
+#[tokio::test]
+async fn a_failure_is_final_and_told_to_everybody() {
+    let dir = tempfile::tempdir().unwrap();
+    let fatal = Fatal::default();
+    let (mut log, mut closed) = LogStore::open(dir.path(), fatal.clone()).unwrap();
+    log.blocking_append([blank(1, 0)]).await.unwrap();
+    // A gap is no log: raft-log refuses it, as it would a disk that is full.
+    assert!(log.blocking_append([blank(1, 7)]).await.is_err());
+    let reason = fatal.watch().borrow().clone().unwrap();
+    assert!(reason.contains("could not be written"), "{reason}");
+    assert!(log.save_vote(&Vote::new(2, 1)).await.is_err());
+    assert!(log.blocking_append([blank(1, 1)]).await.is_err());
+    assert!(log.read(0, 1, 0).await.is_ok(), "what is in memory can still be read");
+    closed.wait_for(|closed| *closed).await.unwrap();
+    let (mut log, _closed) = open(dir.path()).await;
+    assert_eq!(entries(&mut log).await, [blank(1, 0)]);
+    assert_eq!(log.read_vote().await.unwrap(), None);
 }

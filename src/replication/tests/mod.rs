@@ -3,4 +3,8 @@
 mod codec;
 mod conformance;
 mod log;
+mod pause;
+mod raft;
+mod snapshot;
 mod support;
+mod verify;

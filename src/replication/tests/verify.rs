@@ -1,0 +1,96 @@
+//! Offline verification: sound data is reported, and what was put in wrong on purpose is found.
+
+use std::fs;
+
+use super::support::{Group, batch, cancel, entry_of, house, reserve};
+use crate::ledger::{Lsn, StateHash};
+use crate::replication::{
+    Check, GroupDirs, IdentityError, IdentityFile, OpenError, SnapshotMeta, SnapshotStore, VerifyError,
+    verify,
+};
+
+async fn group(dir: &std::path::Path, snapshots: usize) -> Group {
+    drop(IdentityFile::open(dir, 1).unwrap());
+    let mut group = Group::new(dir);
+    group.submit(&house(3)).await;
+    for n in 1..=4 {
+        if n as usize <= snapshots {
+            group.snapshot().await;
+        }
+        group.submit(&[reserve(n, 1, n as u32)]).await;
+    }
+    group
+}
+
+#[tokio::test]
+async fn sound_data_is_reported() {
+    // With no snapshot the replay begins at the empty ledger, with two at the older one.
+    for (snapshots, first_lsn, entries) in [(0, 0, 5), (1, 6, 4), (2, 6, 4)] {
+        let dir = tempfile::tempdir().unwrap();
+        let group = group(dir.path(), snapshots).await;
+        let last = group.state().position();
+        group.close().await;
+        let report = verify(dir.path()).unwrap();
+        assert_eq!((report.first_lsn, report.last_lsn), (Lsn(first_lsn), last.lsn), "{snapshots} snapshots");
+        assert_eq!((report.snapshots, report.entries), (snapshots, entries), "{snapshots} snapshots");
+        assert_eq!(report.state_hash, last.state_hash);
+        assert_eq!(report.audited, last.lsn.0 - first_lsn + 1, "every LSN of a small state is audited");
+        assert_eq!(report.identity.node_id, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_proposer_with_another_state_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut group = group(dir.path(), 2).await;
+    let own = group.check();
+    let wrong = Check { state_hash: StateHash(own.state_hash.0 ^ 1), ..own };
+    let next = group.next;
+    group.commit(vec![entry_of(1, next, batch(9_000, wrong, &[cancel(1)]).encode().unwrap())]).await.unwrap();
+    group.close().await;
+    let Err(VerifyError::Wrong(wrong)) = verify(dir.path()) else { panic!("it was not found") };
+    assert_eq!(wrong.lsn, own.lsn, "{wrong}");
+}
+
+#[tokio::test]
+async fn a_snapshot_of_another_state_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut group = group(dir.path(), 1).await;
+    let position = group.state().position();
+    // A sound file, of a state that the log does not lead to.
+    let mut other = group.state().with_ledger(Clone::clone);
+    other.apply(position.stamp, &cancel(1)).unwrap();
+    let membership =
+        openraft::storage::RaftStateMachine::applied_state(&mut group.storage.state_machine).await.unwrap().1;
+    let meta = SnapshotMeta { last_log_id: position.log_id, membership };
+    group.state().snapshots().write(meta, &other).unwrap();
+    group.close().await;
+    let Err(VerifyError::Wrong(wrong)) = verify(dir.path()) else { panic!("it was not found") };
+    assert_eq!(wrong.lsn, position.lsn, "{wrong}");
+}
+
+#[tokio::test]
+async fn a_damaged_snapshot_is_found_old_or_new() {
+    for damaged in [0, 1] {
+        let dir = tempfile::tempdir().unwrap();
+        group(dir.path(), 2).await.close().await;
+        let kept = SnapshotStore::open(&GroupDirs::of(dir.path()).snapshots).unwrap().0.kept();
+        let mut bytes = fs::read(kept[damaged].path()).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(kept[damaged].path(), bytes).unwrap();
+        let error = verify(dir.path()).unwrap_err();
+        assert!(matches!(error, VerifyError::Open(OpenError::Snapshot(_))), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_running_node_and_a_folder_that_is_none_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = verify(dir.path()).unwrap_err();
+    assert!(matches!(error, VerifyError::Identity(IdentityError::NoDataDir { .. })), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "it left something behind");
+    let _running = IdentityFile::open(dir.path(), 1).unwrap();
+    let error = verify(dir.path()).unwrap_err();
+    assert!(matches!(error, VerifyError::Identity(IdentityError::InUse { .. })), "{error}");
+}
