@@ -15,7 +15,7 @@ use crate::ledger::{
     Command, Date, FirstBusinessDate, Ledger, Lsn, PropertyId, PutProperty, PutRates, PutRoom, PutRoomType,
     RateTarget, Refusal, RoomId, RoomTypeId, Submission,
 };
-use crate::node::{Node, date_at, time_zone_known};
+use crate::node::{Node, NotRead, date_at, time_zone_known};
 use crate::wire;
 
 /// The longest range of nights that one read shows.
@@ -88,6 +88,9 @@ pub async fn write(
     command: Command,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(headers, call, path, fields)?;
+    if node.paused().is_some() {
+        return Err(NotRead::Paused.into());
+    }
     let applied = node.submit(&Submission { key, command }).await?;
     Ok(render::applied(applied))
 }

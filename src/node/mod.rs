@@ -15,6 +15,8 @@ mod read;
 mod snapshots;
 mod status;
 mod submit;
+#[cfg(test)]
+mod tests;
 mod watchdog;
 
 use std::collections::BTreeMap;
@@ -155,6 +157,11 @@ impl Node {
     /// The leader that this node knows of; `None` while an election runs.
     pub fn leader(&self) -> Option<NodeId> {
         self.raft.server_metrics().borrow_watched().current_leader
+    }
+
+    /// Why this node has paused applying, where it has. It then votes and stores, and serves nothing.
+    pub fn paused(&self) -> Option<String> {
+        self.state.paused()
     }
 
     /// Submits a command and waits for its outcome, at most for the configured time.

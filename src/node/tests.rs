@@ -1,0 +1,125 @@
+//! What a node answers messages that are not for it, not from a member, or no messages at all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use uuid::Uuid;
+
+use super::clock::SystemClock;
+use super::{Config, IdSource, Limits, Node, Timings, World};
+use crate::ledger::Timestamp;
+use crate::replication::{
+    Claim, DiskId, Endpoint, Envelope, GROUP, GroupId, Kind, Lost, PeerRefusal, Reply, Request, Transport,
+    decode, encode,
+};
+
+/// Nobody else is there.
+struct Alone;
+
+impl Transport for Alone {
+    fn exchange(&self, address: &str, _: Bytes, _: Duration) -> BoxFuture<'static, Result<Bytes, Lost>> {
+        let address = address.to_owned();
+        Box::pin(async move { Err(Lost::NotSent { address, reason: "nobody is there".to_owned() }) })
+    }
+}
+
+async fn node(dir: &tempfile::TempDir) -> Arc<Node> {
+    let config = Config {
+        node_id: 1,
+        data_dir: dir.path().to_owned(),
+        client_addr: "127.0.0.1:1".to_owned(),
+        peer_addr: "127.0.0.1:2".to_owned(),
+        initial_cluster: Some(BTreeMap::from([(1, "127.0.0.1:2".to_owned()), (2, "127.0.0.1:3".to_owned())])),
+        limits: Limits::default(),
+        timings: Timings::default(),
+    };
+    let clock = Arc::new(SystemClock::new());
+    let ids = IdSource::from_system(clock.clone());
+    Node::start(config, World { clock, transport: Arc::new(Alone), ids }).await.unwrap()
+}
+
+const CLUSTER: Uuid = Uuid::from_u128(7);
+const OTHER: Uuid = Uuid::from_u128(8);
+const PEER: Endpoint = Endpoint { node: 2, disk: Some(DiskId(Uuid::from_u128(2))) };
+
+fn message(node: &Node, body: Request) -> Envelope<Request> {
+    let to = Endpoint { node: node.id(), disk: Some(node.me.identity().disk_id) };
+    Envelope { group: GROUP, cluster: Some(CLUSTER), from: PEER, to, wall: Timestamp(0), body }
+}
+
+fn claim(node: &Node, cluster: Uuid) -> Request {
+    let members = BTreeMap::from([(1, node.me.identity().disk_id), (2, DiskId(Uuid::from_u128(2)))]);
+    Request::Claim(Claim { cluster, members })
+}
+
+async fn answer(node: &Node, message: &Envelope<Request>) -> Reply {
+    let frame = encode(Kind::Peer, message).unwrap();
+    decode::<Envelope<Reply>>(Kind::Peer, &node.handle_frame(&frame).await).unwrap().body
+}
+
+async fn assert_refused(node: &Node, message: Envelope<Request>, expected: PeerRefusal) {
+    let before = node.me.identity();
+    let Reply::Refused(refusal) = answer(node, &message).await else { panic!("{message:?} was not refused") };
+    assert_eq!(refusal, expected, "{message:?}");
+    assert_eq!(node.me.identity(), before, "{message:?} changed something");
+}
+
+#[tokio::test]
+async fn a_message_is_refused_unless_group_cluster_sender_and_addressee_are_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = node(&dir).await;
+    let status = || message(&node, Request::Status);
+
+    // Before the node belongs to a cluster it answers hellos and claims only.
+    assert_refused(&node, status(), PeerRefusal::OtherCluster).await;
+    assert!(
+        matches!(answer(&node, &message(&node, Request::Hello)).await, Reply::Hello(hello) if hello.empty)
+    );
+    let mut for_another_disk = message(&node, claim(&node, CLUSTER));
+    for_another_disk.to.disk = Some(DiskId(OTHER));
+    assert_refused(&node, for_another_disk, PeerRefusal::NotAddressee).await;
+    let without_me = Request::Claim(Claim { cluster: CLUSTER, members: BTreeMap::new() });
+    assert_refused(&node, message(&node, without_me), PeerRefusal::AlreadyClaimed).await;
+
+    assert!(matches!(answer(&node, &message(&node, claim(&node, CLUSTER))).await, Reply::Claimed));
+    // The first node repeats a claim whose answer it did not get.
+    assert!(matches!(answer(&node, &message(&node, claim(&node, CLUSTER))).await, Reply::Claimed));
+    assert_refused(&node, message(&node, claim(&node, OTHER)), PeerRefusal::AlreadyClaimed).await;
+
+    assert!(matches!(answer(&node, &status()).await, Reply::Status(_)));
+    assert_refused(&node, Envelope { group: GroupId(1), ..status() }, PeerRefusal::OtherGroup).await;
+    assert_refused(&node, Envelope { cluster: None, ..status() }, PeerRefusal::OtherCluster).await;
+    assert_refused(&node, Envelope { cluster: Some(OTHER), ..status() }, PeerRefusal::OtherCluster).await;
+    let another_node = Endpoint { node: 2, ..status().to };
+    assert_refused(&node, Envelope { to: another_node, ..status() }, PeerRefusal::NotAddressee).await;
+    let no_disk = Endpoint { disk: None, ..status().to };
+    assert_refused(&node, Envelope { to: no_disk, ..status() }, PeerRefusal::NotAddressee).await;
+    let wiped = Endpoint { disk: Some(DiskId(OTHER)), ..PEER };
+    assert_refused(&node, Envelope { from: wiped, ..status() }, PeerRefusal::UnknownSender).await;
+    let stranger = Endpoint { node: 9, ..PEER };
+    assert_refused(&node, Envelope { from: stranger, ..status() }, PeerRefusal::UnknownSender).await;
+    node.shut_down().await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_are_answered_and_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = node(&dir).await;
+    let sound = encode(Kind::Peer, &message(&node, claim(&node, CLUSTER))).unwrap();
+    let mut of_a_later_version = sound.clone();
+    of_a_later_version[5] += 1;
+    let mut flipped = sound.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let batch = encode(Kind::Identity, &7).unwrap();
+    let cases: [&[u8]; 6] =
+        [b"", b"GET / HTTP/1.1", &sound[..sound.len() - 1], &of_a_later_version, &flipped, &batch];
+    for frame in cases {
+        let reply = decode::<Envelope<Reply>>(Kind::Peer, &node.handle_frame(frame).await).unwrap();
+        assert!(matches!(reply.body, Reply::Refused(PeerRefusal::Unreadable { .. })), "{:?}", reply.body);
+    }
+    assert_eq!(node.me.identity().cluster_id, None);
+    node.shut_down().await;
+}
