@@ -263,7 +263,7 @@ async fn a_hole_in_what_was_flushed_is_refused() {
     let sound = fs::read(&path).unwrap();
     // It looks like a torn write; the entry behind it was written after it had been flushed.
     let mut bytes = sound.clone();
-    bytes[8_192..12_288].fill(0);
+    bytes[28_672..32_768].fill(0);
     fs::write(&path, bytes).unwrap();
     let refused = LogStore::open(dir.path(), Fatal::default()).err().unwrap();
     assert!(refused.to_string().contains("after this one had been flushed"), "{refused}");
