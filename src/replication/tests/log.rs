@@ -250,3 +250,23 @@ async fn a_failure_is_final_and_told_to_everybody() {
     assert_eq!(entries(&mut log).await, [blank(1, 0)]);
     assert_eq!(log.read_vote().await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn a_hole_in_what_was_flushed_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, closed) = open(dir.path()).await;
+    for index in 0..3 {
+        log.blocking_append([opaque(1, index, 20_000)]).await.unwrap();
+    }
+    close(log, closed).await;
+    let path = file(dir.path());
+    let sound = fs::read(&path).unwrap();
+    // It looks like a torn write; the entry behind it was written after it had been flushed.
+    let mut bytes = sound.clone();
+    bytes[28_672..32_768].fill(0);
+    fs::write(&path, bytes).unwrap();
+    let refused = LogStore::open(dir.path(), Fatal::default()).err().unwrap();
+    assert!(refused.to_string().contains("after this one had been flushed"), "{refused}");
+    fs::write(&path, sound).unwrap();
+    assert_eq!(entries(&mut open(dir.path()).await.0).await.len(), 3);
+}
