@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::node::{Addresses, Node, run};
-use crate::support::{Cluster, Hotel, ports};
+use crate::support::{Cluster, Hotel, eventually, ports};
 
 /// Longest that a node may take to find out that it can't serve.
 const REFUSED_WITHIN: Duration = Duration::from_secs(60);
@@ -68,8 +68,12 @@ async fn a_data_directory_serves_only_the_node_and_cluster_it_belongs_to() {
     let mut cluster = Cluster::start(3).await;
     let right = cluster.node(3).arguments();
 
-    // While its node runs, nobody else may open it.
-    refuses(&right, "another process on the directory", &["data", "use"]).await;
+    // While its node runs, nobody else may open it, whatever ports it takes.
+    let mut again = replaced(&right, "--client-addr", &format!("127.0.0.1:{}", ports::free()));
+    again = replaced(&again, "--peer-addr", &format!("127.0.0.1:{}", ports::free()));
+    again.truncate(right.len() - 2);
+    let data_dir = cluster.node(3).data_dir.display().to_string();
+    refuses(&again, "another process on the directory", &[&data_dir, "in use"]).await;
     cluster.stop(3).await;
     let other_id = replaced(&right, "--node-id", "2");
     refuses(&other_id, "another node's id", &["node", "3"]).await;
@@ -102,7 +106,7 @@ async fn bad_configuration_is_refused_by_name() {
         ("--initial-cluster", "1=127.0.0.1:1,1=127.0.0.1:2", "initial-cluster"),
         ("--initial-cluster", "2=127.0.0.1:1", "1"),
         ("--initial-cluster", "one", "initial-cluster"),
-        ("--node-id", "0", "node-id"),
+        ("--node-id", "0", "node 0"),
     ];
     for (flag, value, named) in rows {
         let arguments = replaced(&right, flag, value);
@@ -145,8 +149,18 @@ async fn strangers_are_turned_away() {
         let dir = tempfile::tempdir_in(cluster.dir()).expect("a directory");
         let mut stranger = Node::new(id, dir.path(), &addresses, &members(id, &addresses.peer), Vec::new());
         stranger.spawn();
-        let status = stranger.ended(REFUSED_WITHIN).await;
-        assert!(matches!(status.code(), Some(1 | 78)), "node {id}: {status}\n{}", stranger.log_tail(20));
+        let api = crate::support::Api::new(&crate::support::http::client(), &addresses.client);
+        eventually(&format!("the stranger {id} is turned away, or waits and says so"), async || {
+            if let Some(status) = stranger.exit() {
+                assert!(matches!(status.code(), Some(1 | 78)), "{status}\n{}", stranger.log_tail(20));
+                return Ok(());
+            }
+            let answer = api.get("/readyz").send().await?;
+            assert_eq!(answer.status, 503, "{}", answer.in_words());
+            let says_so = stranger.log().contains("not formed");
+            if says_so { Ok(()) } else { Err(stranger.log_tail(5)) }
+        })
+        .await;
     }
     assert_eq!(cluster.agree().await, before);
     let seen = cluster.cluster_seen_by(1).await.expect("a node that answers");

@@ -74,8 +74,6 @@ async fn what_a_query_is_refused_for() {
             "malformed",
         )
         .names("type"),
-        Row::get("a search without a place", format!("/v1/search?{nights}&occupancy=1"), 400, "malformed")
-            .names("location"),
         Row::get("a status that isn't", list("status=sold"), 400, "malformed").names("status"),
         Row::get("a list from a day that isn't", list("arrival_from=2027-13-01"), 400, "malformed")
             .names("arrival_from"),
@@ -215,7 +213,7 @@ async fn free_rooms_are_those_that_a_reserve_would_get() {
     let by_type = json!({"room": null, "room_type": "suite", "arrival": date(14), "departure": date(15)});
     reserve(&api, by_type).await;
 
-    let stays = [(9, 10), (10, 11), (11, 13), (12, 14), (13, 16), (30, 33), (1_098, 1_101)];
+    let stays = [(9, 10), (10, 11), (11, 13), (12, 14), (13, 16), (30, 33), (1_097, 1_100)];
     for (n, (arrival, departure)) in stays.into_iter().enumerate() {
         for occupancy in 1..=4 {
             let asked = cluster.api(1 + n as u64 % 3);
@@ -235,7 +233,6 @@ async fn free_rooms_are_those_that_a_reserve_would_get() {
                         assert_eq!(listed["room_type"], made["room_type"]);
                         api.post(&format!("{}/cancel", path_of(&made)), &json!({})).expect(200).await;
                     }
-                    // Past the horizon nothing can be booked, and so nothing may be listed.
                     _ => assert!(listed.is_none(), "listed, but {}", answer.in_words()),
                 }
             }

@@ -160,7 +160,10 @@ async fn the_last_step_before_a_refusal_is_taken() {
         ("the price as expected", json!({"room": "102", "expected_total": 28_000})),
         ("fields that may be null", json!({"room": "201", "occupancy": 1})),
         ("another currency with a price", json!({"room": "301", "currency": "USD"})),
-        ("by type", json!({"room": null, "room_type": "double", "arrival": date(50), "departure": date(52)})),
+        (
+            "by type",
+            json!({"room": null, "room_type": "double", "arrival": date(400), "departure": date(402)}),
+        ),
     ];
     for (what, changes) in rows {
         let mut body = stay(changes);
@@ -180,7 +183,7 @@ async fn the_last_step_before_a_refusal_is_taken() {
         assert_eq!(api.get(&path_of(&made)).expect(200).await["guest"], "guest");
     }
     // A stay by type has a planned room, and both rooms of the type go before it is refused.
-    let by_type = json!({"room": null, "room_type": "double", "arrival": date(50), "departure": date(52)});
+    let by_type = json!({"room": null, "room_type": "double", "arrival": date(400), "departure": date(402)});
     let second = reserve(&api, by_type.clone()).await;
     assert!(["101", "102"].contains(&second["room"].as_str().unwrap_or_default()), "{second}");
     api.post(RESERVATIONS, &stay(by_type)).refused(409, "no_availability").await;

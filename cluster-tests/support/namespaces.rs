@@ -3,6 +3,7 @@
 //! Making namespaces needs root. A story that can't have them fails and says so: a partition that was never made
 //! must not look like one that was survived.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::process::{Command, Output};
@@ -18,6 +19,10 @@ pub struct Namespaces {
     /// The name that tells these namespaces from those of another run.
     net: String,
     nodes: u64,
+    /// The machine's own network, in which the script runs: what lives in the namespaces ends with them.
+    outside: File,
+    /// The network of the clients, once the story has entered it.
+    hub: OnceCell<File>,
 }
 
 impl Namespaces {
@@ -25,7 +30,8 @@ impl Namespaces {
     pub fn up(nodes: u64) -> Namespaces {
         static MADE: AtomicU64 = AtomicU64::new(0);
         let net = format!("innkeeper-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
-        let namespaces = Namespaces { net, nodes };
+        let outside = open(&format!("/proc/{}/ns/net", std::process::id()));
+        let namespaces = Namespaces { net, nodes, outside, hub: OnceCell::new() };
         namespaces.script(&["up", &nodes.to_string()]);
         namespaces
     }
@@ -43,13 +49,10 @@ impl Namespaces {
         ["env", &net, SCRIPT, "run", &node.to_string(), "--"].map(str::to_owned).to_vec()
     }
 
-    /// Moves this thread, and the sockets and processes that it makes from now on, to where clients live. There is no
-    /// way back: call it on a thread of the story's own.
+    /// Moves this thread, and the sockets and processes that it makes from now on, to where clients live: call it on a
+    /// thread of the story's own.
     pub fn enter_hub(&self) {
-        let path = format!("/run/netns/{}-hub", self.net);
-        let hub = File::open(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        move_into_link_name_space(hub.as_fd(), Some(LinkNameSpaceType::Network))
-            .unwrap_or_else(|error| panic!("entering {path}: {error}"));
+        enter(self.hub.get_or_init(|| open(&format!("/run/netns/{}-hub", self.net))));
     }
 
     /// One of the script's commands; answers what it printed.
@@ -67,12 +70,24 @@ impl Namespaces {
     }
 
     fn output(&self, arguments: &[&str]) -> Output {
-        Command::new(SCRIPT)
-            .args(arguments)
-            .env("PARTITION_NET", &self.net)
-            .output()
-            .unwrap_or_else(|error| panic!("{SCRIPT}: {error}"))
+        if self.hub.get().is_some() {
+            enter(&self.outside);
+        }
+        let output = Command::new(SCRIPT).args(arguments).env("PARTITION_NET", &self.net).output();
+        if let Some(hub) = self.hub.get() {
+            enter(hub);
+        }
+        output.unwrap_or_else(|error| panic!("{SCRIPT}: {error}"))
     }
+}
+
+fn open(path: &str) -> File {
+    File::open(path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn enter(network: &File) {
+    move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+        .unwrap_or_else(|error| panic!("entering a network namespace: {error}"));
 }
 
 impl Drop for Namespaces {
