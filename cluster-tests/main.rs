@@ -1,1 +1,24 @@
-fn main() {}
+//! Stories about running clusters: real `innkeeper` processes on loopback, spoken to over HTTP only.
+//!
+//! One story a file, told in named phases. A story waits for conditions, never for a guessed time; on failure it
+//! prints its seed, the end of every node's log and the command that runs it again. All stories are one binary,
+//! because linking is what a build waits for; `support` bounds how many clusters run at once.
+
+mod support;
+
+mod bad_input;
+mod booking;
+mod catch_up;
+mod contract;
+mod dev;
+mod failover;
+mod holds;
+mod idempotency;
+mod identity;
+mod import;
+mod minority;
+mod partition;
+mod racing;
+mod reads;
+mod restart;
+mod verify;

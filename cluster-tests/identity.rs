@@ -1,0 +1,194 @@
+//! Who a node is, is on its disk: a node that lost it never votes under its old id, and nobody serves another's data.
+
+use std::time::Duration;
+
+use crate::support::node::{Addresses, Node, run};
+use crate::support::{Cluster, Hotel, eventually, ports};
+
+/// Longest that a node may take to find out that it can't serve.
+const REFUSED_WITHIN: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_node_that_lost_its_disk_is_refused() {
+    loses_its_disk(3).await;
+}
+
+/// The lowest id founds clusters, and must not found a second one.
+#[tokio::test]
+async fn a_founder_that_lost_its_disk_is_refused() {
+    loses_its_disk(1).await;
+}
+
+async fn loses_its_disk(wiped: u64) {
+    let mut cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", 2).await;
+    let made = hotel.reserve(&cluster.api(1), "n1", 0, 2, "before").expect(201).await;
+
+    cluster.kill9(wiped);
+    cluster.node(wiped).wipe();
+    let seen = cluster.node(wiped).log().len();
+    cluster.node(wiped).spawn();
+    let status = cluster.node(wiped).ended(REFUSED_WITHIN).await;
+    assert!(matches!(status.code(), Some(1 | 78)), "node {wiped}: {status}");
+    let said = cluster.node(wiped).log()[seen..].to_lowercase();
+    assert!(said.contains("disk"), "it says what is wrong, and what to do: {said}");
+
+    // The others don't mind.
+    cluster.leader_of_others(wiped).await;
+    hotel.reserve(&cluster.api(2), "n2", 0, 1, "without").expect(201).await;
+    let path = format!("/v1/reservations/{}", made["id"].as_str().expect("an id"));
+    assert_eq!(cluster.api(2).get(&path).expect(200).await, made);
+}
+
+/// All that is left of the cluster is one old disk and one new: neither may believe that it is a cluster.
+#[tokio::test]
+async fn a_wiped_founder_founds_nothing_while_its_peers_are_away() {
+    let mut cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", 2).await;
+    hotel.reserve(&cluster.api(1), "n1", 0, 2, "before").expect(201).await;
+    cluster.kill9_all();
+    cluster.node(1).wipe();
+    cluster.node(1).spawn();
+    cluster.node(2).spawn();
+
+    // Node 2 knows the old disk of node 1. Until it answers, node 1 waits; after, node 1 is refused.
+    let status = cluster.node(1).ended(REFUSED_WITHIN).await;
+    assert!(matches!(status.code(), Some(1 | 78)), "{status}");
+    assert_eq!(cluster.api(2).get("/readyz").answer().await.status, 503, "one of three is no majority");
+
+    // With its old peer node 2 is a majority, of what was.
+    cluster.node(3).spawn();
+    cluster.wait_ready_of(&[2, 3]).await;
+    assert_eq!(hotel.reservations(&cluster.api(2)).await.len(), 1);
+    hotel.reserve(&cluster.api(3), "n2", 0, 2, "after").expect(201).await;
+}
+
+#[tokio::test]
+async fn a_data_directory_serves_only_the_node_and_cluster_it_belongs_to() {
+    let mut cluster = Cluster::start(3).await;
+    let right = cluster.node(3).arguments();
+
+    // While its node runs, nobody else may open it, whatever ports it takes.
+    let mut again = replaced(&right, "--client-addr", &format!("127.0.0.1:{}", ports::free()));
+    again = replaced(&again, "--peer-addr", &format!("127.0.0.1:{}", ports::free()));
+    again.truncate(right.len() - 2);
+    let data_dir = cluster.node(3).data_dir.display().to_string();
+    refuses(&again, "another process on the directory", &[&data_dir, "in use"]).await;
+    cluster.stop(3).await;
+    let other_id = replaced(&right, "--node-id", "2");
+    refuses(&other_id, "another node's id", &["node", "3"]).await;
+    let swapped = swap_peers(&right);
+    refuses(&swapped, "another cluster's members", &["initial-cluster"]).await;
+    let stranger = replaced(&right, "--node-id", "9");
+    refuses(&stranger, "an id that the list doesn't have", &["9"]).await;
+
+    // Refusals changed nothing.
+    cluster.restart(3).await;
+    cluster.agree().await;
+}
+
+/// Bad configuration is told apart from failure: exit 78, and the name of what is wrong.
+#[tokio::test]
+async fn bad_configuration_is_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let peer = format!("127.0.0.1:{}", ports::free());
+    let node = Node::new(
+        1,
+        dir.path(),
+        &Addresses { client: format!("127.0.0.1:{}", ports::free()), peer: peer.clone() },
+        &format!("1={peer}"),
+        Vec::new(),
+    );
+    let right = node.arguments();
+    let rows = [
+        ("--client-addr", "nowhere", "client"),
+        ("--peer-addr", "127.0.0.1:notaport", "peer"),
+        ("--initial-cluster", "1=127.0.0.1:1,1=127.0.0.1:2", "initial-cluster"),
+        ("--initial-cluster", "2=127.0.0.1:1", "1"),
+        ("--initial-cluster", "one", "initial-cluster"),
+        ("--node-id", "0", "node 0"),
+    ];
+    for (flag, value, named) in rows {
+        let arguments = replaced(&right, flag, value);
+        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let said = run(&words, REFUSED_WITHIN).await;
+        assert!(matches!(said.code, Some(2 | 78)), "{flag} {value}: {}", said.in_words());
+        assert!(said.stderr.contains(named), "{flag} {value}: {}", said.in_words());
+        assert!(said.stdout.is_empty(), "errors go to stderr: {}", said.in_words());
+    }
+    // An empty data directory belongs to no cluster until it is told of one.
+    let mut bare = right.clone();
+    bare.truncate(right.len() - 2);
+    let words: Vec<&str> = bare.iter().map(String::as_str).collect();
+    let said = run(&words, REFUSED_WITHIN).await;
+    assert!(matches!(said.code, Some(2 | 78)), "{}", said.in_words());
+    assert!(said.stderr.contains("initial-cluster"), "{}", said.in_words());
+}
+
+/// Nodes that no member knows, or that come from another cluster, are turned away by those who do.
+#[tokio::test]
+async fn strangers_are_turned_away() {
+    let cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", 2).await;
+    let before = cluster.agree().await;
+    let term = cluster.cluster_seen_by(1).await.expect("a node that answers")["term"].clone();
+
+    // A fourth node that lists the three, and a second node 2 that lists the first as its peer.
+    let members = |own: u64, addr: &str| {
+        let listed =
+            cluster.nodes.iter().filter(|node| node.id != own).map(|node| (node.id, node.peer_addr.as_str()));
+        let mut all: Vec<(u64, &str)> = listed.chain([(own, addr)]).collect();
+        all.sort_unstable();
+        all.iter().map(|(id, addr)| format!("{id}={addr}")).collect::<Vec<_>>().join(",")
+    };
+    for id in [4, 2] {
+        let addresses = Addresses {
+            client: format!("127.0.0.1:{}", ports::free()),
+            peer: format!("127.0.0.1:{}", ports::free()),
+        };
+        let dir = tempfile::tempdir_in(cluster.dir()).expect("a directory");
+        let mut stranger = Node::new(id, dir.path(), &addresses, &members(id, &addresses.peer), Vec::new());
+        stranger.spawn();
+        let api = crate::support::Api::new(&crate::support::http::client(), &addresses.client);
+        eventually(&format!("the stranger {id} is turned away, or waits and says so"), async || {
+            if let Some(status) = stranger.exit() {
+                assert!(matches!(status.code(), Some(1 | 78)), "{status}\n{}", stranger.log_tail(20));
+                return Ok(());
+            }
+            let answer = api.get("/readyz").send().await?;
+            assert_eq!(answer.status, 503, "{}", answer.in_words());
+            let says_so = stranger.log().contains("not formed");
+            if says_so { Ok(()) } else { Err(stranger.log_tail(5)) }
+        })
+        .await;
+    }
+    assert_eq!(cluster.agree().await, before);
+    let seen = cluster.cluster_seen_by(1).await.expect("a node that answers");
+    assert_eq!(seen["term"], term, "no stranger made them elect");
+    assert_eq!(seen["nodes"].as_array().map(Vec::len), Some(3), "{seen}");
+    hotel.reserve(&cluster.api(2), "n1", 0, 1, "after").expect(201).await;
+}
+
+async fn refuses(arguments: &[String], what: &str, named: &[&str]) {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let said = run(&words, REFUSED_WITHIN).await;
+    assert!(matches!(said.code, Some(1 | 78)), "{what}: {}", said.in_words());
+    for word in named {
+        assert!(said.stderr.contains(word), "{what}: it names `{word}`: {}", said.in_words());
+    }
+}
+
+fn replaced(arguments: &[String], flag: &str, value: &str) -> Vec<String> {
+    let mut arguments = arguments.to_vec();
+    let at = arguments.iter().position(|word| word == flag).expect("a flag that is there");
+    arguments[at + 1] = value.to_owned();
+    arguments
+}
+
+/// The same ids at each other's addresses.
+fn swap_peers(arguments: &[String]) -> Vec<String> {
+    let listed = arguments.last().expect("the initial cluster").clone();
+    let members: Vec<(&str, &str)> = listed.split(',').filter_map(|member| member.split_once('=')).collect();
+    let swapped = format!("1={},2={},3={}", members[1].1, members[0].1, members[2].1);
+    replaced(arguments, "--initial-cluster", &swapped)
+}

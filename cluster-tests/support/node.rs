@@ -1,0 +1,220 @@
+//! One `innkeeper serve` process, its data directory and its log; and the command line run to its end.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::wait::eventually_within;
+
+/// A leader that is asked to stop hands over, ends what is in flight and syncs its log.
+const STOPPED_WITHIN: Duration = Duration::from_secs(30);
+
+pub struct Node {
+    pub id: u64,
+    pub client_addr: String,
+    pub peer_addr: String,
+    pub data_dir: PathBuf,
+    log: PathBuf,
+    /// What goes before the binary, such as the command that enters a network namespace.
+    launcher: Vec<String>,
+    initial_cluster: String,
+    process: Option<Child>,
+}
+
+/// Where a node's ports are.
+#[derive(Clone)]
+pub struct Addresses {
+    pub client: String,
+    pub peer: String,
+}
+
+impl Node {
+    pub fn new(
+        id: u64,
+        dir: &Path,
+        addresses: &Addresses,
+        initial_cluster: &str,
+        launcher: Vec<String>,
+    ) -> Node {
+        Node {
+            id,
+            client_addr: addresses.client.clone(),
+            peer_addr: addresses.peer.clone(),
+            data_dir: dir.join(format!("node-{id}")),
+            log: dir.join(format!("node-{id}.log")),
+            launcher,
+            initial_cluster: initial_cluster.to_owned(),
+            process: None,
+        }
+    }
+
+    /// What the node serves with, for a story that gives one of these another value.
+    pub fn arguments(&self) -> Vec<String> {
+        let id = self.id.to_string();
+        let data_dir = self.data_dir.to_str().expect("a temporary directory's name in UTF-8");
+        [
+            "serve",
+            "--node-id",
+            &id,
+            "--data-dir",
+            data_dir,
+            "--client-addr",
+            &self.client_addr,
+            "--peer-addr",
+            &self.peer_addr,
+            "--initial-cluster",
+            &self.initial_cluster,
+        ]
+        .map(str::to_owned)
+        .to_vec()
+    }
+
+    pub fn spawn(&mut self) {
+        self.spawn_with(self.arguments());
+    }
+
+    pub fn spawn_with(&mut self, arguments: Vec<String>) {
+        assert!(!self.running(), "node {} runs already", self.id);
+        let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("a log file");
+        let mut words = self.launcher.clone();
+        words.push(binary().to_owned());
+        words.extend(arguments);
+        let child = command(&words)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle of the log"))
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("node {} did not start: {error}: {words:?}", self.id));
+        self.process = Some(child);
+    }
+
+    pub fn running(&mut self) -> bool {
+        self.exit().is_none() && self.process.is_some()
+    }
+
+    /// How it ended; `None` while it runs, and when it was never started.
+    pub fn exit(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut()?.try_wait().expect("the state of a child")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().map(Child::id).unwrap_or_else(|| panic!("node {} was never started", self.id))
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid() as i32).expect("a child's id is positive");
+        kill_process(pid, signal).unwrap_or_else(|error| panic!("signalling node {}: {error}", self.id));
+    }
+
+    /// SIGKILL: nothing is flushed, nobody is told.
+    pub fn kill9(&mut self) {
+        if let Some(child) = &mut self.process {
+            child.kill().expect("killing a child");
+            child.wait().expect("a killed child ends");
+        }
+    }
+
+    /// SIGTERM, which must end with exit code 0.
+    pub async fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        let status = self.ended(STOPPED_WITHIN).await;
+        assert_eq!(status.code(), Some(0), "node {} on SIGTERM: {status}\n{}", self.id, self.log_tail(30));
+    }
+
+    /// Waits until the process has ended by itself.
+    pub async fn ended(&mut self, bound: Duration) -> ExitStatus {
+        let what = format!("node {} ends", self.id);
+        eventually_within(bound, &what, async || self.exit().ok_or_else(|| "it runs".to_owned())).await
+    }
+
+    /// Everything that it logged, over all its starts.
+    pub fn log(&self) -> String {
+        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    pub fn log_tail(&self, lines: usize) -> String {
+        let log = self.log();
+        let all: Vec<&str> = log.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+
+    /// The wiped disk.
+    pub fn wipe(&mut self) {
+        assert!(!self.running(), "only a stopped node loses its disk here");
+        std::fs::remove_dir_all(&self.data_dir).expect("a data directory that can be removed");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.process {
+            // It may have ended long ago; then there is nothing left to kill.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+pub fn binary() -> &'static str {
+    env!("CARGO_BIN_EXE_innkeeper")
+}
+
+/// A command without this shell's own `INNKEEPER_*` settings.
+fn command(words: &[String]) -> Command {
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("INNKEEPER_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// What a command line said.
+pub struct Said {
+    /// `None` where a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Said {
+    pub fn in_words(&self) -> String {
+        format!("exit {:?}\nstdout: {}\nstderr: {}", self.code, self.stdout, self.stderr)
+    }
+}
+
+/// Runs `innkeeper` with these arguments to its end, which must come within `bound`.
+pub async fn run(arguments: &[&str], bound: Duration) -> Said {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (out, err) = (dir.path().join("stdout"), dir.path().join("stderr"));
+    let words: Vec<String> =
+        std::iter::once(binary()).chain(arguments.iter().copied()).map(str::to_owned).collect();
+    // Files, not pipes: what a grandchild holds open must not keep this waiting.
+    let mut child = command(&words)
+        .stdin(Stdio::null())
+        .stdout(File::create(&out).expect("a file for its output"))
+        .stderr(File::create(&err).expect("a file for its errors"))
+        .spawn()
+        .unwrap_or_else(|error| panic!("{words:?}: {error}"));
+    let pid = Pid::from_raw(child.id() as i32).expect("a child's id is positive");
+    let read = |path: &Path| String::from_utf8_lossy(&std::fs::read(path).expect("its output")).into_owned();
+    let began = std::time::Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("the state of a child") {
+            break status;
+        }
+        if began.elapsed() > bound {
+            // TERM first, so that a command with children of its own ends these too.
+            let _ = kill_process(pid, Signal::TERM);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{words:?} ran longer than {bound:?}\nstdout: {}\nstderr: {}", read(&out), read(&err));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    Said { code: status.code(), stdout: read(&out), stderr: read(&err) }
+}
