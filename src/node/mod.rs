@@ -67,6 +67,8 @@ pub struct Node {
     refusals: peers::Refusals,
     /// Set once, to the reason why the node must stop.
     fatal: watch::Sender<Option<String>>,
+    /// True once the log is flushed and its files are closed.
+    log_closed: watch::Receiver<bool>,
 }
 
 /// Who this node is: its identity on disk, and what it tells its peers of itself.
@@ -117,6 +119,7 @@ impl Node {
         let peers = Peers::new(world.transport, me.clone(), timeouts);
         let state = storage.state_machine.state();
         let storage_fatal = storage.log.fatal();
+        let log_closed = storage.log_closed.clone();
         let incoming = peers::IncomingSnapshots::new(storage.state_machine.snapshots());
         let raft_config = raft_config(&config.timings)?;
         let raft =
@@ -139,6 +142,7 @@ impl Node {
             incoming,
             refusals: peers::Refusals::default(),
             fatal: watch::Sender::new(None),
+            log_closed,
         });
         // Each task ends when the node is dropped or its raft has stopped.
         tokio::spawn(batcher.run(Arc::downgrade(&node)));
@@ -194,12 +198,15 @@ impl Node {
         self.fatal.subscribe()
     }
 
-    /// Hands leadership over where this node has it, then stops taking part. Durable writes are all that is awaited.
+    /// Hands leadership over where this node has it, stops taking part, and waits until the log is flushed and closed.
     pub async fn shut_down(&self) {
         self.hand_over().await;
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft did not end cleanly");
         }
+        // The log's thread ends with raft's last handle of it; should it be gone without a word, there is nothing to
+        // wait for.
+        let _ = self.log_closed.clone().wait_for(|closed| *closed).await;
     }
 
     /// The members and where they are, as the log has them.

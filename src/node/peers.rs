@@ -16,8 +16,11 @@ use uuid::Uuid;
 use super::Node;
 use crate::replication::{
     Claim, Endpoint, Envelope, GROUP, Hello, IncomingSnapshot, Kind, NodeId, PeerRefusal, Reply, Request,
-    Sender, SnapshotFile, SnapshotPiece, SnapshotStore, TypeConfig, decode, encode,
+    Sender, SnapshotFile, SnapshotMeta, SnapshotPiece, SnapshotStore, TypeConfig, decode, encode,
 };
+
+/// The longest snapshot that is taken: some hundred million reservations.
+const SNAPSHOT_BYTES_MAX: u64 = 64 << 30;
 
 /// The one snapshot that may be under way to this node.
 pub struct IncomingSnapshots {
@@ -45,6 +48,9 @@ impl IncomingSnapshots {
         };
         if *transfer != piece.transfer || incoming.received() != piece.offset {
             return Err(refused("its pieces are out of order".to_owned()));
+        }
+        if piece.offset + piece.bytes.len() as u64 > SNAPSHOT_BYTES_MAX {
+            return Err(refused(format!("it is longer than {SNAPSHOT_BYTES_MAX} bytes")));
         }
         incoming.write(&piece.bytes).map_err(|error| refused(error.to_string()))?;
         if !piece.last {
@@ -189,6 +195,11 @@ impl Node {
 
     async fn take_snapshot(&self, piece: SnapshotPiece) -> Result<Reply, PeerRefusal> {
         let Some(file) = self.incoming.take(&piece).await? else { return Ok(Reply::SnapshotPieceTaken) };
+        // Refused here: to openraft it would be a failure of this node's storage.
+        if *file.meta() != SnapshotMeta::from(&piece.meta) {
+            let reason = "the file is not the snapshot that was announced".to_owned();
+            return Err(PeerRefusal::SnapshotRefused { reason });
+        }
         let snapshot: SnapshotOf<TypeConfig, SnapshotFile> =
             SnapshotOf::<TypeConfig, SnapshotFile> { meta: piece.meta, snapshot: file };
         let response =

@@ -1,13 +1,12 @@
 //! The frame: what is written today is read tomorrow, and what is damaged is not.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::support::{batch, put_room_type};
+use super::support::{batch, committed, put_room_type};
 use crate::ledger::{Lsn, StateHash};
 use crate::replication::codec::{self, CodecError, Frame, HEADER_BYTES, Kind, ReadError, Run};
 use crate::replication::{Batch, Check, DiskId, Identity, Payload};
@@ -28,15 +27,10 @@ fn an_identity() -> Identity {
     }
 }
 
-/// Compares with the committed bytes of an earlier build. To add a file for a new version of a kind, run the test with
-/// `INNKEEPER_GOLDEN=write`; a committed file is never written again.
+/// Compares with the bytes of an earlier build, and with what they mean.
 fn golden<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &str, kind: Kind, value: &T) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/replication/golden").join(name);
     let frame = codec::encode(kind, value).unwrap();
-    if std::env::var("INNKEEPER_GOLDEN").is_ok_and(|mode| mode == "write") && !path.exists() {
-        std::fs::write(&path, &frame).unwrap();
-    }
-    let committed = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let committed = committed(name, &frame);
     assert_eq!(&codec::decode::<T>(kind, &committed).unwrap(), value, "{name} no longer means the same");
     assert_eq!(frame, committed, "{name} is no longer written as it was");
 }

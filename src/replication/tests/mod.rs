@@ -3,6 +3,7 @@
 mod codec;
 mod conformance;
 mod log;
+mod network;
 mod pause;
 mod raft;
 mod snapshot;

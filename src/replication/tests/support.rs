@@ -201,3 +201,13 @@ impl Group {
         group
     }
 }
+
+/// The committed bytes of an earlier build. To add a file, run the test with `INNKEEPER_GOLDEN=write`; a committed file
+/// is never written again.
+pub fn committed(name: &str, frame: &[u8]) -> Vec<u8> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/replication/golden").join(name);
+    if std::env::var("INNKEEPER_GOLDEN").is_ok_and(|mode| mode == "write") && !path.exists() {
+        std::fs::write(&path, frame).unwrap();
+    }
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

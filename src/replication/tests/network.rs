@@ -1,0 +1,97 @@
+//! What members of different builds say to one another keeps its bytes.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
+use openraft::{EntryPayload, LogId, Vote};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::support::{batch, committed, put_room_type};
+use crate::ledger::{Applied, Lsn, Outcome, StateHash, Timestamp};
+use crate::replication::codec::{self, Kind};
+use crate::replication::{
+    Check, Claim, DiskId, EncodedSubmission, Endpoint, Entry, Envelope, Forwarded, GROUP, Hello,
+    MemberStatus, NotApplied, PeerRefusal, Reply, Request, SnapshotPiece,
+};
+
+const CLUSTER: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00ff);
+
+fn envelope<T>(body: T) -> Envelope<T> {
+    let endpoint = |node: u64| Endpoint { node, disk: Some(DiskId(Uuid::from_u128(node.into()))) };
+    let (from, to, wall) = (endpoint(1), endpoint(2), Timestamp(1_798_761_600_000));
+    Envelope { group: GROUP, cluster: Some(CLUSTER), from, to, wall, body }
+}
+
+/// Compares with the bytes of an earlier build, and reads those back to the same bytes.
+fn golden<T: Serialize + DeserializeOwned>(name: &str, body: T) {
+    let frame = codec::encode(Kind::Peer, &envelope(body)).unwrap();
+    let committed = committed(name, &frame);
+    assert!(frame == committed, "{name} is no longer written as it was");
+    let read: Envelope<T> = codec::decode(Kind::Peer, &committed).unwrap();
+    assert!(codec::encode(Kind::Peer, &read).unwrap() == committed, "{name} loses something when it is read");
+}
+
+#[test]
+fn golden_messages_keep_their_bytes() {
+    let leader = |index| {
+        LogId::new(Vote::<openraft::impls::leader_id_adv::LeaderId<u64, u64>>::new(3, 1).leader_id, index)
+    };
+    let vote = Vote::new_committed(3, 1);
+    let check = Check { lsn: Lsn(41), state_hash: StateHash(7) };
+    let payload = batch(1_798_761_600_000, check, &[put_room_type("Double")]).encode().unwrap();
+    let disks = BTreeMap::from([(1, DiskId(Uuid::from_u128(1))), (2, DiskId(Uuid::from_u128(2)))]);
+
+    golden(
+        "peer-append.v1",
+        Request::Append(AppendEntriesRequest {
+            vote,
+            prev_log_id: Some(leader(4)),
+            entries: vec![Entry { log_id: leader(5), payload: EntryPayload::Normal(payload) }],
+            leader_commit: Some(leader(4)),
+        }),
+    );
+    golden("peer-vote.v1", Request::Vote(VoteRequest::new(Vote::new(4, 2), Some(leader(5)))));
+    let submissions = vec![EncodedSubmission::new(&put_room_type("Double")).unwrap()];
+    golden("peer-submit.v1", Request::Submit(Forwarded { submissions, wait_ms: 5_000 }));
+    golden("peer-claim.v1", Request::Claim(Claim { cluster: CLUSTER, members: disks.clone() }));
+    let bytes = Bytes::from_static(b"a piece");
+    let (meta, transfer) = (Default::default(), Uuid::from_u128(9));
+    golden(
+        "peer-snapshot.v1",
+        Request::Snapshot(SnapshotPiece { vote, meta, transfer, offset: 7, bytes, last: true }),
+    );
+    golden("peer-read-index.v1", Request::ReadIndex { wait_ms: 2_000 });
+
+    golden("peer-appended.v1", Reply::Append(AppendEntriesResponse::Success));
+    let done = Applied { lsn: Lsn(42), replayed: false, outcome: Outcome::Done };
+    golden("peer-submitted.v1", Reply::Submitted(vec![Ok(done), Err(NotApplied::Unknown)]));
+    golden(
+        "peer-hello.v1",
+        Reply::Hello(Hello {
+            node: 1,
+            disk: DiskId(Uuid::from_u128(1)),
+            client_addr: "10.0.0.1:7101".into(),
+            peer_addr: "10.0.0.1:7201".into(),
+            cluster: Some(CLUSTER),
+            empty: true,
+            members: disks,
+        }),
+    );
+    golden(
+        "peer-status.v1",
+        Reply::Status(MemberStatus {
+            role: "follower".into(),
+            term: 3,
+            last_log_index: Some(5),
+            committed_index: Some(5),
+            applied_index: Some(4),
+            snapshot_index: None,
+            version: "0.1.0".into(),
+            paused: Some("why".into()),
+        }),
+    );
+    golden("peer-refused.v1", Reply::Refused(PeerRefusal::SnapshotRefused { reason: "why".to_owned() }));
+}
