@@ -19,7 +19,16 @@ fn mutants(value: &serde_json::Value) -> Vec<serde_json::Value> {
         // A text may be a name, an id, a date, a currency, or one of a few words.
         Value::String(text) => {
             let next = text.parse::<Date>().ok().map(|date| date.plus(1).to_string());
-            let words = ["held", "confirmed", "clock", "manual", "panic", "invariant"];
+            let words = [
+                "held",
+                "confirmed",
+                "clock",
+                "manual",
+                "panic",
+                "invariant",
+                "hold_expired",
+                "invalid_stay",
+            ];
             let words = words.iter().filter(|word| text != **word).map(|word| (*word).to_owned());
             let other = if text.ends_with('1') { '2' } else { '1' };
             let mut last = text.clone();
@@ -69,8 +78,10 @@ fn leaves(value: &serde_json::Value, path: String, found: &mut Vec<(String, serd
 
 #[test]
 fn every_field_of_every_record_changes_the_hash() {
+    let mut all = std::collections::BTreeSet::new();
     // JSON values hold no more than 64 bits.
     for (name, record) in record_samples(u64::MAX.into()) {
+        assert!(all.insert(digest_of(&record)), "{name}: another record has its hash");
         let value = serde_json::to_value(&record).unwrap();
         let mut fields = Vec::new();
         leaves(&value, String::new(), &mut fields);
@@ -88,8 +99,12 @@ fn every_field_of_every_record_changes_the_hash() {
             let differs = fields.iter().zip(&others).filter(|(ours, theirs)| ours != theirs);
             changed.extend(differs.map(|((path, _), _)| path.clone()));
         }
-        let missed: Vec<&String> =
-            fields.iter().filter(|(_, leaf)| !leaf.is_null()).map(|(path, _)| path).collect();
+        // No other outcome is a bare word like `done`: that its tag counts is seen by comparing all records.
+        let missed: Vec<&String> = fields
+            .iter()
+            .filter(|(_, leaf)| !leaf.is_null() && *leaf != "done")
+            .map(|(path, _)| path)
+            .collect();
         let missed: Vec<_> = missed.into_iter().filter(|path| !changed.contains(*path)).collect();
         assert!(missed.is_empty(), "{name}: nothing changed {missed:?}");
     }
