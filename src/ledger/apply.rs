@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::command::{Command, Submission};
 use super::id::{IdempotencyKey, Lsn, Timestamp};
-use super::outcome::{Applied, Outcome};
+use super::outcome::{Applied, Outcome, Refusal};
 use super::quarantine::{Failure, QUARANTINED_MAX, Quarantined};
 use super::record::{Record, RecordKey};
 use super::state::Ledger;
@@ -82,7 +82,7 @@ fn run_steps(txn: &mut Txn<'_>, submission: &Submission) -> Result<Answer, Halt>
     status::end_due(txn)?;
     idempotency::drop_outdated(txn, key)?;
     if let Some(outcome) = key.and_then(|key| idempotency::stored(txn, key)) {
-        let replayed = !matches!(outcome, Outcome::Refused(super::outcome::Refusal::IdempotencyKeyReused));
+        let replayed = !matches!(outcome, Outcome::Refused(Refusal::IdempotencyKeyReused));
         return Ok(Answer { replayed, outcome });
     }
     let outcome = execute(txn, key, command)?;
@@ -126,10 +126,157 @@ fn set_aside(txn: &mut Txn<'_>, code: Failure, submission: &Submission) -> Resul
             txn.remove(&RecordKey::Quarantined(oldest))?;
         }
     }
-    match &submission.key {
-        Some(key) if !txn.keys.contains(&key.digest) => {
-            idempotency::store(txn, key, &Outcome::Quarantined { lsn })
+    let Some(key) = &submission.key else { return Ok(()) };
+    idempotency::drop_outdated(txn, Some(key))?;
+    if txn.keys.contains(&key.digest) {
+        return Ok(());
+    }
+    idempotency::store(txn, key, &Outcome::Quarantined { lsn })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::command::EndDue;
+    use crate::ledger::tests::support::*;
+    use crate::ledger::{Record, Status};
+
+    fn failing(
+        house: &mut House,
+        submission: &Submission,
+        work: impl FnOnce(&mut Txn<'_>) -> Result<Answer, Failure>,
+    ) -> Applied {
+        house.ledger.apply_guarded(house.now, submission, work).unwrap()
+    }
+
+    /// What `work` does and then fails to finish.
+    fn half_done(txn: &mut Txn<'_>) {
+        let mut record = txn.find(id(1)).unwrap().clone();
+        let changed = Arc::make_mut(&mut record.reservation);
+        changed.status = Status::Canceled;
+        changed.revision = 77;
+        txn.put(Record::Reservation(record)).unwrap();
+        let room = crate::ledger::Room { property: hotel(), room: room("999"), room_type: kind("double") };
+        txn.put(Record::Room(crate::ledger::RoomRecord { room: Arc::new(room), key: None })).unwrap();
+        let rate = txn.records().find(|record| matches!(record, Record::Rate(_))).unwrap();
+        txn.remove(&rate.key()).unwrap();
+    }
+
+    #[test]
+    fn what_fails_half_way_leaves_only_its_quarantine() {
+        type Work = fn(&mut Txn<'_>) -> Result<Answer, Failure>;
+        let cases: [(Work, Failure); 3] = [
+            (
+                |txn| {
+                    half_done(txn);
+                    panic!("on purpose, after three changes")
+                },
+                Failure::Panic,
+            ),
+            (
+                |txn| {
+                    half_done(txn);
+                    Err(Failure::Invariant)
+                },
+                Failure::Invariant,
+            ),
+            (
+                |txn| {
+                    half_done(txn);
+                    // The room is taken by reservation 2.
+                    let mut record = txn.find(id(2)).unwrap().clone();
+                    Arc::make_mut(&mut record.reservation).id = id(3);
+                    txn.put(Record::Reservation(record))?;
+                    Ok(Answer { replayed: false, outcome: Outcome::Done })
+                },
+                Failure::Invariant,
+            ),
+        ];
+        for (work, code) in cases {
+            let mut house = House::new();
+            house.reserved(by_room(1, "101", 10, 13));
+            house.reserved(by_room(2, "102", 10, 13));
+            let before: Vec<Record> = house.ledger.records().collect();
+            let submission = Submission { key: Some(key(9, 9)), command: Command::EndDue(EndDue {}) };
+            let applied = failing(&mut house, &submission, work);
+
+            let lsn = applied.lsn;
+            assert_eq!(applied, Applied { lsn, replayed: false, outcome: Outcome::Quarantined { lsn } });
+            let after: Vec<Record> = house.ledger.records().collect();
+            assert_eq!(after[..before.len() - 2], before[..before.len() - 2]);
+            let set_aside: Vec<_> = house.ledger.quarantined().cloned().collect();
+            assert_eq!(set_aside, [Quarantined { lsn, code, submission: submission.clone() }]);
+            house.ledger.audit().unwrap();
+
+            let retried = house.submit(&submission);
+            assert_eq!((retried.replayed, retried.outcome), (true, Outcome::Quarantined { lsn }));
+            assert!(matches!(house.run(Command::Cancel(change(1))), Outcome::Changed(_)));
         }
-        _ => Ok(()),
+    }
+
+    #[test]
+    fn a_failure_and_a_success_that_wrote_the_same_records_hash_alike() {
+        let mut house = House::new();
+        house.reserved(by_room(1, "101", 10, 13));
+        let submission = Submission { key: None, command: Command::EndDue(EndDue {}) };
+        failing(&mut house, &submission, |txn| {
+            half_done(txn);
+            panic!("on purpose")
+        });
+        let lsn = house.ledger.lsn();
+        let mut txn = Txn::new(&mut house.ledger);
+        txn.remove(&RecordKey::Quarantined(lsn)).unwrap();
+        let mut untouched = House::new();
+        untouched.reserved(by_room(1, "101", 10, 13));
+        untouched.run(Command::EndDue(EndDue {}));
+        assert_eq!(house.ledger.state_hash(), untouched.ledger.state_hash());
+    }
+
+    #[test]
+    fn a_key_that_answers_for_something_is_not_given_to_a_failure() {
+        let mut house = House::new();
+        house.run_keyed(key(5, 1), by_room(1, "101", 10, 13));
+        let submission = Submission { key: Some(key(5, 1)), command: Command::EndDue(EndDue {}) };
+        failing(&mut house, &submission, |_| Err(Failure::Invariant));
+        house.ledger.audit().unwrap();
+        let retried = house.submit(&submission);
+        assert!(retried.replayed && matches!(retried.outcome, Outcome::Reserved(_)));
+    }
+
+    #[test]
+    fn a_change_that_breaks_in_the_middle_stops_the_node() {
+        let mut house = House::new();
+        let submission = Submission { key: None, command: Command::EndDue(EndDue {}) };
+        let lsn = house.ledger.lsn().next();
+        let broken = house.ledger.apply_guarded(house.now, &submission, |txn| {
+            txn.break_in_the_middle();
+            Ok(Answer { replayed: false, outcome: Outcome::Done })
+        });
+        assert_eq!(broken, Err(Broken { lsn }));
+    }
+
+    #[test]
+    fn only_the_newest_failures_are_kept() {
+        let mut house = House::new();
+        let submission = Submission { key: None, command: Command::EndDue(EndDue {}) };
+        for _ in 0..QUARANTINED_MAX + 5 {
+            failing(&mut house, &submission, |_| Err(Failure::Invariant));
+        }
+        let last = house.ledger.lsn();
+        let kept: Vec<Lsn> = house.ledger.quarantined().map(|set_aside| set_aside.lsn).collect();
+        assert_eq!((kept.len(), kept.last()), (QUARANTINED_MAX, Some(&last)));
+        assert_eq!(house.restored().ledger.state_hash(), house.ledger.state_hash());
+    }
+
+    #[test]
+    fn an_id_that_is_taken_is_set_aside() {
+        let mut house = House::new();
+        house.reserved(by_room(1, "101", 10, 13));
+        let outcome = house.run(by_room(1, "102", 10, 13));
+        assert!(matches!(outcome, Outcome::Quarantined { .. }));
+        assert_eq!(house.ledger.quarantined().next().unwrap().code, Failure::IdTaken);
+        // A refusal comes first: the caller learns what the contract promises.
+        let refusal = house.refused(by_room(1, "101", 10, 13));
+        assert!(matches!(refusal, Refusal::RoomUnavailable { .. }));
     }
 }

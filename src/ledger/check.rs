@@ -72,7 +72,7 @@ fn rate(ledger: &Ledger, record: &RateRecord) -> Result<(), Failure> {
     };
     let table = table.map_err(|_| Failure::Invariant)?;
     require(from < to)?;
-    require(table.overlapping(*from, *to).iter().all(|segment| segment.from == *from && segment.to <= *to))?;
+    require(table.overlapping(*from, *to).iter().all(|segment| segment.from == *from))?;
     let mut amounts = prices.values().flat_map(|by_occupancy| by_occupancy.values());
     require(amounts.all(|amount| (0..=AMOUNT_MAX).contains(amount)))
 }

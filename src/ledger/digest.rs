@@ -263,6 +263,10 @@ mod tests {
             assert!(seen.insert(digest_of(&(1u64 << bit))));
         }
         seen.clear();
+        for bit in 0..128 {
+            assert!(seen.insert(digest_of(&(1u128 << bit))));
+        }
+        seen.clear();
         for texts in [vec!["ab", "c"], vec!["a", "bc"], vec!["abc"], vec!["abc", ""], vec!["", "abc"], vec![]]
         {
             let boxed: Vec<Box<str>> = texts.into_iter().map(Box::from).collect();

@@ -3,6 +3,7 @@
 //! [`Ledger::set`] and [`Ledger::unset`] are the only places that change it; only [`Txn`](super::txn::Txn) and
 //! [`Ledger::restore`] call them, after the record has been checked against the rest.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::book::{Book, RoomBook, TypeBook, lower_case};
@@ -56,6 +57,13 @@ digest_fields! {
 impl Default for Ledger {
     fn default() -> Ledger {
         Ledger::new()
+    }
+}
+
+/// The header stands for the state, which is too large to show.
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ledger").field(&self.header()).finish()
     }
 }
 
@@ -150,8 +158,12 @@ impl Ledger {
         }
         let old_digest = old.as_ref().and_then(Record::key_digest);
         if old_digest != digest {
-            old_digest.inspect(|digest| drop(self.keys.remove(digest)));
-            holder.map(|(digest, holder)| self.keys.insert(digest, holder));
+            if let Some(digest) = old_digest {
+                self.keys.remove(&digest);
+            }
+            if let Some((digest, holder)) = holder {
+                self.keys.insert(digest, holder);
+            }
         }
         old
     }
@@ -181,7 +193,9 @@ impl Ledger {
         }?;
         self.sum = self.sum.wrapping_sub(digest_of(&old));
         *self.counts.of(key) -= 1;
-        old.key_digest().inspect(|digest| drop(self.keys.remove(digest)));
+        if let Some(digest) = old.key_digest() {
+            self.keys.remove(&digest);
+        }
         Some(old)
     }
 

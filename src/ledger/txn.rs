@@ -102,6 +102,13 @@ impl<'a> Txn<'a> {
         self.changing = false;
     }
 
+    /// What a panic inside a change looks like.
+    #[cfg(test)]
+    pub fn break_in_the_middle(&mut self) {
+        self.changing = true;
+        panic!("on purpose, inside a change");
+    }
+
     /// Whether a panic came in the middle of a change.
     pub fn is_broken(&self) -> bool {
         self.changing

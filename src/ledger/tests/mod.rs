@@ -1,4 +1,15 @@
 //! Tests of the whole ledger through its public face.
 
 mod booking;
-mod support;
+mod capacity;
+mod golden;
+mod hashing;
+mod hostile;
+mod idempotency;
+mod inventory;
+mod model;
+mod persistence;
+mod queries;
+mod refusals;
+mod status;
+pub mod support;

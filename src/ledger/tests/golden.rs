@@ -1,0 +1,287 @@
+//! Golden bytes: every kind of command and record as it is written to disk, in named MessagePack, in hexadecimal.
+//!
+//! The files in `src/ledger/golden` were written by the release that introduced them and never change: what they hold
+//! is on somebody's disk. A new kind needs a sample here; then `INNKEEPER_WRITE_GOLDEN=1 cargo test golden` writes the
+//! files that are missing, and leaves those that exist alone.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::support::*;
+use crate::ledger::*;
+
+fn reservation() -> Reservation {
+    Reservation {
+        id: id(0x0190_0000_0000_7000_8000_0000_0000_0001),
+        booking_id: BookingId(uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002)),
+        property: hotel(),
+        room_type: kind("double"),
+        room: Some(room("101")),
+        room_pinned: true,
+        guest: "client-42".into(),
+        arrival: day(10),
+        departure: day(12),
+        occupancy: 2,
+        status: Status::Held,
+        hold_expires_at: Some(Timestamp(1_800_000_900_000)),
+        price: Price { currency: eur(), from: day(10), amounts: [14_000, 15_000].into() },
+        block: Some(BlockId::new("fair").unwrap()),
+        external_ref: Some("their-7".into()),
+        revision: 1,
+        lsn: Lsn(12),
+        created_at: Timestamp(1_800_000_000_000),
+        updated_at: Timestamp(1_800_000_000_001),
+    }
+}
+
+fn created_under<T>(digest: u128, original: T) -> Option<CreatedUnder<T>> {
+    let request_digest = digest / 5;
+    Some(CreatedUnder { digest, request_digest, original: Some(Arc::new(original)) })
+}
+
+fn full_reserve() -> Reserve {
+    let mut command = by_room(0x0190_0000_0000_7000_8000_0000_0000_0003, "101", 10, 12);
+    command.currency = Some(eur());
+    command.hold_seconds = Some(900);
+    command.expected_total = Some(29_000);
+    command.block = Some(BlockId::new("fair").unwrap());
+    command.external_ref = Some("their-7".into());
+    command
+}
+
+/// All bits of a digest matter on disk.
+const DIGEST: u128 = u128::MAX / 3;
+
+/// One of each command, and of each shape that one can take.
+pub fn submission_samples(digest: u128) -> Vec<(&'static str, Submission)> {
+    let rates = prices(&[("EUR", 1, 10_900), ("EUR", 2, 14_000), ("HUF", 2, 5_000_000)]);
+    let commands: Vec<(&str, Command)> = vec![
+        ("put_property", put_property(FirstBusinessDate::Clock(day(0))).into()),
+        ("put_property_manual", put_property(FirstBusinessDate::Manual(day(0))).into()),
+        ("put_room_type", put_room_type("double", 3).into()),
+        ("put_room", put_room("101", "double").into()),
+        ("put_rates", put_rates(RateTarget::RoomType(kind("double")), day(0), day(365), rates).into()),
+        ("put_rates_room", put_rates(RateTarget::Room(room("101")), day(0), day(1), Prices::new()).into()),
+        ("reserve", full_reserve().into()),
+        ("reserve_least", by_type(4, "double", 10, 12).into()),
+        ("confirm", Command::Confirm(Change { reservation: id(5), if_match: Some(3) })),
+        ("cancel", Command::Cancel(change(5))),
+        (
+            "roll_business_date",
+            Command::RollBusinessDate(RollBusinessDate { property: hotel(), date: day(1) }),
+        ),
+        ("end_due", Command::EndDue(EndDue {})),
+    ];
+    let mut samples: Vec<(&str, Submission)> =
+        commands.into_iter().map(|(name, command)| (name, Submission { key: None, command })).collect();
+    let key = IdempotencyKey { text: "key-1".into(), digest, request_digest: digest / 5 };
+    let command = Command::EndDue(EndDue {});
+    samples.push(("keyed", Submission { key: Some(key), command }));
+    samples
+}
+
+/// One of each record, and of each outcome that one can hold.
+pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
+    let property = Property {
+        property: hotel(),
+        name: "Hotel".into(),
+        location: "Győr".into(),
+        time_zone: "Europe/Budapest".into(),
+        currency: eur(),
+        business_date: day(0),
+        business_date_mode: BusinessDateMode::Clock,
+    };
+    let room_type = RoomType {
+        property: hotel(),
+        room_type: kind("double"),
+        name: "Double".into(),
+        max_occupancy: 2,
+        overbooking_limit: 1,
+    };
+    let room = Room { property: hotel(), room: room("101"), room_type: kind("double") };
+    let rates = prices(&[("EUR", 1, 10_900), ("EUR", 2, 14_000)]);
+    let target = RateTarget::RoomType(kind("double"));
+    let mut canceled = reservation();
+    canceled.status = Status::Canceled;
+    canceled.hold_expires_at = None;
+    let mut samples: Vec<(String, Record)> = vec![
+        (
+            "property".into(),
+            Record::Property(PropertyRecord {
+                property: Arc::new(property.clone()),
+                key: created_under(digest, property.clone()),
+            }),
+        ),
+        (
+            "room_type".into(),
+            Record::RoomType(RoomTypeRecord {
+                room_type: Arc::new(room_type.clone()),
+                key: created_under(digest, room_type.clone()),
+            }),
+        ),
+        (
+            "room".into(),
+            Record::Room(RoomRecord {
+                room: Arc::new(room.clone()),
+                key: created_under(digest, room.clone()),
+            }),
+        ),
+        (
+            "rate".into(),
+            Record::Rate(RateRecord {
+                property: hotel(),
+                target: target.clone(),
+                from: day(0),
+                to: day(365),
+                prices: Arc::new(rates.clone()),
+            }),
+        ),
+        (
+            "reservation".into(),
+            Record::Reservation(ReservationRecord {
+                reservation: Arc::new(canceled.clone()),
+                created_lsn: Lsn(12),
+                key: created_under(digest, reservation()),
+            }),
+        ),
+        (
+            "reservation_held".into(),
+            Record::Reservation(ReservationRecord {
+                reservation: Arc::new(reservation()),
+                created_lsn: Lsn(12),
+                key: None,
+            }),
+        ),
+    ];
+    let outcomes = [
+        ("property", Outcome::Property { created: false, property: Arc::new(property) }),
+        ("room_type", Outcome::RoomType { created: false, room_type: Arc::new(room_type) }),
+        ("room", Outcome::Room { created: false, room: Arc::new(room) }),
+        ("rates", Outcome::Rates(RatesSet { target, from: day(0), to: day(1), prices: rates })),
+        ("reserved", Outcome::Reserved(Arc::new(reservation()))),
+        ("changed", Outcome::Changed(Arc::new(canceled))),
+        ("done", Outcome::Done),
+        ("quarantined", Outcome::Quarantined { lsn: Lsn(9) }),
+    ];
+    let refused = refusals().into_iter().map(|(name, refusal)| (name, Outcome::Refused(refusal)));
+    for (name, outcome) in outcomes.into_iter().chain(refused) {
+        let record = OutcomeRecord {
+            lsn: Lsn(13),
+            at: Timestamp(1_800_000_000_000),
+            digest,
+            request_digest: digest / 5,
+            outcome,
+        };
+        samples.push((format!("outcome_{name}"), Record::Outcome(Arc::new(record))));
+    }
+    for (name, submission) in submission_samples(digest) {
+        let record = Quarantined { lsn: Lsn(9), code: Failure::Panic, submission };
+        samples.push((format!("quarantined_{name}"), Record::Quarantined(Arc::new(record))));
+    }
+    samples
+}
+
+fn refusals() -> Vec<(&'static str, Refusal)> {
+    let nights = vec![day(10), day(11)];
+    vec![
+        ("idempotency_key_reused", Refusal::IdempotencyKeyReused),
+        ("property_not_found", Refusal::PropertyNotFound),
+        ("room_type_not_found", Refusal::RoomTypeNotFound),
+        ("room_not_found", Refusal::RoomNotFound),
+        ("reservation_not_found", Refusal::ReservationNotFound),
+        ("block_not_found", Refusal::BlockNotFound),
+        ("version_mismatch", Refusal::VersionMismatch { revision: 3 }),
+        ("hold_expired", Refusal::HoldExpired),
+        ("invalid_state", Refusal::InvalidState { state: Status::Expired }),
+        ("invalid_stay", Refusal::InvalidStay),
+        ("stay_too_long", Refusal::StayTooLong),
+        ("arrival_in_past", Refusal::ArrivalInPast { business_date: day(0) }),
+        ("beyond_horizon", Refusal::BeyondHorizon { latest_departure: day(1_100) }),
+        ("occupancy_invalid", Refusal::OccupancyInvalid { max_occupancy: 2 }),
+        ("hold_ttl_invalid", Refusal::HoldTtlInvalid),
+        ("not_priced", Refusal::NotPriced { nights: nights.clone() }),
+        ("invalid_time_zone", Refusal::InvalidTimeZone),
+        ("invalid_currency", Refusal::InvalidCurrency),
+        ("invalid_amount", Refusal::InvalidAmount),
+        ("room_unavailable", Refusal::RoomUnavailable { nights: nights.clone() }),
+        ("no_availability", Refusal::NoAvailability { nights: nights.clone(), fragmented: false }),
+        ("price_changed", Refusal::PriceChanged { total: 29_000 }),
+        ("capacity_below_sold", Refusal::CapacityBelowSold { nights }),
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let lines =
+        bytes.chunks(32).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    lines.map(|line| line + "\n").collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u32> = text.chars().filter_map(|digit| digit.to_digit(16)).collect();
+    digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
+}
+
+fn agrees<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &str, sample: &T) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/ledger/golden");
+    let path = folder.join(format!("{name}.hex"));
+    let encoded = rmp_serde::to_vec_named(sample).unwrap();
+    if !path.exists() && std::env::var_os("INNKEEPER_WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, hex(&encoded)).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let golden = unhex(&golden);
+    let decoded: T = rmp_serde::from_slice(&golden).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(decoded, *sample, "{name} is read as something else");
+    assert_eq!(hex(&encoded), hex(&golden), "{name} is written differently");
+}
+
+#[test]
+fn golden_bytes_are_read_and_written_as_ever() {
+    for (name, submission) in submission_samples(DIGEST) {
+        agrees(&format!("command-{name}"), &submission);
+    }
+    for (name, record) in record_samples(DIGEST) {
+        agrees(&format!("record-{name}"), &record);
+    }
+    let header = Header {
+        lsn: Lsn(12),
+        stamp: Timestamp(1_800_000_000_000),
+        state_hash: StateHash(u128::MAX / 7),
+        records: RecordCounts { properties: 1, reservations: 2, ..RecordCounts::default() },
+    };
+    agrees("header", &header);
+}
+
+#[test]
+fn every_kind_has_a_sample() {
+    // The compiler asks here for whatever is added.
+    let kind_of = |command: &Command| match command {
+        Command::PutProperty(_) => 0,
+        Command::PutRoomType(_) => 1,
+        Command::PutRoom(_) => 2,
+        Command::PutRates(_) => 3,
+        Command::Reserve(_) => 4,
+        Command::Confirm(_) => 5,
+        Command::Cancel(_) => 6,
+        Command::RollBusinessDate(_) => 7,
+        Command::EndDue(_) => 8,
+    };
+    let kinds: std::collections::BTreeSet<i32> =
+        submission_samples(DIGEST).iter().map(|(_, submission)| kind_of(&submission.command)).collect();
+    assert_eq!(kinds.len(), 9);
+    let kind_of = |record: &Record| match record {
+        Record::Property(_) => 0,
+        Record::RoomType(_) => 1,
+        Record::Room(_) => 2,
+        Record::Rate(_) => 3,
+        Record::Reservation(_) => 4,
+        Record::Outcome(_) => 5,
+        Record::Quarantined(_) => 6,
+    };
+    let kinds: std::collections::BTreeSet<i32> =
+        record_samples(DIGEST).iter().map(|(_, record)| kind_of(record)).collect();
+    assert_eq!(kinds.len(), 7);
+}

@@ -1,0 +1,175 @@
+//! Commands that no edge would let through: each has an outcome, and leaves a sound ledger.
+
+use proptest::prelude::*;
+
+use super::golden::submission_samples;
+use super::support::*;
+use crate::ledger::*;
+
+/// Every command with contents at the ends of their types.
+fn commands() -> Vec<Command> {
+    let ends = [Date::MIN, Date::MIN.plus(1), day(0), Date::MAX.plus(-1), Date::MAX];
+    let long: Box<str> = "é\0".repeat(1 << 14).into();
+    let mut found: Vec<Command> = submission_samples(77).into_iter().map(|(_, s)| s.command).collect();
+    for first in ends {
+        for business_date in [FirstBusinessDate::Clock(first), FirstBusinessDate::Manual(first)] {
+            let mut command = put_property(business_date);
+            (command.name, command.location, command.time_zone) = (long.clone(), long.clone(), "".into());
+            found.push(command.into());
+        }
+        found.push(Command::RollBusinessDate(RollBusinessDate { property: hotel(), date: first }));
+        for second in ends {
+            for (occupancy, hold, total) in [
+                (2, None, None),
+                (0, Some(0), Some(i64::MIN)),
+                (u32::MAX, Some(u64::MAX), Some(i64::MAX)),
+                (1, Some(86_400), Some(0)),
+            ] {
+                for wanted in [Wanted::Room(room("101")), Wanted::RoomType(kind("double"))] {
+                    let mut command = reserve(1, wanted, 0, 0);
+                    (command.arrival, command.departure) = (first, second);
+                    (command.occupancy, command.hold_seconds, command.expected_total) =
+                        (occupancy, hold, total);
+                    (command.guest, command.external_ref) = (long.clone(), Some("".into()));
+                    found.push(command.into());
+                }
+            }
+            for (occupancy, amount) in
+                [(0, 0), (u32::MAX, i64::MAX), (1, i64::MIN), (2, 1_000_000_000_000), (2, -1)]
+            {
+                let prices = prices(&[("EUR", occupancy, amount)]);
+                for target in [RateTarget::Room(room("101")), RateTarget::RoomType(kind("double"))] {
+                    found.push(put_rates(target.clone(), first, second, prices.clone()).into());
+                    found.push(
+                        put_rates(target, first, second, Prices::from([(eur(), Default::default())])).into(),
+                    );
+                }
+            }
+        }
+    }
+    for limit in [0, 1, u32::MAX] {
+        for max_occupancy in [0, 1, u32::MAX] {
+            let mut command = put_room_type("double", limit);
+            (command.max_occupancy, command.name) = (max_occupancy, long.clone());
+            found.push(command.into());
+        }
+    }
+    for revision in [0, 1, u64::MAX] {
+        let change = Change { reservation: id(u128::MAX), if_match: Some(revision) };
+        found.extend([Command::Confirm(change.clone()), Command::Cancel(change)]);
+    }
+    found
+}
+
+#[test]
+fn every_command_has_an_outcome_and_none_a_panic() {
+    let stamps = [Timestamp(0), House::empty().now, Timestamp::MAX, Timestamp(u64::MAX)];
+    for first in [Date::MIN, day(0), Date::MAX] {
+        for stamp in stamps {
+            let mut house = House::new();
+            if first != day(0) {
+                // A house at an end of time.
+                house = House::empty();
+                house.run(put_property(FirstBusinessDate::Manual(first)));
+                house.run(put_room_type("double", u32::MAX));
+                house.run(put_room("101", "double"));
+                let cheap = prices(&[("EUR", 2, 1_000_000_000_000)]);
+                house.run(put_rates(RateTarget::RoomType(kind("double")), Date::MIN, Date::MAX, cheap));
+            }
+            house.now = stamp;
+            let mut ids = 1_000;
+            for (n, mut command) in commands().into_iter().enumerate() {
+                if let Command::Reserve(command) = &mut command {
+                    ids += 1;
+                    command.id = id(ids);
+                }
+                let key = (n % 3 == 0).then(|| key(n as u128 % 50, n as u128 % 7));
+                let submission = Submission { key, command };
+                let applied = house.submit(&submission);
+                let failed = matches!(applied.outcome, Outcome::Quarantined { .. });
+                assert!(!failed, "{submission:?}");
+            }
+            house.ledger.audit().unwrap();
+            assert_eq!(house.restored().ledger.state_hash(), house.ledger.state_hash());
+            assert!(house.ledger.stamp() <= Timestamp::MAX);
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_segments_are_replaced_at_once() {
+    let mut house = House::new();
+    let target = || RateTarget::Room(room("101"));
+    for n in 0..10_000 {
+        house.run(put_rates(target(), day(2 * n), day(2 * n + 1), prices(&[("EUR", 2, n.into())])));
+    }
+    assert!(house.ledger.header().records.rates >= 10_000);
+    let all = put_rates(target(), Date::MIN, Date::MAX, prices(&[("EUR", 2, 1)]));
+    assert!(matches!(house.run(all), Outcome::Rates(_)));
+    assert_eq!(house.ledger.rates(&hotel(), Date::MIN, Date::MAX).unwrap().len(), 4);
+    house.ledger.audit().unwrap();
+}
+
+#[test]
+fn queries_at_the_ends_of_time_answer() {
+    let mut house = House::new();
+    house.run(put_room_type("double", u32::MAX));
+    let ends = [Date::MIN, day(0), Date::MAX];
+    for from in ends {
+        for to in ends {
+            let _ = house.ledger.availability(&hotel(), from, to);
+            let _ = house.ledger.rates(&hotel(), from, to);
+            for occupancy in [0, 1, u32::MAX] {
+                let query = FreeRoomsQuery {
+                    arrival: from,
+                    departure: to,
+                    occupancy,
+                    limit: usize::MAX,
+                    ..free_rooms(0, 1)
+                };
+                let _ = house.ledger.free_rooms(&query);
+                let search = SearchQuery {
+                    location: Some("".into()),
+                    arrival: from,
+                    departure: to,
+                    occupancy,
+                    currency: None,
+                    currency_known: true,
+                    limit: 0,
+                    after: None,
+                };
+                let _ = house.ledger.search(&search);
+            }
+        }
+    }
+    let nights = house.ledger.availability(&hotel(), day(0), day(1)).unwrap();
+    assert_eq!(nights[&kind("double")][0].available, 3 + i64::from(u32::MAX));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn bytes_from_a_disk_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), at in any::<u64>()) {
+        if let Ok(submission) = rmp_serde::from_slice::<Submission>(&bytes) {
+            let _ = House::new().ledger.apply(Timestamp(at), &submission);
+        }
+        let _ = rmp_serde::from_slice::<Record>(&bytes);
+        let _ = rmp_serde::from_slice::<Header>(&bytes);
+    }
+
+    #[test]
+    fn flipped_bits_are_refused_or_have_an_outcome(sample in any::<prop::sample::Index>(), flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+        let samples = submission_samples(77);
+        let mut bytes = rmp_serde::to_vec_named(&samples[sample.index(samples.len())].1).unwrap();
+        for (at, mask) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] ^= mask;
+        }
+        if let Ok(submission) = rmp_serde::from_slice::<Submission>(&bytes) {
+            let mut house = House::new();
+            house.submit(&submission);
+            house.ledger.audit().unwrap();
+        }
+    }
+}

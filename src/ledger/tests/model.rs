@@ -1,0 +1,445 @@
+//! Thousands of random commands against a naive model: a list of stays, looked through for everything.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::support::*;
+use crate::ledger::*;
+
+const NIGHTS: i32 = 12;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Reserve { room: Option<u8>, double: bool, arrival: i32, nights: i32, hold: bool, key: Option<u8> },
+    Confirm { reservation: u8, key: Option<u8> },
+    Cancel { reservation: u8, key: Option<u8> },
+    Limit { double: bool, limit: u32 },
+    Room { room: u8, double: bool },
+    Wait { seconds: u64 },
+    Roll { to: i32 },
+    Restore,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let key = || proptest::option::weighted(0.3, 0..40u8);
+    prop_oneof![
+        12 => (proptest::option::of(0..5u8), any::<bool>(), -1..NIGHTS, 0..5, any::<bool>(), key())
+            .prop_map(|(room, double, arrival, nights, hold, key)| Step::Reserve { room, double, arrival, nights, hold, key }),
+        3 => (any::<u8>(), key()).prop_map(|(reservation, key)| Step::Confirm { reservation, key }),
+        4 => (any::<u8>(), key()).prop_map(|(reservation, key)| Step::Cancel { reservation, key }),
+        2 => (any::<bool>(), 0..3u32).prop_map(|(double, limit)| Step::Limit { double, limit }),
+        2 => (0..5u8, any::<bool>()).prop_map(|(room, double)| Step::Room { room, double }),
+        3 => (1..90u64).prop_map(|seconds| Step::Wait { seconds }),
+        1 => (0..4).prop_map(|to| Step::Roll { to }),
+        1 => Just(Step::Restore),
+    ]
+}
+
+#[derive(Clone, Debug)]
+struct Stay {
+    id: u128,
+    double: bool,
+    room: Option<u8>,
+    pinned: bool,
+    arrival: i32,
+    departure: i32,
+    status: Status,
+    ends: u64,
+    revision: u64,
+}
+
+impl Stay {
+    fn has(&self, night: i32) -> bool {
+        self.status.is_live() && (self.arrival..self.departure).contains(&night)
+    }
+}
+
+/// What the model expects of an outcome: enough to tell all of them apart.
+#[derive(Clone, Debug, PartialEq)]
+enum Expected {
+    Reservation(u128, Status, u64, Option<u8>),
+    Refused(Refusal),
+    Inventory,
+}
+
+#[derive(Clone)]
+struct Model {
+    stays: Vec<Stay>,
+    /// Whether each of the five rooms is a double; not there when `None`.
+    rooms: [Option<bool>; 5],
+    limits: [u32; 2],
+    today: i32,
+    now: u64,
+    keys: BTreeMap<u8, (String, Expected)>,
+}
+
+fn type_of(double: bool) -> RoomTypeId {
+    kind(if double { "double" } else { "suite" })
+}
+
+fn name(room: u8) -> RoomId {
+    crate::ledger::tests::support::room(&format!("r{room}"))
+}
+
+fn days(nights: Vec<i32>) -> Vec<Date> {
+    nights.into_iter().map(day).collect()
+}
+
+impl Model {
+    fn end_due(&mut self) {
+        let mut due: Vec<(u64, u128)> = Vec::new();
+        for stay in &self.stays {
+            if stay.status == Status::Held && stay.ends <= self.now {
+                due.push((stay.ends, stay.id));
+            }
+        }
+        due.sort_unstable();
+        for (_, id) in due {
+            self.end(id, Status::Expired);
+        }
+    }
+
+    fn find(&mut self, id: u128) -> &mut Stay {
+        self.stays.iter_mut().find(|stay| stay.id == id).unwrap()
+    }
+
+    fn end(&mut self, id: u128, status: Status) {
+        let stay = self.find(id);
+        stay.status = status;
+        stay.revision += 1;
+        let room = stay.room;
+        if let Some(room) = room {
+            self.give(room);
+        }
+    }
+
+    /// The oldest stay without a room that fits the room gets it, again and again.
+    fn give(&mut self, room: u8) {
+        let double = self.rooms[room as usize].unwrap();
+        for n in 0..self.stays.len() {
+            let stay = &self.stays[n];
+            let waits = stay.status.is_live() && stay.room.is_none() && stay.double == double;
+            if waits && stay.departure > self.today && self.is_free(room, stay.arrival, stay.departure) {
+                self.stays[n].room = Some(room);
+            }
+        }
+    }
+
+    fn is_free(&self, room: u8, from: i32, to: i32) -> bool {
+        self.taken(room, from, to).is_empty()
+    }
+
+    fn taken(&self, room: u8, from: i32, to: i32) -> Vec<i32> {
+        (from..to).filter(|n| self.stays.iter().any(|stay| stay.room == Some(room) && stay.has(*n))).collect()
+    }
+
+    fn count(&self, double: bool, night: i32) -> usize {
+        self.stays.iter().filter(|stay| stay.double == double && stay.has(night)).count()
+    }
+
+    fn rooms_of(&self, double: bool) -> Vec<u8> {
+        (0..5).filter(|room| self.rooms[*room as usize] == Some(double)).collect()
+    }
+
+    fn capacity(&self, double: bool) -> usize {
+        self.rooms_of(double).len() + self.limits[usize::from(double)] as usize
+    }
+
+    fn over(&self, double: bool, capacity: usize) -> Vec<i32> {
+        (self.today..40).filter(|night| self.count(double, *night) > capacity).collect()
+    }
+
+    fn reserve(&mut self, id: u128, step: &Step) -> Expected {
+        let Step::Reserve { room, double, arrival, nights, hold, .. } = *step else { unreachable!() };
+        let departure = arrival + nights;
+        let double = match room {
+            Some(room) => match self.rooms[room as usize] {
+                Some(double) => double,
+                None => return Expected::Refused(Refusal::RoomNotFound),
+            },
+            None => double,
+        };
+        if nights <= 0 {
+            return Expected::Refused(Refusal::InvalidStay);
+        }
+        if arrival < self.today {
+            return Expected::Refused(Refusal::ArrivalInPast { business_date: day(self.today) });
+        }
+        let full: Vec<i32> =
+            (arrival..departure).filter(|n| self.count(double, *n) >= self.capacity(double)).collect();
+        let no_availability = |nights, fragmented| {
+            Expected::Refused(Refusal::NoAvailability { nights: days(nights), fragmented })
+        };
+        let planned = match room {
+            Some(room) => {
+                let taken = self.taken(room, arrival, departure);
+                if !taken.is_empty() {
+                    return Expected::Refused(Refusal::RoomUnavailable { nights: days(taken) });
+                }
+                if !full.is_empty() {
+                    return no_availability(full, false);
+                }
+                Some(room)
+            }
+            None => {
+                if !full.is_empty() {
+                    return no_availability(full, false);
+                }
+                let rooms = self.rooms_of(double);
+                let planned = rooms.iter().find(|room| self.is_free(**room, arrival, departure)).copied();
+                let night_with_none =
+                    (arrival..departure).any(|n| rooms.iter().all(|room| !self.is_free(*room, n, n + 1)));
+                if planned.is_none() && !night_with_none {
+                    return no_availability(vec![], true);
+                }
+                planned
+            }
+        };
+        let status = if hold { Status::Held } else { Status::Confirmed };
+        let (ends, pinned) = (self.now + 60_000, room.is_some());
+        self.stays.push(Stay {
+            id,
+            double,
+            room: planned,
+            pinned,
+            arrival,
+            departure,
+            status,
+            ends,
+            revision: 1,
+        });
+        Expected::Reservation(id, status, 1, planned)
+    }
+
+    fn change(&mut self, id: u128, confirm: bool) -> Expected {
+        let Some(stay) = self.stays.iter().find(|stay| stay.id == id) else {
+            return Expected::Refused(Refusal::ReservationNotFound);
+        };
+        match (confirm, stay.status) {
+            (true, Status::Held) => {
+                let stay = self.find(id);
+                stay.status = Status::Confirmed;
+                stay.revision += 1;
+            }
+            (true, Status::Expired) => return Expected::Refused(Refusal::HoldExpired),
+            (false, Status::Held | Status::Confirmed) => self.end(id, Status::Canceled),
+            (_, state) => return Expected::Refused(Refusal::InvalidState { state }),
+        }
+        let stay = self.find(id);
+        // A room is shown as the command left it, also where it was given away in the same breath.
+        Expected::Reservation(id, stay.status, stay.revision, stay.room)
+    }
+
+    fn limit(&mut self, double: bool, limit: u32) -> Expected {
+        let over = self.over(double, self.rooms_of(double).len() + limit as usize);
+        if !over.is_empty() {
+            return Expected::Refused(Refusal::CapacityBelowSold { nights: days(over) });
+        }
+        self.limits[usize::from(double)] = limit;
+        Expected::Inventory
+    }
+
+    fn room(&mut self, room: u8, double: bool) -> Expected {
+        let old = self.rooms[room as usize];
+        if old == Some(double) {
+            return Expected::Inventory;
+        }
+        if let Some(old) = old {
+            let mut nights = self.over(old, self.capacity(old).saturating_sub(1));
+            nights.extend(self.taken(room, self.today, 40));
+            nights.sort_unstable();
+            nights.dedup();
+            if !nights.is_empty() {
+                return Expected::Refused(Refusal::CapacityBelowSold { nights: days(nights) });
+            }
+        }
+        self.rooms[room as usize] = Some(double);
+        self.give(room);
+        Expected::Inventory
+    }
+}
+
+fn seen(outcome: &Outcome) -> Expected {
+    match outcome {
+        Outcome::Reserved(r) | Outcome::Changed(r) => {
+            let room = r.room.as_ref().map(|room| room.as_str()[1..].parse().unwrap());
+            Expected::Reservation(r.id.0.as_u128(), r.status, r.revision, room)
+        }
+        Outcome::Refused(refusal) => Expected::Refused(refusal.clone()),
+        Outcome::Room { .. } | Outcome::RoomType { .. } => Expected::Inventory,
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+fn start() -> (House, Model) {
+    let mut house = House::empty();
+    house.run(put_property(FirstBusinessDate::Clock(day(0))));
+    for double in [false, true] {
+        let room_type = type_of(double);
+        house.run(put_room_type(room_type.as_str(), 0));
+        let rates = prices(&[("EUR", 2, 100)]);
+        house.run(put_rates(RateTarget::RoomType(room_type), day(-10), day(100), rates));
+    }
+    let model = Model {
+        stays: Vec::new(),
+        rooms: [None; 5],
+        limits: [0; 2],
+        today: 0,
+        now: house.now.0,
+        keys: BTreeMap::new(),
+    };
+    let mut both = (house, model);
+    for (room, double) in [(0, true), (1, true), (2, true), (3, false)] {
+        let outcome = both.0.run(PutRoom { property: hotel(), room: name(room), room_type: type_of(double) });
+        assert_eq!(seen(&outcome), both.1.room(room, double));
+    }
+    both
+}
+
+/// Runs one step on both, and compares the outcomes.
+fn run(house: &mut House, model: &mut Model, n: usize, step: &Step) {
+    house.now = Timestamp(model.now);
+    let any_reservation = |pick: u8| match model.stays.len() {
+        0 => 424_242,
+        count => model.stays[pick as usize % count].id,
+    };
+    let id_now = n as u128 + 1;
+    let (command, key): (Command, Option<u8>) = match *step {
+        Step::Reserve { room, double, arrival, nights, hold, key } => {
+            let wanted = match room {
+                Some(room) => Wanted::Room(name(room)),
+                None => Wanted::RoomType(type_of(double)),
+            };
+            let mut command = reserve(id_now, wanted, arrival, arrival + nights);
+            command.hold_seconds = hold.then_some(60);
+            (command.into(), key)
+        }
+        Step::Confirm { reservation, key } => (Command::Confirm(change(any_reservation(reservation))), key),
+        Step::Cancel { reservation, key } => (Command::Cancel(change(any_reservation(reservation))), key),
+        Step::Limit { double, limit } => (put_room_type(type_of(double).as_str(), limit).into(), None),
+        Step::Room { room, double } => {
+            (PutRoom { property: hotel(), room: name(room), room_type: type_of(double) }.into(), None)
+        }
+        Step::Wait { seconds } => {
+            model.now += seconds * 1_000;
+            return;
+        }
+        Step::Roll { to } => {
+            model.end_due();
+            let date = day(to);
+            let outcome = house.run(Command::RollBusinessDate(RollBusinessDate { property: hotel(), date }));
+            assert_eq!(outcome, Outcome::Done);
+            model.today = model.today.max(to);
+            return;
+        }
+        Step::Restore => {
+            *house = house.restored();
+            return;
+        }
+    };
+    model.end_due();
+    // The request is what was asked, without the id that the node made for it.
+    let asked = match (step, &command) {
+        (Step::Reserve { room, double, arrival, nights, hold, .. }, _) => {
+            format!("{room:?} {double} {arrival} {nights} {hold}")
+        }
+        (_, command) => format!("{command:?}"),
+    };
+    let stored = key.and_then(|key| model.keys.get(&key)).cloned();
+    let (expected, replayed) = match stored {
+        Some((request, expected)) if request == asked => (expected, true),
+        Some(_) => (Expected::Refused(Refusal::IdempotencyKeyReused), false),
+        None => {
+            let expected = match *step {
+                Step::Reserve { .. } => model.reserve(id_now, step),
+                Step::Confirm { .. } | Step::Cancel { .. } => {
+                    let (Command::Confirm(change) | Command::Cancel(change)) = &command else {
+                        unreachable!()
+                    };
+                    model.change(change.reservation.0.as_u128(), matches!(step, Step::Confirm { .. }))
+                }
+                Step::Limit { double, limit } => model.limit(double, limit),
+                Step::Room { room, double } => model.room(room, double),
+                Step::Wait { .. } | Step::Roll { .. } | Step::Restore => unreachable!(),
+            };
+            if let Some(key) = key {
+                model.keys.insert(key, (asked.clone(), expected.clone()));
+            }
+            (expected, false)
+        }
+    };
+    let request_digest =
+        asked.bytes().fold(7u128, |sum, byte| sum.wrapping_mul(1_000_003) ^ u128::from(byte));
+    let key = key.map(|n| key_of(n, request_digest));
+    let applied = house.submit(&Submission { key, command });
+    assert_eq!((seen(&applied.outcome), applied.replayed), (expected, replayed), "{step:?}");
+}
+
+fn key_of(n: u8, request_digest: u128) -> IdempotencyKey {
+    crate::ledger::tests::support::key(n.into(), request_digest)
+}
+
+/// Every night, every room, every reservation.
+fn same(house: &House, model: &Model) {
+    let nights = house.ledger.availability(&hotel(), day(0), day(NIGHTS + 5)).unwrap();
+    for double in [false, true] {
+        for (n, shown) in (0..).zip(&nights[&type_of(double)]) {
+            let with = |status| {
+                model.stays.iter().filter(|s| s.double == double && s.status == status && s.has(n)).count()
+            };
+            let (held, sold) = (with(Status::Held), with(Status::Confirmed));
+            let available = model.capacity(double) as i64 - (held + sold) as i64;
+            assert_eq!(
+                (shown.held as usize, shown.sold as usize, shown.available),
+                (held, sold, available),
+                "night {n}"
+            );
+        }
+    }
+    for stay in &model.stays {
+        let shown = house.get(stay.id);
+        let room = stay.room.map(name);
+        assert_eq!(
+            (shown.status, shown.revision, &shown.room, shown.room_pinned),
+            (stay.status, stay.revision, &room, stay.pinned)
+        );
+    }
+    for arrival in 0..NIGHTS {
+        let free: Vec<String> = (0..5)
+            .filter(|room| {
+                let Some(double) = model.rooms[*room as usize] else { return false };
+                let nights = arrival..arrival + 2;
+                model.is_free(*room, nights.start, nights.end)
+                    && nights.into_iter().all(|n| model.count(double, n) < model.capacity(double))
+            })
+            .map(|room| name(room).to_string())
+            .collect();
+        assert_eq!(house.free(arrival, arrival + 2), free);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_ledger_does_what_the_model_does(steps in proptest::collection::vec(step(), 1..250)) {
+        let (mut house, mut model) = start();
+        for (n, step) in steps.iter().enumerate() {
+            run(&mut house, &mut model, n, step);
+            house.now = Timestamp(model.now);
+            if n % 8 == 0 {
+                house.ledger.audit().unwrap();
+            }
+        }
+        // What is due shows only once a command has come.
+        house.run(Command::EndDue(EndDue {}));
+        model.end_due();
+        same(&house, &model);
+        house.ledger.audit().unwrap();
+        let restored = house.restored();
+        prop_assert_eq!(restored.ledger.state_hash(), house.ledger.state_hash());
+        same(&restored, &model);
+        restored.ledger.audit().unwrap();
+    }
+}

@@ -1,0 +1,125 @@
+//! What is persisted is the whole state, and damage to it is found.
+
+use super::support::*;
+use crate::ledger::*;
+
+fn booked() -> House {
+    let mut house = House::new();
+    house.run(put_room_type("suite", 1));
+    let mut hold = by_room(1, "101", 10, 13);
+    hold.hold_seconds = Some(900);
+    house.run_keyed(key(1, 1), hold);
+    house.run_keyed(key(2, 2), by_type(2, "suite", 10, 13));
+    house.run_keyed(key(3, 3), by_type(3, "suite", 12, 15));
+    house.run_keyed(key(4, 4), by_type(4, "suite", 12, 15));
+    house.later(5);
+    house.run_keyed(key(5, 5), Command::Cancel(change(2)));
+    house
+}
+
+#[test]
+fn a_restored_ledger_is_the_same_and_goes_on_the_same() {
+    let mut house = booked();
+    let mut restored = house.restored();
+    assert_eq!(restored.ledger.header(), house.ledger.header());
+    assert!(restored.ledger.records().eq(house.ledger.records()));
+    restored.ledger.audit().unwrap();
+    assert_eq!(restored.ledger.next_due(), house.ledger.next_due());
+    let commands: [Command; 5] = [
+        Command::Confirm(change(1)),
+        by_type(9, "double", 10, 13).into(),
+        Command::Cancel(change(3)),
+        put_room("202", "suite").into(),
+        by_type(10, "suite", 10, 13).into(),
+    ];
+    for command in commands {
+        assert_eq!(restored.run(command.clone()), house.run(command));
+        assert_eq!(restored.ledger.state_hash(), house.ledger.state_hash());
+    }
+    assert!(restored.ledger.records().eq(house.ledger.records()));
+}
+
+#[test]
+fn an_empty_ledger_is_persisted_too() {
+    let house = House::empty();
+    assert_eq!(house.restored().ledger.header(), house.ledger.header());
+    house.ledger.audit().unwrap();
+}
+
+#[test]
+fn a_clone_keeps_what_it_saw() {
+    let mut house = booked();
+    let clone = house.clone();
+    let (header, records): (_, Vec<Record>) = (clone.ledger.header(), clone.ledger.records().collect());
+    house.reserved(by_type(9, "double", 10, 13));
+    house.changed(Command::Cancel(change(3)));
+    house.later(900_000);
+    house.run(put_room("101", "suite"));
+    assert_ne!(house.ledger.state_hash(), header.state_hash);
+    assert_eq!(clone.ledger.header(), header);
+    assert!(clone.ledger.records().eq(records));
+    clone.ledger.audit().unwrap();
+    house.ledger.audit().unwrap();
+}
+
+#[test]
+fn damage_is_named() {
+    let house = booked();
+    let header = house.ledger.header();
+    let records: Vec<Record> = house.ledger.records().collect();
+    let restore = |header: &Header, records: Vec<Record>| Ledger::restore(header.clone(), records);
+    assert!(restore(&header, records.clone()).is_ok());
+    for n in 0..records.len() {
+        let mut without = records.clone();
+        without.remove(n);
+        assert!(restore(&header, without).is_err(), "a lost record {n} went unnoticed");
+        let mut twice = records.clone();
+        twice.insert(n, records[n].clone());
+        let damage = restore(&header, twice).unwrap_err();
+        assert!(matches!(damage, Damage::Twice { .. } | Damage::Unfit { .. }), "{damage}");
+    }
+    let other = |change: fn(&mut Header)| {
+        let mut header = header.clone();
+        change(&mut header);
+        restore(&header, records.clone()).err()
+    };
+    assert!(matches!(other(|h| h.lsn.0 += 1), Some(Damage::StateHash { .. })));
+    assert!(matches!(other(|h| h.stamp.0 += 1), Some(Damage::StateHash { .. })));
+    assert!(matches!(other(|h| h.state_hash.0 ^= 1), Some(Damage::StateHash { .. })));
+    assert!(matches!(other(|h| h.records.rates += 1), Some(Damage::Counts { .. })));
+}
+
+#[test]
+fn records_that_contradict_each_other_do_not_make_a_ledger() {
+    let house = booked();
+    let header = house.ledger.header();
+    type Spoil = fn(&mut Reservation);
+    let spoils: [(&str, Spoil); 8] = [
+        ("another property", |r| r.property = PropertyId::new("nowhere").unwrap()),
+        ("an unknown room", |r| r.room = Some(room("999"))),
+        ("an unknown type", |r| r.room_type = kind("none")),
+        ("a taken room", |r| (r.room, r.arrival, r.departure) = (Some(room("201")), day(12), day(13))),
+        ("no night", |r| r.departure = r.arrival),
+        ("years", |r| r.departure = Date::MAX),
+        ("a hold without an end", |r| r.hold_expires_at = None),
+        ("a negative price", |r| r.price.amounts = [-1].into()),
+    ];
+    for (name, spoil) in spoils {
+        let records = house.ledger.records().map(|record| match record {
+            Record::Reservation(mut record) if record.reservation.id == id(1) => {
+                spoil(std::sync::Arc::make_mut(&mut record.reservation));
+                Record::Reservation(record)
+            }
+            // The reservation that has the room comes after the one that is spoiled.
+            other => other,
+        });
+        let mut records: Vec<Record> = records.collect();
+        records.sort_by_key(|record| match record {
+            Record::Reservation(record) => 1 + u8::from(record.reservation.id == id(1)),
+            Record::Outcome(_) => 3,
+            _ => 0,
+        });
+        let damage = Ledger::restore(header.clone(), records).err();
+        assert!(matches!(damage, Some(Damage::Unfit { .. })), "{name}: {damage:?}");
+    }
+}
