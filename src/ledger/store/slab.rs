@@ -7,15 +7,20 @@ use std::sync::Arc;
 /// Slots that are copied together when a shared chunk is written to.
 const CHUNK: usize = 64;
 
+/// Chunks of a branch: with millions of values, the first write after a clone must not touch every chunk's count of
+/// owners.
+const BRANCH: usize = 256;
+
 /// Where a [`Slab`] keeps a value.
 pub type Slot = u32;
 
 type Chunk<T> = [Option<T>; CHUNK];
+type Branch<T> = Vec<Arc<Chunk<T>>>;
 
 /// A growing array whose clones share their chunks.
 #[derive(Clone)]
 pub struct Slab<T> {
-    chunks: Arc<Vec<Arc<Chunk<T>>>>,
+    branches: Arc<Vec<Arc<Branch<T>>>>,
     /// Slots that were used and are empty again.
     free: Arc<Vec<Slot>>,
     /// Slots that were ever used.
@@ -24,11 +29,13 @@ pub struct Slab<T> {
 
 impl<T: Clone> Slab<T> {
     pub fn new() -> Slab<T> {
-        Slab { chunks: Arc::default(), free: Arc::default(), used: 0 }
+        Slab { branches: Arc::default(), free: Arc::default(), used: 0 }
     }
 
     pub fn get(&self, slot: Slot) -> Option<&T> {
-        self.chunks.get(slot as usize / CHUNK)?[slot as usize % CHUNK].as_ref()
+        let chunk = slot as usize / CHUNK;
+        let branch = self.branches.get(chunk / BRANCH)?;
+        branch.get(chunk % BRANCH)?[slot as usize % CHUNK].as_ref()
     }
 
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
@@ -39,9 +46,7 @@ impl<T: Clone> Slab<T> {
         let slot = if self.free.is_empty() {
             let slot = self.used;
             self.used = slot.checked_add(1).expect("memory ends long before 2^32 values");
-            if slot as usize / CHUNK == self.chunks.len() {
-                Arc::make_mut(&mut self.chunks).push(Arc::new([const { None }; CHUNK]));
-            }
+            self.grow(slot);
             slot
         } else {
             Arc::make_mut(&mut self.free).pop().expect("the list is not empty")
@@ -62,12 +67,29 @@ impl<T: Clone> Slab<T> {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
-        let cells = self.chunks.iter().flat_map(|chunk| chunk.iter());
+        let chunks = self.branches.iter().flat_map(|branch| branch.iter());
+        let cells = chunks.flat_map(|chunk| chunk.iter());
         cells.enumerate().filter_map(|(slot, cell)| Some((slot as Slot, cell.as_ref()?)))
     }
 
+    /// Makes the chunk of a new slot, if the slot is its first.
+    fn grow(&mut self, slot: Slot) {
+        let chunk = slot as usize / CHUNK;
+        if slot as usize % CHUNK != 0 {
+            return;
+        }
+        let branches = Arc::make_mut(&mut self.branches);
+        if chunk % BRANCH == 0 {
+            branches.push(Arc::new(Vec::with_capacity(BRANCH)));
+        }
+        let branch = branches.last_mut().expect("the branch of the slots before it is there");
+        Arc::make_mut(branch).push(Arc::new([const { None }; CHUNK]));
+    }
+
     fn cell(&mut self, slot: Slot) -> &mut Option<T> {
-        let chunk = &mut Arc::make_mut(&mut self.chunks)[slot as usize / CHUNK];
+        let chunk = slot as usize / CHUNK;
+        let branch = &mut Arc::make_mut(&mut self.branches)[chunk / BRANCH];
+        let chunk = &mut Arc::make_mut(branch)[chunk % BRANCH];
         &mut Arc::make_mut(chunk)[slot as usize % CHUNK]
     }
 }
@@ -88,6 +110,20 @@ mod tests {
         assert_eq!(slab.insert(2001), 200);
         assert_eq!(slab.iter().count(), 201);
         assert_eq!(slab.get(1_000_000), None);
+    }
+
+    #[test]
+    fn slots_go_on_past_a_chunk_and_a_branch() {
+        let count = (CHUNK * BRANCH * 2 + 1) as Slot;
+        let mut slab = Slab::new();
+        for n in 0..count {
+            assert_eq!(slab.insert(n), n);
+        }
+        let clone = slab.clone();
+        slab.replace(count - 1, 7);
+        assert!(clone.iter().all(|(slot, value)| slot == *value));
+        assert_eq!((clone.iter().count(), slab.get(count - 1)), (count as usize, Some(&7)));
+        assert_eq!((slab.get(count), slab.get(Slot::MAX)), (None, None));
     }
 
     #[test]
