@@ -36,8 +36,8 @@ pub use status::{ClusterView, MemberView, Unready, VERSION};
 
 use crate::ledger::{Applied, Ledger, Submission, Timestamp};
 use crate::replication::{
-    self, DiskId, Endpoint, Identity, IdentityFile, Member, NodeId, NotApplied, Peers, Position, Sender,
-    State, StateMachine, Storage, Timeouts, Transport, TypeConfig,
+    self, Disk, DiskId, Endpoint, Identity, IdentityFile, Member, NodeId, NotApplied, Peers, Position,
+    Sender, State, StateMachine, Storage, Timeouts, Transport, TypeConfig, blocking,
 };
 use clock::{Clock, LogClock, Sightings};
 
@@ -46,11 +46,12 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     pub transport: Arc<dyn Transport>,
     pub ids: IdSource,
+    pub disk: Arc<dyn Disk>,
 }
 
 pub struct Node {
     pub config: Config,
-    pub ids: IdSource,
+    pub ids: Arc<IdSource>,
     clock: Arc<dyn Clock>,
     me: Arc<Me>,
     raft: Raft<TypeConfig, StateMachine>,
@@ -71,6 +72,7 @@ pub struct Node {
 struct Me {
     identity: Mutex<IdentityFile>,
     clock: Arc<dyn Clock>,
+    ids: Arc<IdSource>,
     sightings: Sightings,
 }
 
@@ -94,6 +96,10 @@ impl Sender for Me {
         self.clock.wall()
     }
 
+    fn new_transfer(&self) -> Uuid {
+        self.ids.next()
+    }
+
     fn saw_wall(&self, member: NodeId, theirs: Timestamp) {
         self.sightings.saw(member, theirs, &*self.clock);
     }
@@ -103,11 +109,13 @@ impl Node {
     /// Opens the data directory and starts to take part. The node serves once its peers can reach [`Node::handle_frame`].
     pub async fn start(config: Config, world: World) -> Result<Arc<Node>, StartError> {
         bootstrap::check_members(&config)?;
-        let (identity, storage) = open_data_dir(&config).await?;
+        let ids = Arc::new(world.ids);
+        let (identity, storage) = open_data_dir(&config, &world.disk, DiskId(ids.next())).await?;
         bootstrap::check_agreement(&config, storage.membership())?;
         let me = Arc::new(Me {
             identity: Mutex::new(identity),
             clock: world.clock.clone(),
+            ids: ids.clone(),
             sightings: Sightings::default(),
         });
         let timeouts =
@@ -115,7 +123,7 @@ impl Node {
         let peers = Peers::new(world.transport, me.clone(), timeouts);
         let state = storage.state_machine.state();
         let storage_fatal = storage.log.fatal();
-        let incoming = peers::IncomingSnapshots::new(storage.state_machine.snapshots());
+        let incoming = peers::IncomingSnapshots::new(storage.state_machine.snapshots(), world.disk);
         let raft_config = raft_config(&config.timings)?;
         let raft =
             Raft::new(config.node_id, raft_config, peers.clone(), storage.log, storage.state_machine).await?;
@@ -124,7 +132,7 @@ impl Node {
         let (reads, rounds) = read::queue(config.limits.queued_reads_max);
         let node = Arc::new(Node {
             config,
-            ids: world.ids,
+            ids,
             clock: world.clock,
             me,
             raft,
@@ -262,14 +270,18 @@ impl Node {
     }
 }
 
-/// Opens identity, log and newest snapshot on a thread that may block.
-async fn open_data_dir(config: &Config) -> Result<(IdentityFile, Storage), StartError> {
-    let (data_dir, node_id) = (config.data_dir.clone(), config.node_id);
+/// Opens identity, log and newest snapshot. A directory that is new becomes the disk `new_disk`.
+async fn open_data_dir(
+    config: &Config,
+    disk: &Arc<dyn Disk>,
+    new_disk: DiskId,
+) -> Result<(IdentityFile, Storage), StartError> {
+    let (data_dir, node_id, disk_of_log) = (config.data_dir.clone(), config.node_id, disk.clone());
     let open = move || -> Result<_, StartError> {
-        let identity = IdentityFile::open(&data_dir, node_id)?;
-        Ok((identity, replication::open(&data_dir)?))
+        let identity = IdentityFile::open(&data_dir, node_id, new_disk)?;
+        Ok((identity, replication::open(&data_dir, &disk_of_log)?))
     };
-    let opened = tokio::task::spawn_blocking(open).await;
+    let opened = blocking(&**disk, open).await;
     opened.unwrap_or_else(|panic| {
         Err(StartError::Stopped(format!("the data directory can't be opened: {panic}")))
     })

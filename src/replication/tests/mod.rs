@@ -6,5 +6,5 @@ mod log;
 mod pause;
 mod raft;
 mod snapshot;
-mod support;
+pub mod support;
 mod verify;
