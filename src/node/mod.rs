@@ -300,6 +300,9 @@ fn raft_config(timings: &Timings) -> Result<Arc<openraft::Config>, StartError> {
         snapshot_policy: openraft::SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         enable_pre_vote: Some(true),
+        // Entries go to the followers while this node still writes them. A leader that lost its unwritten tail in a crash
+        // and led on in the same term would write other entries under the same ids: two logs that both look sound.
+        enable_leader_restore: Some(false),
         api_channel_size: Some(4_096),
         notification_channel_size: Some(4_096),
         state_machine_channel_size: Some(1_024),
