@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::http;
 use crate::node::clock::SystemClock;
 use crate::node::{Config, IdSource, Node, StartError, World};
-use crate::replication::HttpTransport;
+use crate::replication::{DiskThreads, HttpTransport};
 
 /// Serves until SIGTERM or SIGINT, which end it in order, or until the node must stop, which is an error.
 pub async fn serve(config: Config) -> Result<(), StartError> {
@@ -23,7 +23,11 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let ids = IdSource::from_system(clock.clone());
     let shutdown_wait = config.timings.shutdown;
     let (client_addr, peer_addr) = (config.client_addr.clone(), config.peer_addr.clone());
-    let node = Node::start(config, World { clock, transport: Arc::new(transport), ids }).await?;
+    let node = Node::start(
+        config,
+        World { clock, transport: Arc::new(transport), ids, disk: Arc::new(DiskThreads) },
+    )
+    .await?;
 
     let peers = tokio::spawn(run(peer_port, http::peer_router(node.clone()), pending()));
     let clients_stop = Arc::new(Notify::new());

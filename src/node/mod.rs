@@ -38,8 +38,8 @@ pub use status::{ClusterView, MemberView, Unready, VERSION};
 
 use crate::ledger::{Applied, Ledger, Submission, Timestamp};
 use crate::replication::{
-    self, DiskId, Endpoint, Identity, IdentityFile, Member, NodeId, NotApplied, Peers, Position, Sender,
-    State, StateMachine, Storage, Timeouts, Transport, TypeConfig,
+    self, Disk, DiskId, Endpoint, Identity, IdentityFile, Member, NodeId, NotApplied, Peers, Position,
+    Sender, State, StateMachine, Storage, Timeouts, Transport, TypeConfig, blocking,
 };
 use clock::{Clock, LogClock, Sightings};
 
@@ -48,11 +48,12 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     pub transport: Arc<dyn Transport>,
     pub ids: IdSource,
+    pub disk: Arc<dyn Disk>,
 }
 
 pub struct Node {
     pub config: Config,
-    pub ids: IdSource,
+    pub ids: Arc<IdSource>,
     clock: Arc<dyn Clock>,
     me: Arc<Me>,
     raft: Raft<TypeConfig, StateMachine>,
@@ -75,6 +76,7 @@ pub struct Node {
 struct Me {
     identity: Mutex<IdentityFile>,
     clock: Arc<dyn Clock>,
+    ids: Arc<IdSource>,
     sightings: Sightings,
 }
 
@@ -98,6 +100,10 @@ impl Sender for Me {
         self.clock.wall()
     }
 
+    fn new_transfer(&self) -> Uuid {
+        self.ids.next()
+    }
+
     fn saw_wall(&self, member: NodeId, theirs: Timestamp) {
         self.sightings.saw(member, theirs, &*self.clock);
     }
@@ -107,11 +113,13 @@ impl Node {
     /// Opens the data directory and starts to take part. The node serves once its peers can reach [`Node::handle_frame`].
     pub async fn start(config: Config, world: World) -> Result<Arc<Node>, StartError> {
         bootstrap::check_members(&config)?;
-        let (identity, storage) = open_data_dir(&config).await?;
+        let ids = Arc::new(world.ids);
+        let (identity, storage) = open_data_dir(&config, &world.disk, DiskId(ids.next())).await?;
         bootstrap::check_agreement(&config, storage.membership())?;
         let me = Arc::new(Me {
             identity: Mutex::new(identity),
             clock: world.clock.clone(),
+            ids: ids.clone(),
             sightings: Sightings::default(),
         });
         let timeouts =
@@ -120,7 +128,7 @@ impl Node {
         let state = storage.state_machine.state();
         let storage_fatal = storage.log.fatal();
         let log_closed = storage.log_closed.clone();
-        let incoming = peers::IncomingSnapshots::new(storage.state_machine.snapshots());
+        let incoming = peers::IncomingSnapshots::new(storage.state_machine.snapshots(), world.disk);
         let raft_config = raft_config(&config.timings)?;
         let raft =
             Raft::new(config.node_id, raft_config, peers.clone(), storage.log, storage.state_machine).await?;
@@ -129,7 +137,7 @@ impl Node {
         let (reads, rounds) = read::queue(config.limits.queued_reads_max);
         let node = Arc::new(Node {
             config,
-            ids: world.ids,
+            ids,
             clock: world.clock,
             me,
             raft,
@@ -276,14 +284,18 @@ impl Node {
     }
 }
 
-/// Opens identity, log and newest snapshot on a thread that may block.
-async fn open_data_dir(config: &Config) -> Result<(IdentityFile, Storage), StartError> {
-    let (data_dir, node_id) = (config.data_dir.clone(), config.node_id);
+/// Opens identity, log and newest snapshot. A directory that is new becomes the disk `new_disk`.
+async fn open_data_dir(
+    config: &Config,
+    disk: &Arc<dyn Disk>,
+    new_disk: DiskId,
+) -> Result<(IdentityFile, Storage), StartError> {
+    let (data_dir, node_id, disk_of_log) = (config.data_dir.clone(), config.node_id, disk.clone());
     let open = move || -> Result<_, StartError> {
-        let identity = IdentityFile::open(&data_dir, node_id)?;
-        Ok((identity, replication::open(&data_dir)?))
+        let identity = IdentityFile::open(&data_dir, node_id, new_disk)?;
+        Ok((identity, replication::open(&data_dir, &disk_of_log)?))
     };
-    let opened = tokio::task::spawn_blocking(open).await;
+    let opened = blocking(&**disk, open).await;
     opened.unwrap_or_else(|panic| {
         Err(StartError::Stopped(format!("the data directory can't be opened: {panic}")))
     })
@@ -302,6 +314,9 @@ fn raft_config(timings: &Timings) -> Result<Arc<openraft::Config>, StartError> {
         snapshot_policy: openraft::SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         enable_pre_vote: Some(true),
+        // Entries go to the followers while this node still writes them. A leader that lost its unwritten tail in a crash
+        // and led on in the same term would write other entries under the same ids: two logs that both look sound.
+        enable_leader_restore: Some(false),
         api_channel_size: Some(4_096),
         notification_channel_size: Some(4_096),
         state_machine_channel_size: Some(1_024),

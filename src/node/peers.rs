@@ -15,8 +15,9 @@ use uuid::Uuid;
 
 use super::Node;
 use crate::replication::{
-    Claim, Endpoint, Envelope, GROUP, Hello, IncomingSnapshot, Kind, NodeId, PeerRefusal, Reply, Request,
-    Sender, SnapshotFile, SnapshotMeta, SnapshotPiece, SnapshotStore, TypeConfig, decode, encode,
+    Claim, Disk, Endpoint, Envelope, GROUP, Hello, IncomingSnapshot, Kind, NodeId, PeerRefusal, Reply,
+    Request, Sender, SnapshotFile, SnapshotMeta, SnapshotPiece, SnapshotStore, TypeConfig, blocking, decode,
+    encode,
 };
 
 /// The longest snapshot that is taken: some hundred million reservations.
@@ -25,13 +26,14 @@ const SNAPSHOT_BYTES_MAX: u64 = 64 << 30;
 /// The one snapshot that may be under way to this node.
 pub struct IncomingSnapshots {
     store: Arc<SnapshotStore>,
+    disk: Arc<dyn Disk>,
     /// Held across a write to disk, so an async lock; its only users are messages of one transfer after the other.
     current: Mutex<Option<(Uuid, IncomingSnapshot)>>,
 }
 
 impl IncomingSnapshots {
-    pub fn new(store: Arc<SnapshotStore>) -> IncomingSnapshots {
-        IncomingSnapshots { store, current: Mutex::new(None) }
+    pub fn new(store: Arc<SnapshotStore>, disk: Arc<dyn Disk>) -> IncomingSnapshots {
+        IncomingSnapshots { store, disk, current: Mutex::new(None) }
     }
 
     /// Takes a piece; gives the file once it is whole and its checksums hold.
@@ -58,7 +60,7 @@ impl IncomingSnapshots {
         }
         let Some((_, incoming)) = current.take() else { return Ok(None) };
         // The whole file is read again and fsynced: seconds, for a large one.
-        let finished = tokio::task::spawn_blocking(move || incoming.finish()).await;
+        let finished = blocking(&*self.disk, move || incoming.finish()).await;
         match finished {
             Ok(Ok(file)) => Ok(Some(file)),
             Ok(Err(error)) => Err(refused(error.to_string())),

@@ -12,8 +12,8 @@ use super::clock::SystemClock;
 use super::{Config, IdSource, Limits, Node, Timings, World};
 use crate::ledger::Timestamp;
 use crate::replication::{
-    Claim, DiskId, Endpoint, Envelope, GROUP, GroupId, Kind, Lost, PeerRefusal, Reply, Request, Transport,
-    decode, encode,
+    Claim, DiskId, DiskThreads, Endpoint, Envelope, GROUP, GroupId, Kind, Lost, PeerRefusal, Reply, Request,
+    Transport, decode, encode,
 };
 
 /// Nobody else is there.
@@ -38,7 +38,9 @@ async fn node(dir: &tempfile::TempDir) -> Arc<Node> {
     };
     let clock = Arc::new(SystemClock::new());
     let ids = IdSource::from_system(clock.clone());
-    Node::start(config, World { clock, transport: Arc::new(Alone), ids }).await.unwrap()
+    Node::start(config, World { clock, transport: Arc::new(Alone), ids, disk: Arc::new(DiskThreads) })
+        .await
+        .unwrap()
 }
 
 const CLUSTER: Uuid = Uuid::from_u128(7);

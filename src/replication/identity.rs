@@ -92,8 +92,8 @@ pub struct IdentityFile {
 }
 
 impl IdentityFile {
-    /// Locks the directory and reads its identity, or makes both where there is nothing yet. Blocks on the disk.
-    pub fn open(data_dir: &Path, node_id: NodeId) -> Result<IdentityFile, IdentityError> {
+    /// Locks the directory and reads its identity, or makes both where there is nothing yet, with `new_disk`. Blocks on the disk.
+    pub fn open(data_dir: &Path, node_id: NodeId, new_disk: DiskId) -> Result<IdentityFile, IdentityError> {
         durable::create_dir(data_dir).map_err(IdentityError::io(data_dir))?;
         let lock = DataDirLock::acquire(data_dir)?;
         durable::remove_temporary_files(data_dir).map_err(IdentityError::io(data_dir))?;
@@ -102,8 +102,8 @@ impl IdentityFile {
             if GroupDirs::of(data_dir).hold_data().map_err(IdentityError::io(data_dir))? {
                 return Err(IdentityError::IdentityLost { dir: data_dir.to_owned() });
             }
-            let disk_id = DiskId(Uuid::now_v7());
-            let identity = Identity { cluster_id: None, node_id, disk_id, members: BTreeMap::new() };
+            let identity =
+                Identity { cluster_id: None, node_id, disk_id: new_disk, members: BTreeMap::new() };
             write(&path, &identity)?;
             return Ok(IdentityFile { path, identity, _lock: lock });
         };
@@ -157,45 +157,48 @@ fn write(path: &Path, identity: &Identity) -> Result<(), IdentityError> {
 mod tests {
     use super::*;
 
+    const DISK: DiskId = DiskId(Uuid::from_u128(1));
+    const OTHER_DISK: DiskId = DiskId(Uuid::from_u128(2));
+
     #[test]
     fn a_directory_keeps_its_identity_and_gets_a_disk_of_its_own() {
-        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mut file = IdentityFile::open(one.path(), 1).unwrap();
+        let one = tempfile::tempdir().unwrap();
+        let mut file = IdentityFile::open(one.path(), 1, DISK).unwrap();
         let mut identity = file.identity().clone();
-        assert_ne!(identity.disk_id, IdentityFile::open(other.path(), 1).unwrap().identity().disk_id);
+        assert_eq!(identity.disk_id, DISK);
         identity.cluster_id = Some(Uuid::from_u128(7));
         identity.members = BTreeMap::from([(1, identity.disk_id), (2, DiskId(Uuid::from_u128(2)))]);
         file.store(identity.clone()).unwrap();
         drop(file);
-        assert_eq!(IdentityFile::open(one.path(), 1).unwrap().identity(), &identity);
+        assert_eq!(IdentityFile::open(one.path(), 1, OTHER_DISK).unwrap().identity(), &identity);
         assert_eq!(inspect(one.path()).unwrap().0, identity);
     }
 
     #[test]
     fn one_process_uses_a_directory() {
         let dir = tempfile::tempdir().unwrap();
-        let file = IdentityFile::open(dir.path(), 1).unwrap();
-        assert!(matches!(IdentityFile::open(dir.path(), 1), Err(IdentityError::InUse { .. })));
+        let file = IdentityFile::open(dir.path(), 1, DISK).unwrap();
+        assert!(matches!(IdentityFile::open(dir.path(), 1, DISK), Err(IdentityError::InUse { .. })));
         assert!(matches!(inspect(dir.path()), Err(IdentityError::InUse { .. })));
         drop(file);
-        assert!(IdentityFile::open(dir.path(), 1).is_ok());
+        assert!(IdentityFile::open(dir.path(), 1, DISK).is_ok());
     }
 
     #[test]
     fn another_nodes_directory_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        drop(IdentityFile::open(dir.path(), 1).unwrap());
-        let refused = IdentityFile::open(dir.path(), 2).unwrap_err();
+        drop(IdentityFile::open(dir.path(), 1, DISK).unwrap());
+        let refused = IdentityFile::open(dir.path(), 2, DISK).unwrap_err();
         assert!(matches!(refused, IdentityError::OtherNode { found: 1, configured: 2, .. }), "{refused}");
     }
 
     #[test]
     fn data_without_an_identity_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        drop(IdentityFile::open(dir.path(), 1).unwrap());
-        drop(super::super::open(dir.path()).unwrap());
+        drop(IdentityFile::open(dir.path(), 1, DISK).unwrap());
+        drop(super::super::tests::support::open(dir.path()).unwrap());
         fs::remove_file(dir.path().join(IDENTITY)).unwrap();
-        let refused = IdentityFile::open(dir.path(), 1).unwrap_err();
+        let refused = IdentityFile::open(dir.path(), 1, DISK).unwrap_err();
         assert!(matches!(refused, IdentityError::IdentityLost { .. }), "{refused}");
         assert!(matches!(inspect(dir.path()), Err(IdentityError::NoDataDir { .. })));
     }
@@ -203,11 +206,11 @@ mod tests {
     #[test]
     fn a_damaged_identity_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        drop(IdentityFile::open(dir.path(), 1).unwrap());
+        drop(IdentityFile::open(dir.path(), 1, DISK).unwrap());
         let path = dir.path().join(IDENTITY);
         let mut frame = fs::read(&path).unwrap();
         *frame.last_mut().unwrap() ^= 1;
         fs::write(&path, frame).unwrap();
-        assert!(matches!(IdentityFile::open(dir.path(), 1), Err(IdentityError::Damaged { .. })));
+        assert!(matches!(IdentityFile::open(dir.path(), 1, DISK), Err(IdentityError::Damaged { .. })));
     }
 }

@@ -30,7 +30,7 @@ impl raft_log::Types for LogTypes {
     type LogId = LoggedId;
     type LogPayload = LoggedPayload;
     type Vote = LoggedVote;
-    type Callback = super::log_worker::Flushed;
+    type Callback = super::log_worker::Flush;
     type UserData = ();
 
     fn log_index(id: &LoggedId) -> u64 {

@@ -18,6 +18,7 @@ use openraft::{OptionalSend, RaftLogReader};
 use raft_log::RaftLog;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use super::disk::Disk;
 use super::durable;
 use super::log_record::{LogTypes, LoggedPayload, entry_bytes};
 use super::log_scan::{self, LogDamage};
@@ -133,11 +134,15 @@ impl View {
 }
 
 impl LogStore {
-    /// Opens or creates the log in `dir`. The receiver turns true when the log is closed: everything flushed, no file
-    /// open. Blocks.
-    pub fn open(dir: &Path, fatal: Fatal) -> Result<(LogStore, watch::Receiver<bool>), LogError> {
+    /// Serves a log that [`open_files`] opened in `dir`. The receiver turns true when it is closed: everything flushed,
+    /// no file open. Blocks.
+    pub fn serve(
+        dir: &Path,
+        log: RaftLog<LogTypes>,
+        disk: &dyn Disk,
+        fatal: Fatal,
+    ) -> Result<(LogStore, watch::Receiver<bool>), LogError> {
         let open = |source| LogError::Open { dir: dir.to_owned(), source };
-        let log = open_files(dir)?;
         let state = log.log_state();
         let view = View {
             vote: state.vote().map(|logged| logged.vote),
@@ -147,9 +152,9 @@ impl LogStore {
             ..View::default()
         };
         let membership = last_membership(&log).map_err(open)?;
-        let (worker, closed) = LogWorker::new(log, fatal.clone());
         let (operations, receiver) = mpsc::channel(QUEUE_OPERATIONS);
-        worker.spawn(receiver).map_err(open)?;
+        let (worker, closed) = LogWorker::new(log, receiver, fatal.clone());
+        disk.run_log(worker).map_err(open)?;
         let queue_bytes = Arc::new(Semaphore::new(QUEUE_BYTES));
         let shared = Shared { view: Mutex::new(view), operations, queue_bytes, fatal, membership };
         Ok((LogStore { shared: Arc::new(shared) }, closed))

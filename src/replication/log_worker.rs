@@ -110,47 +110,60 @@ impl Waiter {
     }
 }
 
-/// raft-log's callback after a flush. Dropping it unsent is how a dead flush thread shows: that is a failure too.
-pub struct Flushed(Option<Flush>);
+/// Who waits for a flush; raft-log's callback after it. Dropping it unsent is how a dead flush thread shows: that is a failure too.
+pub struct Flush(Option<Waiting>);
 
-struct Flush {
+struct Waiting {
     waiters: Vec<Waiter>,
     upto: u64,
     flushed: Arc<AtomicU64>,
     fatal: Fatal,
 }
 
-impl Flushed {
+impl Flush {
+    /// The flush has returned.
+    pub fn complete(mut self, result: io::Result<()>) {
+        self.finish(result);
+    }
+
     fn finish(&mut self, result: io::Result<()>) {
-        let Some(flush) = self.0.take() else { return };
+        let Some(waiting) = self.0.take() else { return };
         match result {
             Ok(()) => {
-                flush.flushed.fetch_max(flush.upto, Ordering::Release);
-                flush.waiters.into_iter().for_each(|waiter| waiter.tell(Ok(())));
+                waiting.flushed.fetch_max(waiting.upto, Ordering::Release);
+                waiting.waiters.into_iter().for_each(|waiter| waiter.tell(Ok(())));
             }
             Err(error) => {
-                flush.fatal.report(format!("the log could not be flushed: {error}"));
-                flush.waiters.into_iter().for_each(|waiter| waiter.tell(Err(flush.fatal.error())));
+                waiting.fatal.report(format!("the log could not be flushed: {error}"));
+                waiting.waiters.into_iter().for_each(|waiter| waiter.tell(Err(waiting.fatal.error())));
             }
         }
     }
 }
 
-impl raft_log::Callback for Flushed {
-    fn send(mut self, result: io::Result<()>) {
-        self.finish(result);
+impl raft_log::Callback for Flush {
+    fn send(self, result: io::Result<()>) {
+        self.complete(result);
     }
 }
 
-impl Drop for Flushed {
+impl Drop for Flush {
     fn drop(&mut self) {
         self.finish(Err(io::Error::other("the thread that flushes the log has died")));
     }
 }
 
+/// What the operations of a group need.
+enum Need {
+    Nothing,
+    Write,
+    Flush(Flush),
+}
+
 /// The log and what its thread knows of it.
 pub struct LogWorker {
     log: RaftLog<LogTypes>,
+    operations: mpsc::Receiver<Operation>,
     /// Set once the last flush is over and the files are closed.
     closed: watch::Sender<bool>,
     /// Bytes of the log that are known to be durable.
@@ -163,32 +176,71 @@ pub struct LogWorker {
 
 impl LogWorker {
     /// All that the log holds is durable.
-    pub fn new(log: RaftLog<LogTypes>, fatal: Fatal) -> (LogWorker, watch::Receiver<bool>) {
+    pub fn new(
+        log: RaftLog<LogTypes>,
+        operations: mpsc::Receiver<Operation>,
+        fatal: Fatal,
+    ) -> (LogWorker, watch::Receiver<bool>) {
         let (closed, is_closed) = watch::channel(false);
         let written = log.stat().open_chunk.global_end;
         let flushed = Arc::new(AtomicU64::new(written));
-        (LogWorker { log, closed, flushed, written, waiters: Vec::new(), fatal }, is_closed)
+        (LogWorker { log, operations, closed, flushed, written, waiters: Vec::new(), fatal }, is_closed)
     }
 
-    pub fn spawn(self, operations: mpsc::Receiver<Operation>) -> io::Result<()> {
-        std::thread::Builder::new().name("log".into()).spawn(move || self.run(operations))?;
-        Ok(())
-    }
-
-    /// Serves until the last sender is gone or something fails.
-    fn run(mut self, mut operations: mpsc::Receiver<Operation>) {
+    /// Serves until the last sender is gone or something fails. Blocks: the log's own thread.
+    pub fn run(mut self) {
         let _panic_is_fatal = PanicIsFatal(self.fatal.clone());
-        while let Some(first) = operations.blocking_recv() {
-            if let Err(error) = self.serve_group(first, &mut operations) {
-                self.fatal.report(format!("the log could not be written: {error}"));
+        while let Some(first) = self.operations.blocking_recv() {
+            let served = self.serve_group(first).and_then(|need| match need {
+                Need::Nothing => Ok(()),
+                Need::Write => self.log.flush(false, None),
+                Need::Flush(flush) => self.log.flush(true, Some(flush)),
+            });
+            if let Err(error) = served {
+                self.fail(error);
                 break;
             }
         }
+        self.close();
+    }
+
+    /// The next group, written in place and flushed when this returns; its waiters are the caller's to tell. `None` once
+    /// the last sender is gone or something has failed: then comes [`LogWorker::close`]. For who has no thread to give.
+    pub async fn step(&mut self) -> Option<Flush> {
+        loop {
+            let first = self.operations.recv().await?;
+            let served = self.serve_group(first).and_then(|need| {
+                let (sync, flush) = match need {
+                    Need::Nothing => return Ok(None),
+                    Need::Write => (false, None),
+                    Need::Flush(flush) => (true, Some(flush)),
+                };
+                self.log.flush(sync, None)?;
+                self.log.wait_worker_idle()?;
+                Ok(flush)
+            });
+            match served {
+                Ok(Some(flush)) => return Some(flush),
+                Ok(None) => {}
+                Err(error) => {
+                    self.fail(error);
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn fail(&self, error: io::Error) {
+        self.fatal.report(format!("the log could not be written: {error}"));
+    }
+
+    /// Refuses what still waits and closes the files.
+    pub fn close(mut self) {
         for waiter in self.waiters.drain(..) {
             waiter.tell(Err(self.fatal.error()));
         }
-        operations.close();
-        while let Ok(operation) = operations.try_recv() {
+        self.operations.close();
+        while let Ok(operation) = self.operations.try_recv() {
             refuse(operation, &self.fatal);
         }
         // raft-log flushes what is pending and closes its files.
@@ -196,30 +248,23 @@ impl LogWorker {
         self.closed.send_replace(true);
     }
 
-    /// Carries out what waits together, then flushes once.
-    fn serve_group(
-        &mut self,
-        first: Operation,
-        operations: &mut mpsc::Receiver<Operation>,
-    ) -> io::Result<()> {
+    /// Carries out what waits together, and says what it needs.
+    fn serve_group(&mut self, first: Operation) -> io::Result<Need> {
         let mut is_pending = self.serve(first)?;
         for _ in 1..FLUSH_OPERATIONS_MAX {
-            let Ok(operation) = operations.try_recv() else { break };
+            let Ok(operation) = self.operations.try_recv() else { break };
             is_pending |= self.serve(operation)?;
         }
-        match (self.waiters.is_empty(), is_pending) {
-            (true, false) => Ok(()),
-            (true, true) => self.log.flush(false, None),
-            (false, _) => {
-                let flush = Flush {
-                    waiters: std::mem::take(&mut self.waiters),
-                    upto: self.written,
-                    flushed: self.flushed.clone(),
-                    fatal: self.fatal.clone(),
-                };
-                self.log.flush(true, Some(Flushed(Some(flush))))
-            }
-        }
+        Ok(match (self.waiters.is_empty(), is_pending) {
+            (true, false) => Need::Nothing,
+            (true, true) => Need::Write,
+            (false, _) => Need::Flush(Flush(Some(Waiting {
+                waiters: std::mem::take(&mut self.waiters),
+                upto: self.written,
+                flushed: self.flushed.clone(),
+                fatal: self.fatal.clone(),
+            }))),
+        })
     }
 
     /// Carries out one operation. Returns whether something was written.

@@ -236,6 +236,8 @@ pub trait Sender: Send + Sync + 'static {
     fn cluster(&self) -> Option<Uuid>;
     fn endpoint(&self) -> Endpoint;
     fn wall(&self) -> Timestamp;
+    /// The id of a new transfer of a snapshot, unlike any before.
+    fn new_transfer(&self) -> Uuid;
     /// A member's wall clock, as its answer carried it.
     fn saw_wall(&self, member: NodeId, theirs: Timestamp);
 }
@@ -346,7 +348,7 @@ impl Link {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let broken = |error: io::Error| StreamingError::Network(NetworkError::new(&error));
         let meta = snapshot.meta.clone();
-        let transfer = Uuid::from_u128(rand::random());
+        let transfer = self.peers.sender.new_transfer();
         let mut reader = snapshot.snapshot.reader();
         let mut offset = 0;
         loop {
@@ -419,6 +421,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         tokio::select! {
+            biased;
             sent = self.send_pieces(vote, snapshot) => sent,
             closed = cancel => Err(closed.into()),
         }

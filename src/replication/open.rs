@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::disk::Disk;
 use super::log_store::{self, LogError, LogStore};
 use super::log_worker::Fatal;
 use super::snapshot::{self, SnapshotError, SnapshotMeta, SnapshotStore};
@@ -64,12 +65,14 @@ impl GroupDirs {
 
 /// Opens the group in `data_dir`, or creates it. Loads the newest good snapshot; openraft then replays the log past it.
 /// Blocks.
-pub fn open(data_dir: &Path) -> Result<Storage, OpenError> {
+pub fn open(data_dir: &Path, disk: &Arc<dyn Disk>) -> Result<Storage, OpenError> {
     let dirs = GroupDirs::of(data_dir);
     let fatal = Fatal::default();
     let (snapshots, newest) = SnapshotStore::open(&dirs.snapshots)?;
-    let (log, log_closed) = LogStore::open(&dirs.log, fatal.clone())?;
-    reaches_back(log.purged(), newest.loaded.as_ref(), &newest.damaged)?;
+    let log = log_store::open_files(&dirs.log)?;
+    let purged = log.log_state().purged().map(|logged| logged.0);
+    reaches_back(purged, newest.loaded.as_ref(), &newest.damaged)?;
+    let (log, log_closed) = LogStore::serve(&dirs.log, log, &**disk, fatal.clone())?;
     for damage in &newest.damaged {
         tracing::warn!(%damage, "starting from an older snapshot");
     }
@@ -78,7 +81,7 @@ pub fn open(data_dir: &Path) -> Result<Storage, OpenError> {
     let membership =
         members.map(|members| members.nodes().map(|(id, member)| (*id, member.clone())).collect());
     let membership = membership.unwrap_or_default();
-    let state_machine = StateMachine::new(newest.loaded, Arc::new(snapshots), fatal);
+    let state_machine = StateMachine::new(newest.loaded, Arc::new(snapshots), disk.clone(), fatal);
     Ok(Storage { log, state_machine, log_closed, membership })
 }
 

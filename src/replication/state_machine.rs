@@ -13,6 +13,7 @@ use openraft::{EntryPayload, OptionalSend};
 
 use super::batch::{BatchReply, Payload};
 use super::check::{DecodedBatch, OwnChecks};
+use super::disk::{Disk, blocking};
 use super::log_worker::Fatal;
 use super::snapshot::{SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
 use super::state::{Position, State};
@@ -28,6 +29,7 @@ pub struct StateMachine {
     /// Not beyond the entry that paused this node.
     applied: Option<LogId>,
     membership: StoredMembership,
+    disk: Arc<dyn Disk>,
     fatal: Fatal,
 }
 
@@ -36,6 +38,7 @@ impl StateMachine {
     pub fn new(
         start: Option<(SnapshotMeta, Ledger)>,
         snapshots: Arc<SnapshotStore>,
+        disk: Arc<dyn Disk>,
         fatal: Fatal,
     ) -> StateMachine {
         let (meta, ledger) = match start {
@@ -48,6 +51,7 @@ impl StateMachine {
             state: Arc::new(State::new(ledger, applied, snapshots)),
             applied,
             membership: meta.map(|meta| meta.membership).unwrap_or_default(),
+            disk,
             fatal,
         }
     }
@@ -160,6 +164,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             snapshots: self.state.snapshots().clone(),
             meta: self.meta(),
             ledger: self.state.with_ledger(Ledger::clone),
+            disk: self.disk.clone(),
         }
     }
 
@@ -170,12 +175,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 format!("the snapshot {} is not the one that was announced", snapshot.path().display());
             return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
         }
-        let ledger = blocking(move || {
+        let ledger = blocking(&*self.disk, move || {
             let ledger = snapshot.load()?;
             snapshots.adopt(&snapshot)?;
-            Ok(ledger)
+            Ok::<_, SnapshotError>(ledger)
         })
-        .await?;
+        .await??;
         self.own_checks = OwnChecks::new(&ledger);
         self.membership = meta.last_membership.clone();
         let position = Position::new(meta.last_log_id, &ledger);
@@ -198,6 +203,7 @@ pub struct SnapshotBuilder {
     snapshots: Arc<SnapshotStore>,
     meta: SnapshotMeta,
     ledger: Ledger,
+    disk: Arc<dyn Disk>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
@@ -205,16 +211,11 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
         let (snapshots, meta, ledger) = (self.snapshots.clone(), self.meta.clone(), self.ledger.clone());
-        blocking(move || snapshots.write(meta, &ledger)).await.map(raft_snapshot)
+        let written = blocking(&*self.disk, move || snapshots.write(meta, &ledger)).await??;
+        Ok(raft_snapshot(written))
     }
 }
 
 fn raft_snapshot(file: SnapshotFile) -> RaftSnapshot {
     RaftSnapshot { meta: file.meta().into(), snapshot: file }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?.map_err(io::Error::from)
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::batch::{BatchReply, Payload};
+use super::runtime::Runtime;
 
 pub type NodeId = u64;
 
@@ -61,6 +62,7 @@ openraft::declare_raft_types!(
         R = BatchReply,
         NodeId = NodeId,
         Node = Member,
+        AsyncRuntime = Runtime,
 );
 
 pub type Entry = EntryOf<TypeConfig>;

@@ -4,7 +4,8 @@ use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
-use crate::replication::{LogStore, StateMachine, TypeConfig, open};
+use super::support::open;
+use crate::replication::{LogStore, StateMachine, TypeConfig};
 
 struct Builder;
 

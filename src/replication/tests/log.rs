@@ -8,11 +8,15 @@ use openraft::{EntryPayload, RaftLogReader};
 use tokio::sync::watch;
 
 use super::support::{blank, log_id, opaque};
-use crate::replication::log_store::{LogError, READ_BYTES_MAX};
-use crate::replication::{Entry, Fatal, LogStore, Vote};
+use crate::replication::log_store::{LogError, READ_BYTES_MAX, open_files};
+use crate::replication::{DiskThreads, Entry, Fatal, LogStore, Vote};
+
+fn opened(dir: &Path, fatal: Fatal) -> Result<(LogStore, watch::Receiver<bool>), LogError> {
+    LogStore::serve(dir, open_files(dir)?, &DiskThreads, fatal)
+}
 
 async fn open(dir: &Path) -> (LogStore, watch::Receiver<bool>) {
-    LogStore::open(dir, Fatal::default()).unwrap()
+    opened(dir, Fatal::default()).unwrap()
 }
 
 async fn close(log: LogStore, mut closed: watch::Receiver<bool>) {
@@ -169,7 +173,7 @@ async fn a_flipped_bit_never_loses_what_was_flushed() {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         fs::write(dir.path().join(path.file_name().unwrap()), &flipped).unwrap();
-        match LogStore::open(dir.path(), Fatal::default()) {
+        match opened(dir.path(), Fatal::default()) {
             Err(LogError::Damage(damage)) => {
                 assert!(damage.to_string().contains(".wal"), "{damage}");
                 refused += 1;
@@ -203,7 +207,7 @@ async fn damage_in_an_older_file_is_refused() {
     flipped[5 << 20] ^= 1;
     for damaged in [&flipped[..], &sound[..sound.len() - 3]] {
         fs::write(&files[0], damaged).unwrap();
-        let refused = LogStore::open(dir.path(), Fatal::default()).err().unwrap();
+        let refused = opened(dir.path(), Fatal::default()).err().unwrap();
         assert!(matches!(refused, LogError::Damage(_)), "{refused}");
     }
     fs::write(&files[0], sound).unwrap();
@@ -216,7 +220,7 @@ async fn a_log_that_is_gone_is_not_taken_for_a_new_one() {
     let log_dir = dir.path().join("log");
     log_of(&log_dir, 3).await;
     fs::remove_dir_all(&log_dir).unwrap();
-    assert!(matches!(LogStore::open(&log_dir, Fatal::default()), Err(LogError::Lost { .. })));
+    assert!(matches!(opened(&log_dir, Fatal::default()), Err(LogError::Lost { .. })));
 }
 
 #[tokio::test]
@@ -236,7 +240,7 @@ async fn memberships_survive() {
 async fn a_failure_is_final_and_told_to_everybody() {
     let dir = tempfile::tempdir().unwrap();
     let fatal = Fatal::default();
-    let (mut log, mut closed) = LogStore::open(dir.path(), fatal.clone()).unwrap();
+    let (mut log, mut closed) = opened(dir.path(), fatal.clone()).unwrap();
     log.blocking_append([blank(1, 0)]).await.unwrap();
     // A gap is no log: raft-log refuses it, as it would a disk that is full.
     assert!(log.blocking_append([blank(1, 7)]).await.is_err());
@@ -265,7 +269,7 @@ async fn a_hole_in_what_was_flushed_is_refused() {
     let mut bytes = sound.clone();
     bytes[28_672..32_768].fill(0);
     fs::write(&path, bytes).unwrap();
-    let refused = LogStore::open(dir.path(), Fatal::default()).err().unwrap();
+    let refused = opened(dir.path(), Fatal::default()).err().unwrap();
     assert!(refused.to_string().contains("after this one had been flushed"), "{refused}");
     fs::write(&path, sound).unwrap();
     assert_eq!(entries(&mut open(dir.path()).await.0).await.len(), 3);

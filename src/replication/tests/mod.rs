@@ -7,5 +7,5 @@ mod network;
 mod pause;
 mod raft;
 mod snapshot;
-mod support;
+pub mod support;
 mod verify;

@@ -12,10 +12,10 @@ use openraft::raft::{
 use openraft::{Config, Raft, RaftNetworkFactory, RaftNetworkV2, SnapshotPolicy};
 use tokio::sync::watch;
 
-use super::support::{batch, house, membership, reserve};
+use super::support::{batch, house, membership, open, reserve};
 use crate::ledger::Outcome;
 use crate::replication::{
-    BatchReply, Member, NodeId, Payload, SnapshotFile, State, StateMachine, TypeConfig, Vote, open,
+    BatchReply, Member, NodeId, Payload, SnapshotFile, State, StateMachine, TypeConfig, Vote,
 };
 
 /// Nobody else is there.

@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 
 use openraft::storage::{RaftLogStorage, RaftSnapshotBuilder, RaftStateMachine};
 
-use super::support::{Group, house, log_id, membership, reserve};
+use super::support::{Group, house, log_id, membership, open, reserve};
 use crate::ledger::Ledger;
-use crate::replication::{
-    GroupDirs, OpenError, SnapshotFile, SnapshotMeta, SnapshotStore, StoredMembership, open,
-};
+use crate::replication::{GroupDirs, OpenError, SnapshotFile, SnapshotMeta, SnapshotStore, StoredMembership};
 
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();

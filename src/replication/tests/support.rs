@@ -16,9 +16,15 @@ use crate::ledger::{
     Wanted,
 };
 use crate::replication::{
-    Batch, Check, DiskId, EncodedSubmission, Entry, LogId, Member, Membership, NodeId, Payload, State,
-    Storage, open,
+    self, Batch, Check, Disk, DiskId, DiskThreads, EncodedSubmission, Entry, LogId, Member, Membership,
+    NodeId, OpenError, Payload, State, Storage,
 };
+
+/// Opens a group with threads of its own, as a node does.
+pub fn open(data_dir: &Path) -> Result<Storage, OpenError> {
+    let disk: Arc<dyn Disk> = Arc::new(DiskThreads);
+    replication::open(data_dir, &disk)
+}
 
 pub fn log_id(term: u64, index: u64) -> LogId {
     LogId::new(LeaderId { term, node_id: 1 }, index)

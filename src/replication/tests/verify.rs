@@ -2,15 +2,17 @@
 
 use std::fs;
 
+use uuid::Uuid;
+
 use super::support::{Group, batch, cancel, entry_of, house, reserve};
 use crate::ledger::{Lsn, StateHash};
 use crate::replication::{
-    Check, GroupDirs, IdentityError, IdentityFile, OpenError, SnapshotMeta, SnapshotStore, VerifyError,
-    verify,
+    Check, DiskId, GroupDirs, IdentityError, IdentityFile, OpenError, SnapshotMeta, SnapshotStore,
+    VerifyError, verify,
 };
 
 async fn group(dir: &std::path::Path, snapshots: usize) -> Group {
-    drop(IdentityFile::open(dir, 1).unwrap());
+    drop(IdentityFile::open(dir, 1, DiskId(Uuid::from_u128(1))).unwrap());
     let mut group = Group::new(dir);
     group.submit(&house(3)).await;
     for n in 1..=4 {
@@ -90,7 +92,7 @@ async fn a_running_node_and_a_folder_that_is_none_are_refused() {
     let error = verify(dir.path()).unwrap_err();
     assert!(matches!(error, VerifyError::Identity(IdentityError::NoDataDir { .. })), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "it left something behind");
-    let _running = IdentityFile::open(dir.path(), 1).unwrap();
+    let _running = IdentityFile::open(dir.path(), 1, DiskId(Uuid::from_u128(1))).unwrap();
     let error = verify(dir.path()).unwrap_err();
     assert!(matches!(error, VerifyError::Identity(IdentityError::InUse { .. })), "{error}");
 }

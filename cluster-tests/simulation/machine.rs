@@ -1,0 +1,233 @@
+//! One simulated machine: a disk, a wall clock, and at most one process, which has a tokio runtime of its own.
+//!
+//! Each runtime's clock is paused and advanced by the simulation, step by step. To kill the process is to drop its
+//! runtime: every task ends where it stands, and nothing of it goes on.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use bytes::Bytes;
+use innkeeper::http::client_router;
+use innkeeper::node::{Config, IdSource, Limits, Node, StartError, Timings, World};
+use innkeeper::replication::{NodeId, Position};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::runtime::{Builder, Runtime};
+use tower::ServiceExt;
+
+use super::clock::{SimulatedClock, WallOffset};
+use super::disk::SimulatedDisk;
+use super::network::{
+    Answer, Delivery, HttpAnswer, HttpRequest, Network, Question, SimulatedTransport, peer_addr,
+};
+use super::properties::Observer;
+
+/// A step of simulated time.
+pub const STEP: Duration = Duration::from_millis(1);
+const BODY_BYTES_MAX: usize = 16 << 20;
+
+pub struct Machine {
+    pub id: NodeId,
+    data_dir: PathBuf,
+    pub disk: SimulatedDisk,
+    pub wall: WallOffset,
+    network: Network,
+    observer: Arc<Mutex<Observer>>,
+    members: BTreeMap<NodeId, String>,
+    process: Option<Process>,
+    starts: u64,
+    seed: u64,
+}
+
+struct Process {
+    runtime: Runtime,
+    start: Arc<Mutex<Start>>,
+    /// What arrived while the process was suspended.
+    inbox: Vec<Delivery>,
+    suspended_ms: Option<u64>,
+}
+
+enum Start {
+    Starting,
+    Running { node: Arc<Node>, router: Router },
+    Failed(StartError),
+}
+
+/// How a process ended by itself.
+pub enum Ended {
+    /// It must stop, and says why.
+    Stopped(String),
+    NotStarted(String),
+}
+
+impl Machine {
+    pub fn new(
+        id: NodeId,
+        dir: &Path,
+        members: BTreeMap<NodeId, String>,
+        network: Network,
+        observer: Arc<Mutex<Observer>>,
+        seed: u64,
+    ) -> Machine {
+        let data_dir = dir.join(format!("node-{id}"));
+        let disk = SimulatedDisk::new(&data_dir, seed);
+        let wall = WallOffset::default();
+        Machine { id, data_dir, disk, wall, network, observer, members, process: None, starts: 0, seed }
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Starts the process; it answers once it has opened its data directory.
+    pub fn start(&mut self, now_ms: u64) {
+        self.starts += 1;
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+        let runtime = runtime.expect("a runtime without I/O needs nothing of the system");
+        let start = Arc::new(Mutex::new(Start::Starting));
+        let config = self.config();
+        let transport = Arc::new(SimulatedTransport { from: self.id, network: self.network.clone() });
+        let random = StdRng::seed_from_u64(self.seed ^ self.starts.rotate_left(32));
+        let (wall, disk, started) = (self.wall.clone(), Arc::new(self.disk.clone()), start.clone());
+        runtime.spawn(async move {
+            let clock = Arc::new(SimulatedClock::new(now_ms, wall));
+            let ids = IdSource::new(clock.clone(), random);
+            let node = Node::start(config, World { clock, transport, ids, disk }).await;
+            *started.lock().expect("one thread") = match node {
+                Ok(node) => Start::Running { router: client_router(node.clone()), node },
+                Err(error) => Start::Failed(error),
+            };
+        });
+        self.process = Some(Process { runtime, start, inbox: Vec::new(), suspended_ms: None });
+    }
+
+    fn config(&self) -> Config {
+        let timings =
+            Timings { snapshot_every: Duration::from_secs(4), snapshot_entries: 60, ..Timings::default() };
+        Config {
+            node_id: self.id,
+            data_dir: self.data_dir.clone(),
+            client_addr: format!("node-{}:7100", self.id),
+            peer_addr: peer_addr(self.id),
+            initial_cluster: Some(self.members.clone()),
+            limits: Limits::default(),
+            timings,
+        }
+    }
+
+    /// Ends the process as SIGKILL does. What it had written stays.
+    pub fn kill(&mut self) {
+        let Some(process) = self.process.take() else { return };
+        let node = process.node().map(|node| Arc::downgrade(&node));
+        drop(process);
+        let survives = node.as_ref().and_then(Weak::upgrade).is_some();
+        assert!(!survives, "something holds on to node {} after its process was killed", self.id);
+    }
+
+    /// Ends the process with the machine: what was not flushed is lost.
+    pub fn cut_power(&mut self) {
+        self.kill();
+        self.disk.cut_power().expect("the folder of the simulation can be written");
+    }
+
+    /// Stops the process's time, as SIGSTOP does.
+    pub fn suspend(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.suspended_ms.get_or_insert(0);
+        }
+    }
+
+    pub fn resume(&mut self) {
+        let Some(process) = &mut self.process else { return };
+        let Some(missed_ms) = process.suspended_ms.take() else { return };
+        process.runtime.block_on(async { tokio::time::advance(Duration::from_millis(missed_ms)).await });
+        for delivery in std::mem::take(&mut process.inbox) {
+            self.deliver(delivery);
+        }
+    }
+
+    pub fn deliver(&mut self, delivery: Delivery) {
+        let (network, observer, id) = (self.network.clone(), self.observer.clone(), self.id);
+        let exchange = delivery.exchange;
+        let Some(process) = &mut self.process else { return network.answer(exchange, Answer::Refused) };
+        if process.suspended_ms.is_some() {
+            return process.inbox.push(delivery);
+        }
+        let Start::Running { node, router } = &*process.start.lock().expect("one thread") else {
+            return network.answer(exchange, Answer::Refused);
+        };
+        match delivery.question {
+            Question::Frame(frame) => {
+                let node = node.clone();
+                process.runtime.spawn(async move {
+                    let answer = node.handle_frame(&frame).await;
+                    observer.lock().expect("one thread").exchanged(id, &frame, &answer);
+                    network.answer(exchange, Answer::Frame(answer));
+                });
+            }
+            Question::Http(request) => {
+                let router = router.clone();
+                process.runtime.spawn(async move {
+                    let answer = call(router, request).await;
+                    network.answer(exchange, Answer::Http(answer));
+                });
+            }
+        }
+    }
+
+    /// Lets the process run for one step, and looks at what it applied.
+    pub fn step(&mut self) {
+        let Some(process) = &mut self.process else { return };
+        if let Some(missed_ms) = &mut process.suspended_ms {
+            *missed_ms += STEP.as_millis() as u64;
+            return;
+        }
+        process.runtime.block_on(async { tokio::time::sleep(STEP).await });
+        if let Some(position) = self.position() {
+            self.observer.lock().expect("one thread").applied(self.id, position);
+        }
+    }
+
+    pub fn position(&self) -> Option<Position> {
+        self.process.as_ref()?.node().map(|node| node.position())
+    }
+
+    /// Whether the process has ended by itself, as `innkeeper serve` would.
+    pub fn ended(&self) -> Option<Ended> {
+        let process = self.process.as_ref()?;
+        if let Start::Failed(error) = &*process.start.lock().expect("one thread") {
+            return Some(Ended::NotStarted(error.to_string()));
+        }
+        let reason = process.node()?.fatal().borrow().clone();
+        reason.map(Ended::Stopped)
+    }
+}
+
+impl Process {
+    fn node(&self) -> Option<Arc<Node>> {
+        match &*self.start.lock().expect("one thread") {
+            Start::Running { node, .. } => Some(node.clone()),
+            _ => None,
+        }
+    }
+}
+
+async fn call(router: Router, request: HttpRequest) -> HttpAnswer {
+    let mut built = Request::builder().method(request.method).uri(request.path);
+    if !request.body.is_empty() {
+        built = built.header("content-type", "application/json");
+    }
+    if let Some(key) = request.key {
+        built = built.header("idempotency-key", key);
+    }
+    let request = built.body(Body::from(request.body)).expect("the clients write valid requests");
+    let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, BODY_BYTES_MAX).await.unwrap_or_else(|_| Bytes::new());
+    HttpAnswer { status: parts.status, headers: parts.headers, body }
+}

@@ -1,0 +1,126 @@
+//! Whole clusters in one thread, from one seed: real nodes from the HTTP handler to the log on disk, on a simulated
+//! network, disk and clock, while machines crash, lose power, are parted and slowed down.
+//!
+//! `INNKEEPER_SIM_SEED=<seed>` replays one seed and prints what happens. `INNKEEPER_SIM_FIRST` and `INNKEEPER_SIM_COUNT`
+//! choose which seeds are run.
+
+mod clients;
+mod clock;
+mod disk;
+mod faults;
+mod history;
+mod machine;
+mod model;
+mod network;
+mod properties;
+mod simulation;
+mod trace;
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use simulation::Run;
+
+/// Seeds that CI runs, from 1.
+const SEEDS: u64 = 200;
+
+/// Seeds that once found something, and what.
+const KEPT: &[(u64, &str)] = &[];
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, and is {text}")))
+}
+
+fn prepare() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        simulation::count_panics();
+        if std::env::var_os("RUST_LOG").is_some() {
+            tracing_subscriber::fmt()
+                .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+                .without_time()
+                .with_writer(std::io::stderr)
+                .init();
+        }
+    });
+}
+
+/// Says what failed and how to see it again. Returns whether all was well.
+fn report(seed: u64, run: &Run) -> bool {
+    for violation in &run.violations {
+        eprintln!("seed {seed} ({}): {violation}", run.kinds);
+        eprintln!("replay: INNKEEPER_SIM_SEED={seed} cargo test --test simulation seeds -- --nocapture");
+    }
+    run.violations.is_empty()
+}
+
+#[test]
+fn seeds() {
+    prepare();
+    if let Some(seed) = number("INNKEEPER_SIM_SEED") {
+        let run = simulation::run(seed, true);
+        eprintln!("hash {:016x}, {} operations, {} answered", run.hash, run.operations, run.acknowledged);
+        assert!(report(seed, &run), "seed {seed} fails");
+        return;
+    }
+    let first = number("INNKEEPER_SIM_FIRST").unwrap_or(1);
+    let next = AtomicU64::new(first);
+    let end = first + number("INNKEEPER_SIM_COUNT").unwrap_or(SEEDS);
+    let has_failed = AtomicBool::new(false);
+    let (operations, acknowledged, faults) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (simulated_ms, began) = (AtomicU64::new(0), Instant::now());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end || has_failed.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let run = simulation::run(seed, false);
+                    operations.fetch_add(run.operations as u64, Ordering::Relaxed);
+                    acknowledged.fetch_add(run.acknowledged as u64, Ordering::Relaxed);
+                    faults.fetch_add(run.faults as u64, Ordering::Relaxed);
+                    simulated_ms.fetch_add(run.simulated_ms, Ordering::Relaxed);
+                    if !report(seed, &run) {
+                        has_failed.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    assert!(!has_failed.into_inner(), "a seed fails");
+    eprintln!(
+        "{} seeds: {} operations, {} answered, {} faults, {} simulated seconds in {:?}",
+        end - first,
+        operations.into_inner(),
+        acknowledged.into_inner(),
+        faults.into_inner(),
+        simulated_ms.into_inner() / 1_000,
+        began.elapsed()
+    );
+}
+
+#[test]
+fn seeds_that_found_something() {
+    prepare();
+    for (seed, found) in KEPT {
+        assert!(
+            report(*seed, &simulation::run(*seed, false)),
+            "seed {seed} fails, which once found: {found}"
+        );
+    }
+}
+
+#[test]
+fn one_seed_always_tells_the_same_story() {
+    prepare();
+    for seed in [11, 12, 13] {
+        let (one, other) = (simulation::run(seed, false), simulation::run(seed, false));
+        assert_eq!((one.events, one.hash), (other.events, other.hash), "seed {seed}");
+        assert!(one.acknowledged > 0, "seed {seed} did nothing");
+    }
+}

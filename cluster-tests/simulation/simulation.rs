@@ -1,0 +1,359 @@
+//! One run: a cluster and its clients from a seed, faults for a while, then peace, then judgement.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use innkeeper::ledger::Lsn;
+use innkeeper::replication::{NodeId, seed_this_thread};
+use innkeeper::wire::Reservation;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use tempfile::TempDir;
+
+use super::clients::{Clients, Desk};
+use super::disk::FAST_MS;
+use super::faults::{Fault, Faults};
+use super::history::{Answered, Reply};
+use super::machine::{Ended, Machine};
+use super::network::{Network, Weather, peer_addr};
+use super::properties::{
+    Observer, Violation, capacity, durable, hold_expiry, key_once, linearizability, room_night,
+};
+use super::trace::Trace;
+
+const NODES: u64 = 3;
+const CLIENTS: u64 = 5;
+/// How long faults go on.
+const SAFETY_MS: u64 = 12_000;
+/// Once faults have ended and all nodes run, a write succeeds at every node within this time …
+const WRITES_WITHIN_MS: u64 = 10_000;
+/// … and all nodes have the same state within this one.
+const AGREE_WITHIN_MS: u64 = 60_000;
+/// The first cluster is formed, and the house defined, within this time.
+const SETUP_WITHIN_MS: u64 = 60_000;
+
+/// What a run came to.
+pub struct Run {
+    pub hash: u64,
+    pub events: u64,
+    pub operations: usize,
+    pub acknowledged: usize,
+    pub faults: usize,
+    pub simulated_ms: u64,
+    pub kinds: String,
+    pub violations: Vec<Violation>,
+}
+
+thread_local! {
+    static PANICS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// tokio keeps a task's panic to itself; here each one is a failure.
+pub fn count_panics() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        PANICS.set(PANICS.get() + 1);
+        print(panic);
+    }));
+}
+
+pub fn run(seed: u64, is_printed: bool) -> Run {
+    PANICS.set(0);
+    let dir = scratch();
+    let mut simulation = Simulation::new(seed, dir.path(), is_printed);
+    if let Err(violation) = simulation.play() {
+        simulation.violate(violation);
+    }
+    simulation.finish()
+}
+
+/// In memory where the system has such a folder: what survives a power cut is decided by the simulation alone.
+fn scratch() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    dir.expect("a temporary folder can be made")
+}
+
+struct Simulation {
+    now_ms: u64,
+    order: StdRng,
+    network: Network,
+    machines: Vec<Machine>,
+    clients: Clients,
+    faults: Faults,
+    faults_seen: usize,
+    /// Nodes whose disk was told to fail: they may stop by themselves.
+    failing: BTreeSet<NodeId>,
+    observer: Arc<Mutex<Observer>>,
+    trace: Arc<Mutex<Trace>>,
+    seed: u64,
+    violations: Vec<Violation>,
+}
+
+impl Simulation {
+    fn new(seed: u64, dir: &Path, is_printed: bool) -> Simulation {
+        let mut random = StdRng::seed_from_u64(seed);
+        seed_this_thread(random.random());
+        let network = Network::new(random.random());
+        let observer = Arc::new(Mutex::new(Observer::default()));
+        let trace = Arc::new(Mutex::new(Trace::new(is_printed)));
+        let members: BTreeMap<NodeId, String> = (1..=NODES).map(|id| (id, peer_addr(id))).collect();
+        let machines = (members.keys())
+            .map(|id| {
+                let seed = random.random();
+                Machine::new(*id, dir, members.clone(), network.clone(), observer.clone(), seed)
+            })
+            .collect();
+        let clients = Clients::new(network.clone(), NODES, trace.clone());
+        let faults = Faults::new(random.random(), NODES, 0);
+        Simulation {
+            now_ms: 0,
+            order: StdRng::seed_from_u64(random.random()),
+            network,
+            machines,
+            clients,
+            faults,
+            faults_seen: 0,
+            failing: BTreeSet::new(),
+            observer,
+            trace,
+            seed,
+            violations: Vec::new(),
+        }
+    }
+
+    fn violate(&mut self, violation: Violation) {
+        self.tell(format!("VIOLATION {violation}"));
+        self.violations.push(violation);
+    }
+
+    fn tell(&self, what: String) {
+        self.trace.lock().expect("one thread").event(self.now_ms, what);
+    }
+
+    fn machine(&mut self, id: NodeId) -> &mut Machine {
+        self.machines.iter_mut().find(|machine| machine.id == id).expect("a node of this cluster")
+    }
+
+    /// The phases, in their order. An error ends the run.
+    fn play(&mut self) -> Result<(), Violation> {
+        self.set_up()?;
+        self.suffer()?;
+        self.recover()
+    }
+
+    fn set_up(&mut self) -> Result<(), Violation> {
+        for id in 1..=NODES {
+            let offset = self.order.random_range(-200..=200);
+            self.machine(id).wall.set(offset);
+            self.start(id);
+        }
+        let defined = self.clients.spawn(Desk::define_house);
+        self.run_until(SETUP_WITHIN_MS, "the house was not defined", |_| filled(&defined))?;
+        self.tell("the house is defined".into());
+        Ok(())
+    }
+
+    /// Safety: whatever goes wrong, nothing that must never be ever is.
+    fn suffer(&mut self) -> Result<(), Violation> {
+        self.faults = Faults::new(self.order.random(), NODES, self.now_ms + 300);
+        self.tell(format!("faults: {}", self.faults.kinds()));
+        let clients = self.clients.open(CLIENTS, self.seed.rotate_left(17));
+        let end = self.now_ms + SAFETY_MS;
+        while self.now_ms < end {
+            for fault in self.faults.due(self.now_ms) {
+                self.faults_seen += 1;
+                self.tell(format!("{fault:?}"));
+                self.happen(fault);
+            }
+            self.step()?;
+        }
+        self.tell("faults end".into());
+        self.network.cut(BTreeSet::new());
+        self.network.set_weather(Weather::FAIR);
+        for id in 1..=NODES {
+            let machine = self.machine(id);
+            machine.resume();
+            machine.disk.set_flush_ms_max(FAST_MS);
+            machine.disk.fail_next_flush(false);
+            machine.wall.set(0);
+            if !machine.is_up() {
+                self.start(id);
+            }
+        }
+        let writes: Vec<_> =
+            (1..=NODES).map(|id| self.clients.spawn(move |desk| desk.write_at(id))).collect();
+        self.run_until(WRITES_WITHIN_MS, "liveness: a node took no write", |_| writes.iter().all(filled))?;
+        self.tell("every node takes writes".into());
+        self.clients.close();
+        self.run_until(AGREE_WITHIN_MS, "liveness: a client has no answer", |_| clients.iter().all(filled))
+    }
+
+    /// Liveness, and judgement of all that was answered.
+    fn recover(&mut self) -> Result<(), Violation> {
+        let resolved = self.clients.spawn(Desk::resolve_unknown);
+        self.run_until(AGREE_WITHIN_MS, "liveness: an outcome stays unknown", |_| filled(&resolved))?;
+        self.tell("every outcome is known".into());
+        self.run_until(AGREE_WITHIN_MS, "liveness: the nodes do not agree", Simulation::agree)?;
+        let mut shown = Vec::new();
+        for id in 1..=NODES {
+            let list = self.clients.spawn(move |desk| desk.list_at(id));
+            self.run_until(WRITES_WITHIN_MS, "liveness: a node shows nothing", |_| filled(&list))?;
+            shown.extend(list.lock().expect("one thread").take());
+        }
+        self.judge(&shown)
+    }
+
+    fn judge(&mut self, shown: &[Answered]) -> Result<(), Violation> {
+        let stamps = self.observer.lock().expect("one thread").states.stamps();
+        let history = self.clients.history();
+        let history = history.lock().expect("one thread");
+        for (operation, answered) in history.answered() {
+            if let (true, Reply::Reservations(all)) =
+                (linearizability::shows_all(&operation.call, &answered.reply), &answered.reply)
+            {
+                room_night::check(all)?;
+                capacity::check(all)?;
+            }
+        }
+        for answered in shown {
+            let last: &[Reservation] = match &answered.reply {
+                Reply::Reservations(all) => all,
+                other => return Err(format!("the list of the house is {other:?}")),
+            };
+            room_night::check(last)?;
+            capacity::check(last)?;
+            key_once::check(last)?;
+            durable::check(&history, last)?;
+            linearizability::check(&history, stamps.clone(), last, answered.lsn)?;
+        }
+        // A clock that was moved far drags the log's clock by a tenth of the time that passes.
+        let slack_ms = if self.faults.moves_clocks() { 2_000 + self.now_ms / 10 } else { 1_000 };
+        hold_expiry::check(&history, slack_ms)
+    }
+
+    fn agree(&mut self) -> bool {
+        let positions: BTreeSet<Option<(Lsn, String)>> = (self.machines.iter())
+            .map(|machine| machine.position().map(|at| (at.lsn, format!("{:?}", at.state_hash))))
+            .collect();
+        positions.len() == 1 && !positions.contains(&None)
+    }
+
+    fn run_until(
+        &mut self,
+        within_ms: u64,
+        or_else: &str,
+        mut is_done: impl FnMut(&mut Simulation) -> bool,
+    ) -> Result<(), Violation> {
+        let end = self.now_ms + within_ms;
+        while !is_done(self) {
+            if self.now_ms >= end {
+                return Err(format!("{or_else} within {within_ms} ms"));
+            }
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// One step of time, for everybody.
+    fn step(&mut self) -> Result<(), Violation> {
+        self.now_ms += 1;
+        for delivery in self.network.arrivals(self.now_ms) {
+            let bytes = [delivery.to.to_le_bytes(), delivery.exchange.to_le_bytes()].concat();
+            self.trace.lock().expect("one thread").mix(self.now_ms, &bytes);
+            self.machine(delivery.to).deliver(delivery);
+        }
+        let mut order: Vec<usize> = (0..self.machines.len()).collect();
+        order.shuffle(&mut self.order);
+        for at in order {
+            self.machines[at].step();
+        }
+        self.clients.step();
+        self.look()
+    }
+
+    /// What the step showed: positions into the trace, processes that ended, properties that were broken.
+    fn look(&mut self) -> Result<(), Violation> {
+        for at in 0..self.machines.len() {
+            let id = self.machines[at].id;
+            if let Some(position) = self.machines[at].position() {
+                let bytes = format!("{id} {:?} {:?}", position.lsn, position.state_hash);
+                self.trace.lock().expect("one thread").mix(self.now_ms, bytes.as_bytes());
+            }
+            match self.machines[at].ended() {
+                None => {}
+                Some(Ended::Stopped(reason)) if self.failing.remove(&id) => {
+                    self.tell(format!("node {id} stops: {reason}"));
+                    self.happen(Fault::CutPower(id));
+                    self.faults.restart_later(self.now_ms, id);
+                }
+                Some(Ended::Stopped(reason)) => return Err(format!("node {id} stopped: {reason}")),
+                Some(Ended::NotStarted(reason)) => return Err(format!("node {id} did not start: {reason}")),
+            }
+        }
+        if PANICS.get() > 0 {
+            return Err("something has panicked".into());
+        }
+        match self.observer.lock().expect("one thread").take_violations().into_iter().next() {
+            Some(violation) => Err(violation),
+            None => Ok(()),
+        }
+    }
+
+    fn start(&mut self, id: NodeId) {
+        let now_ms = self.now_ms;
+        self.machine(id).start(now_ms);
+    }
+
+    fn happen(&mut self, fault: Fault) {
+        match fault {
+            Fault::Kill(id) => {
+                self.machine(id).kill();
+                let resets = self.order.random_bool(0.8);
+                self.network.died(id, resets);
+            }
+            Fault::CutPower(id) => {
+                self.machine(id).cut_power();
+                self.network.died(id, false);
+            }
+            Fault::Start(id) => {
+                if !self.machine(id).is_up() {
+                    self.start(id);
+                }
+            }
+            Fault::Suspend(id) => self.machine(id).suspend(),
+            Fault::Resume(id) => self.machine(id).resume(),
+            Fault::Cut(pairs) => self.network.cut(pairs),
+            Fault::Weather(weather) => self.network.set_weather(weather),
+            Fault::SlowDisk(id, ms) => self.machine(id).disk.set_flush_ms_max(ms),
+            Fault::FailFlush(id) => {
+                self.failing.insert(id);
+                self.machine(id).disk.fail_next_flush(true);
+            }
+            Fault::Wall(id, ms) => self.machine(id).wall.set(ms),
+        }
+    }
+
+    fn finish(self) -> Run {
+        let history = self.clients.history();
+        let history = history.lock().expect("one thread");
+        let trace = self.trace.lock().expect("one thread");
+        Run {
+            hash: trace.hash(),
+            events: trace.events(),
+            operations: history.operations.len(),
+            acknowledged: history.answered().count(),
+            faults: self.faults_seen,
+            simulated_ms: self.now_ms,
+            kinds: self.faults.kinds(),
+            violations: self.violations,
+        }
+    }
+}
+
+fn filled<T>(slot: &Arc<Mutex<Option<T>>>) -> bool {
+    slot.lock().expect("one thread").is_some()
+}

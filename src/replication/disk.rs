@@ -1,0 +1,47 @@
+//! Who does the work that waits for the disk: threads in production.
+//!
+//! The async runtime never waits for a disk. A simulation has one thread and a clock of its own: there the same work is
+//! done in place, and what the disk would have taken is waited for by that clock.
+
+use std::io;
+
+use tokio::sync::oneshot;
+
+use super::log_worker::LogWorker;
+
+/// Work that may block.
+pub type Work = Box<dyn FnOnce() + Send>;
+
+/// Carries out what waits for the disk. Called inside the async runtime.
+pub trait Disk: Send + Sync + 'static {
+    /// Serves the log until its last user is gone or it has failed.
+    fn run_log(&self, log: LogWorker) -> io::Result<()>;
+
+    /// Does the work, now or soon.
+    fn run(&self, work: Work);
+}
+
+/// A thread for the log, and the runtime's threads for everything else.
+pub struct DiskThreads;
+
+impl Disk for DiskThreads {
+    fn run_log(&self, log: LogWorker) -> io::Result<()> {
+        std::thread::Builder::new().name("log".into()).spawn(move || log.run())?;
+        Ok(())
+    }
+
+    fn run(&self, work: Work) {
+        tokio::task::spawn_blocking(work);
+    }
+}
+
+/// Has `work` done and waits for its result. An error where it panicked.
+pub async fn blocking<T: Send + 'static>(
+    disk: &dyn Disk,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let (done, is_done) = oneshot::channel();
+    // Whoever waited for the result may have gone away.
+    disk.run(Box::new(move || drop(done.send(work()))));
+    is_done.await.map_err(|_| io::Error::other("the work on the disk has panicked"))
+}
