@@ -75,11 +75,11 @@ impl<T: Clone> Slab<T> {
     /// Makes the chunk of a new slot, if the slot is its first.
     fn grow(&mut self, slot: Slot) {
         let chunk = slot as usize / CHUNK;
-        if slot as usize % CHUNK != 0 {
+        if !(slot as usize).is_multiple_of(CHUNK) {
             return;
         }
         let branches = Arc::make_mut(&mut self.branches);
-        if chunk % BRANCH == 0 {
+        if chunk.is_multiple_of(BRANCH) {
             branches.push(Arc::new(Vec::with_capacity(BRANCH)));
         }
         let branch = branches.last_mut().expect("the branch of the slots before it is there");
