@@ -3,15 +3,20 @@
 use std::future::{Future, pending};
 use std::sync::Arc;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::http;
+use crate::http::{self, BoundedListener};
 use crate::node::clock::SystemClock;
 use crate::node::{Config, IdSource, Node, StartError, World};
 use crate::replication::{DiskThreads, HttpTransport};
+
+/// Connections that a port takes at most, where the limit on open files allows them.
+const CLIENT_CONNECTIONS_MAX: usize = 16_384;
+const PEER_CONNECTIONS_MAX: usize = 1_024;
 
 /// Serves until SIGTERM or SIGINT, which end it in order, or until the node must stop, which is an error.
 pub async fn serve(config: Config) -> Result<(), StartError> {
@@ -29,6 +34,9 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     )
     .await?;
 
+    let (clients_max, peers_max) = connections_max();
+    let (client_port, peer_port) =
+        (BoundedListener::new(client_port, clients_max), BoundedListener::new(peer_port, peers_max));
     let peers = tokio::spawn(run(peer_port, http::peer_router(node.clone()), pending()));
     let clients_stop = Arc::new(Notify::new());
     let stop = clients_stop.clone();
@@ -61,16 +69,26 @@ async fn listen(what: &'static str, address: &str) -> Result<TcpListener, StartE
     listened.map_err(|source| StartError::Listen { what, address: address.to_owned(), source })
 }
 
-async fn run(listener: TcpListener, router: axum::Router, stop: impl Future<Output = ()> + Send + 'static) {
-    let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
-        // Answers are small and awaited; a failure only costs delay.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY was not set");
-        }
-    });
+async fn run(
+    listener: BoundedListener,
+    router: axum::Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
         tracing::error!(%error, "a port is no longer served");
     }
+}
+
+/// Raises the soft limit on open files to the hard one, and gives how many connections each port may take: clients a
+/// half, peers an eighth, so that the log, its snapshots and this node's own connections find theirs.
+fn connections_max() -> (usize, usize) {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit on open files was not raised");
+    }
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) as usize;
+    ((files / 2).min(CLIENT_CONNECTIONS_MAX), (files / 8).min(PEER_CONNECTIONS_MAX))
 }
 
 /// `None` when asked to stop, else why the node must.

@@ -20,10 +20,7 @@ use crate::node::Consistency;
 
 /// The longest body of a single request.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
-/// How much of a refused body is read and thrown away, so that the client gets to read the answer.
-const DRAIN_BYTES_MAX: usize = 64 << 20;
 const BODY_WAIT: Duration = Duration::from_secs(30);
-const DRAIN_WAIT: Duration = Duration::from_secs(10);
 /// The longest free text: names, locations, guests, references.
 pub const TEXT_CHARS_MAX: usize = 255;
 
@@ -124,9 +121,9 @@ pub fn judge_currency(text: Option<&str>) -> (Option<Currency>, bool) {
 pub async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
     let (parts, body) = request.into_parts();
     if !is_json(&parts.headers) {
-        return Err(after_drain(&parts.headers, body, unsupported_media_type()).await);
+        return Err(unsupported_media_type());
     }
-    parse(&read(&parts.headers, body).await?)
+    parse(&read(body).await?)
 }
 
 /// For calls that need no body: nothing, or an empty object.
@@ -139,7 +136,10 @@ pub async fn no_body(request: Request) -> Result<(), Problem> {
     if body.is_end_stream() {
         return Ok(());
     }
-    let bytes = read(&parts.headers, body).await?;
+    if !is_json(&parts.headers) && body.size_hint().lower() > 0 {
+        return Err(unsupported_media_type());
+    }
+    let bytes = read(body).await?;
     if bytes.is_empty() {
         return Ok(());
     }
@@ -159,10 +159,10 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.eq_ignore_ascii_case("application/json")
 }
 
-async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+async fn read(body: Body) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(Code::TooLarge, format!("a body has at most {BODY_BYTES_MAX} bytes"));
     if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
-        return Err(after_drain(headers, body, too_large()).await);
+        return Err(too_large());
     }
     let mut bytes = Vec::new();
     let mut pieces = body.into_data_stream();
@@ -178,31 +178,10 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     });
     match whole.await {
         Ok(Ok(true)) => Ok(bytes.into()),
-        Ok(Ok(false)) => Err(after_drain(headers, Body::from_stream(pieces), too_large()).await),
+        Ok(Ok(false)) => Err(too_large()),
         Ok(Err(problem)) => Err(problem),
         Err(_) => Err(Problem::malformed("body", format!("did not arrive within {} s", BODY_WAIT.as_secs()))),
     }
-}
-
-/// Reads on without keeping anything: a client that is still sending would lose the answer with the connection. One
-/// that asked before it sends (`Expect: 100-continue`) is answered at once.
-async fn after_drain(headers: &HeaderMap, body: Body, problem: Problem) -> Problem {
-    if headers.contains_key(header::EXPECT) {
-        return problem;
-    }
-    let mut pieces = body.into_data_stream();
-    let drain = async {
-        let mut left = DRAIN_BYTES_MAX;
-        while let Some(Ok(piece)) = pieces.next().await {
-            left = left.saturating_sub(piece.len());
-            if left == 0 {
-                return;
-            }
-        }
-    };
-    // A client that sends no more, or too slowly, is not waited for.
-    let _ = tokio::time::timeout(DRAIN_WAIT, drain).await;
-    problem
 }
 
 /// Reads JSON strictly: no unknown field, no duplicate, nothing behind the value, at most 128 levels.
@@ -333,6 +312,7 @@ pub fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     let quoted = value.to_str().ok().and_then(|text| text.strip_prefix('"')?.strip_suffix('"'));
     quoted
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0'))
         .and_then(|text| text.parse().ok())
         .map(Some)
         .ok_or_else(|| Problem::malformed("If-Match", "must be the revision in quotes, such as \"3\""))

@@ -12,14 +12,11 @@ use super::extract::{Params, Segments, Text, UniqueMap, idempotency_key, json, j
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{
-    Command, Date, FirstBusinessDate, Ledger, Lsn, PropertyId, PutProperty, PutRates, PutRoom, PutRoomType,
-    RateTarget, Refusal, RoomId, RoomTypeId, Submission,
+    AVAILABILITY_NIGHTS_MAX, Command, Date, FirstBusinessDate, Ledger, Lsn, PropertyId, PutProperty,
+    PutRates, PutRoom, PutRoomType, RateTarget, Refusal, RoomId, RoomTypeId, Submission,
 };
 use crate::node::{Node, NotRead, date_at, time_zone_known};
 use crate::wire;
-
-/// The longest range of nights that one read shows.
-pub const NIGHTS_SHOWN_MAX: i32 = 1_100;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,7 +25,7 @@ struct PropertyFields {
     location: Text,
     time_zone: Text,
     currency: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     business_date: Option<BusinessDate>,
 }
 
@@ -56,7 +53,7 @@ impl<'de> Deserialize<'de> for BusinessDate {
 struct RoomTypeFields {
     name: Text,
     max_occupancy: u32,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     overbooking_limit: Option<u32>,
 }
 
@@ -69,9 +66,9 @@ struct RoomFields {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RatesFields {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     room_type: Option<RoomTypeId>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     room: Option<RoomId>,
     from: Date,
     to: Date,
@@ -224,8 +221,11 @@ pub fn check_range(from: Date, to: Date) -> Result<(), Problem> {
 pub fn shown_range(params: &mut Params) -> Result<(Date, Date), Problem> {
     let (from, to): (Date, Date) = (params.required("from")?, params.required("to")?);
     check_range(from, to)?;
-    if from.nights_to(to) > NIGHTS_SHOWN_MAX {
-        return Err(Problem::malformed("to", format!("is more than {NIGHTS_SHOWN_MAX} nights after `from`")));
+    if from.nights_to(to) > AVAILABILITY_NIGHTS_MAX {
+        return Err(Problem::malformed(
+            "to",
+            format!("is more than {AVAILABILITY_NIGHTS_MAX} nights after `from`"),
+        ));
     }
     Ok((from, to))
 }

@@ -4,8 +4,10 @@
 //! `problem.rs` holds the one table that turns them into answers. Nothing here knows of Raft or of files.
 
 mod cluster;
+mod drain;
 mod extract;
 mod inventory;
+mod listen;
 mod peer;
 mod problem;
 mod queries;
@@ -13,5 +15,6 @@ mod render;
 mod reservations;
 mod routes;
 
+pub use listen::BoundedListener;
 pub use peer::router as peer_router;
 pub use routes::router as client_router;

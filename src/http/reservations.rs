@@ -23,22 +23,22 @@ use crate::wire;
 #[serde(deny_unknown_fields)]
 struct ReserveFields {
     guest: Text,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     room: Option<RoomId>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     room_type: Option<RoomTypeId>,
     arrival: Date,
     departure: Date,
     occupancy: u32,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     currency: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     hold_seconds: Option<u64>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     expected_total: Option<i64>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     block: Option<BlockId>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     external_ref: Option<Text>,
 }
 
@@ -83,7 +83,7 @@ pub async fn reserve(
 }
 
 fn reservation_id(segments: &Segments) -> Result<ReservationId, Problem> {
-    segments.get::<Uuid>(0, "id").map(ReservationId)
+    segments.get::<PlainUuid>(0, "id").map(|PlainUuid(id)| ReservationId(id))
 }
 
 async fn change(
@@ -98,7 +98,8 @@ async fn change(
     let reservation = reservation_id(segments)?;
     let if_match = if_match(headers)?;
     let path = [&*reservation.to_string()];
-    write(node, headers, call, &path, &if_match, command(Change { reservation, if_match })).await
+    // Without If-Match: a key is looked up before it, and stands for the same request with and without it.
+    write(node, headers, call, &path, &(), command(Change { reservation, if_match })).await
 }
 
 pub async fn confirm(
@@ -153,6 +154,18 @@ pub async fn list(
         next_cursor: page.next.map(|id| Cursor(id).to_string()),
     };
     Ok(render::json(StatusCode::OK, lsn, &body))
+}
+
+/// A UUID as answers write it: lower-case, with hyphens, nothing around it.
+struct PlainUuid(Uuid);
+
+impl std::str::FromStr for PlainUuid {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<PlainUuid, Self::Err> {
+        let id = Uuid::try_parse(text).ok().filter(|id| id.hyphenated().to_string() == text);
+        id.map(PlainUuid).ok_or("expected a UUID as answers write it, lower-case and with hyphens")
+    }
 }
 
 /// A status, spelled as in answers.

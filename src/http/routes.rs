@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use tokio::sync::Semaphore;
 
+use super::drain::drain_bodies;
 use super::problem::{Code, Problem};
 use super::{cluster, inventory, queries, reservations};
 use crate::node::Node;
@@ -46,6 +47,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(middleware::from_fn_with_state(places, bound_requests))
+        .layer(middleware::from_fn(drain_bodies))
         .layer(middleware::from_fn_with_state(node.clone(), name_the_node))
         .with_state(node)
 }

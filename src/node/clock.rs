@@ -46,6 +46,9 @@ impl Clock for SystemClock {
     }
 }
 
+/// What was seen of a member's clock longer ago says nothing of it now.
+const SIGHTING_AGE_MAX: Duration = Duration::from_secs(10);
+
 /// What the other members' messages show: that they are there, and how far their wall clocks are from this node's.
 #[derive(Default)]
 pub struct Sightings {
@@ -75,12 +78,14 @@ impl Sightings {
         by_member.get(&member).map(|sighting| sighting.at)
     }
 
-    /// The median of all members' wall clocks against this node's, which counts as 0, in milliseconds. Of an even
-    /// number, the one nearer to this node's clock.
-    pub fn median_offset_ms(&self) -> i64 {
+    /// The median of the members' wall clocks against this node's, which counts as 0, in milliseconds. Of an even
+    /// number, the one nearer to this node's clock. Members that were not heard from lately don't count. `now` is this
+    /// node's monotonic clock.
+    pub fn median_offset_ms(&self, now: Duration) -> i64 {
         let by_member = self.by_member.lock().expect("no panic while the sightings are locked");
-        let mut offsets: Vec<i64> =
-            by_member.values().map(|sighting| sighting.offset_ms).chain([0]).collect();
+        let recent =
+            by_member.values().filter(|sighting| now.saturating_sub(sighting.at) <= SIGHTING_AGE_MAX);
+        let mut offsets: Vec<i64> = recent.map(|sighting| sighting.offset_ms).chain([0]).collect();
         offsets.sort_unstable();
         let (below, above) = (offsets[(offsets.len() - 1) / 2], offsets[offsets.len() / 2]);
         if below.abs() <= above.abs() { below } else { above }
@@ -168,14 +173,15 @@ mod tests {
     fn one_wrong_clock_of_three_moves_nothing() {
         let ours = Fixed(Timestamp(10));
         let sightings = Sightings::default();
-        assert_eq!(sightings.median_offset_ms(), 0);
+        assert_eq!(sightings.median_offset_ms(MS), 0);
         assert_eq!(sightings.last(2), None);
         sightings.saw(2, Timestamp(1_000_000), &ours);
-        assert_eq!(sightings.median_offset_ms(), 0);
+        assert_eq!(sightings.median_offset_ms(MS), 0);
         sightings.saw(3, Timestamp(15), &ours);
-        assert_eq!(sightings.median_offset_ms(), 5);
+        assert_eq!(sightings.median_offset_ms(MS), 5);
         sightings.saw(2, Timestamp(12), &ours);
-        assert_eq!(sightings.median_offset_ms(), 2);
+        assert_eq!(sightings.median_offset_ms(MS), 2);
         assert_eq!(sightings.last(2), Some(MS));
+        assert_eq!(sightings.median_offset_ms(SIGHTING_AGE_MAX + 2 * MS), 0, "what was seen long ago");
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Weak;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jiff::tz::TimeZone;
 use tokio::time::Instant;
 
@@ -13,9 +14,11 @@ use crate::replication::NotApplied;
 /// How often properties on `clock` are looked at.
 const ROLL_EVERY: Duration = Duration::from_secs(1);
 
-/// Runs until the node is gone.
-pub async fn run(node: Weak<Node>) {
-    let mut rolled_at: Option<Instant> = None;
+/// Rolls that are proposed together.
+const ROLLS_MAX: usize = 256;
+
+/// Ends holds as they come due, until the node is gone.
+pub async fn end_holds(node: Weak<Node>) {
     let mut every = match node.upgrade() {
         Some(node) => tokio::time::interval(node.config.timings.due_every),
         None => return,
@@ -27,14 +30,20 @@ pub async fn run(node: Weak<Node>) {
         if !node.leads() {
             continue;
         }
-        let deadline = node.deadline();
         if node.is_due()
-            && let Err(error) = node.end_due(deadline).await
+            && let Err(error) = node.end_due(node.deadline()).await
         {
             tracing::debug!(%error, "what is due was not ended, and will be tried again");
         }
-        if rolled_at.is_none_or(|at| at.elapsed() >= ROLL_EVERY) {
-            rolled_at = Some(Instant::now());
+    }
+}
+
+/// Rolls business dates that follow the clock, until the node is gone.
+pub async fn roll_dates(node: Weak<Node>) {
+    loop {
+        tokio::time::sleep(ROLL_EVERY).await;
+        let Some(node) = node.upgrade() else { return };
+        if node.leads() {
             node.roll_business_dates().await;
         }
     }
@@ -75,14 +84,16 @@ impl Node {
                     (date > property.business_date)
                         .then(|| RollBusinessDate { property: property.property.clone(), date })
                 })
+                .take(ROLLS_MAX)
                 .collect()
         });
-        for roll in rolls {
+        let submitted = rolls.into_iter().map(|roll| async {
             let submission = Submission { key: None, command: Command::RollBusinessDate(roll) };
             if let Err(error) = self.submit(&submission).await {
                 tracing::debug!(%error, "a business date was not rolled, and will be tried again");
             }
-        }
+        });
+        join_all(submitted).await;
     }
 }
 

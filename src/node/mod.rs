@@ -25,8 +25,8 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Instant as _, Raft, RaftMetrics, ServerState};
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 pub use config::{Config, Limits, Timings};
@@ -60,6 +60,8 @@ pub struct Node {
     state: Arc<State>,
     peers: Peers,
     submitter: submit::Submitter,
+    /// One permit a batch that is proposed or forwarded and not answered yet.
+    in_flight: Arc<Semaphore>,
     reads: read::Reads,
     log_clock: LogClock,
     /// When a leader was last heard from, by this node's monotonic clock.
@@ -144,6 +146,7 @@ impl Node {
             state,
             peers,
             submitter,
+            in_flight: batcher.in_flight(),
             reads,
             log_clock: LogClock::default(),
             heard_at: Mutex::new(None),
@@ -156,7 +159,8 @@ impl Node {
         tokio::spawn(batcher.run(Arc::downgrade(&node)));
         tokio::spawn(rounds.run(Arc::downgrade(&node)));
         tokio::spawn(watchdog::run(Arc::downgrade(&node), storage_fatal));
-        tokio::spawn(due::run(Arc::downgrade(&node)));
+        tokio::spawn(due::end_holds(Arc::downgrade(&node)));
+        tokio::spawn(due::roll_dates(Arc::downgrade(&node)));
         tokio::spawn(snapshots::run(Arc::downgrade(&node)));
         tokio::spawn(bootstrap::run(Arc::downgrade(&node)));
         Ok(node)
@@ -196,9 +200,10 @@ impl Node {
         self.state.position()
     }
 
-    /// The node's wall clock, for identifiers and first business dates.
+    /// The members' median wall clock, as this node sees it: for first business dates, and for the log clock.
     pub fn wall(&self) -> Timestamp {
-        self.clock.wall()
+        let offset = self.me.sightings.median_offset_ms(self.clock.monotonic());
+        Timestamp(self.clock.wall().0.saturating_add_signed(offset))
     }
 
     /// Tells why the node must stop, once it must.
@@ -209,6 +214,13 @@ impl Node {
     /// Hands leadership over where this node has it, stops taking part, and waits until the log is flushed and closed.
     pub async fn shut_down(&self) {
         self.hand_over().await;
+        // What other nodes forwarded here is answered before the log closes.
+        let all = self.config.limits.batches_in_flight_max as u32;
+        if timeout(self.config.timings.peer_message, self.in_flight.acquire_many(all)).await.is_err() {
+            tracing::warn!(
+                "some commands were still under way; their outcome is unknown to those who sent them"
+            );
+        }
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft did not end cleanly");
         }
@@ -240,8 +252,7 @@ impl Node {
     /// The log's time, as this leader would stamp a batch now.
     fn log_time(&self) -> Timestamp {
         let term = self.raft.server_metrics().borrow_watched().vote.leader_id.term;
-        let median_wall = self.clock.wall().0.saturating_add_signed(self.me.sightings.median_offset_ms());
-        self.log_clock.now(term, self.state.position().stamp, Timestamp(median_wall), self.clock.monotonic())
+        self.log_clock.now(term, self.state.position().stamp, self.wall(), self.clock.monotonic())
     }
 
     /// How long this node has heard from no leader; a leader hears from itself while a majority answers it.
@@ -293,7 +304,8 @@ async fn open_data_dir(
     let (data_dir, node_id, disk_of_log) = (config.data_dir.clone(), config.node_id, disk.clone());
     let open = move || -> Result<_, StartError> {
         let identity = IdentityFile::open(&data_dir, node_id, new_disk)?;
-        Ok((identity, replication::open(&data_dir, &disk_of_log)?))
+        let is_claimed = identity.identity().cluster_id.is_some();
+        Ok((identity, replication::open(&data_dir, is_claimed, &disk_of_log)?))
     };
     let opened = blocking(&**disk, open).await;
     opened.unwrap_or_else(|panic| {
@@ -317,6 +329,9 @@ fn raft_config(timings: &Timings) -> Result<Arc<openraft::Config>, StartError> {
         // Entries go to the followers while this node still writes them. A leader that lost its unwritten tail in a crash
         // and led on in the same term would write other entries under the same ids: two logs that both look sound.
         enable_leader_restore: Some(false),
+        // A follower whose last flush was damaged starts without it, and is sent again what it lost; else the leader
+        // would wait for ever for what it believes to be there.
+        allow_log_reversion: Some(true),
         api_channel_size: Some(4_096),
         notification_channel_size: Some(4_096),
         state_machine_channel_size: Some(1_024),

@@ -100,7 +100,10 @@ impl Node {
                 let from = envelope.from;
                 match self.check(&envelope) {
                     Ok(()) => {
-                        self.me.saw_wall(from.node, envelope.wall);
+                        // Hellos and claims come from anyone; only a member's clock counts.
+                        if !matches!(envelope.body, Request::Hello | Request::Claim(_)) {
+                            self.me.saw_wall(from.node, envelope.wall);
+                        }
                         (from, self.handle(from, envelope.body).await.unwrap_or_else(Reply::Refused))
                     }
                     Err(refusal) => {
@@ -110,7 +113,7 @@ impl Node {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "a message on the peer port can't be read");
+                tracing::debug!(%error, "a message on the peer port can't be read");
                 let refusal = PeerRefusal::Unreadable { reason: error.to_string() };
                 (Endpoint { node: 0, disk: None }, Reply::Refused(refusal))
             }

@@ -14,10 +14,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Node;
 use crate::ledger::Lsn;
-use crate::replication::{NotApplied, PeerRefusal, Reply, Request};
+use crate::replication::{NodeId, NotApplied, PeerRefusal, Reply, Request};
 
 /// How long to wait before a round that failed is tried again, where no change of leader is seen earlier.
 const RETRY_AFTER: Duration = Duration::from_millis(25);
+
+/// How long the answer of a leader that was replaced is still waited for.
+const DEPOSED_GRACE: Duration = Duration::from_millis(250);
 
 /// Which state may answer a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,8 +130,19 @@ impl Node {
         }
     }
 
+    /// Returns once another node leads: what `leader` was sent may yet be answered, but is no longer waited for.
+    pub(super) async fn deposed(&self, leader: NodeId) {
+        let mut leadership = self.raft.server_metrics();
+        while self.leader().is_none_or(|now| now == leader) {
+            if leadership.changed().await.is_err() {
+                return;
+            }
+        }
+        tokio::time::sleep(DEPOSED_GRACE).await;
+    }
+
     /// Asks the leader for a read index on behalf of this follower's reads.
-    async fn ask_leader(&self, leader: u64) -> Option<u64> {
+    async fn ask_leader(&self, leader: NodeId) -> Option<u64> {
         let member = self.member(leader)?;
         let wait = self.config.timings.peer_message;
         let request = Request::ReadIndex { wait_ms: wait.as_millis() as u64 };
@@ -175,7 +189,11 @@ async fn round(node: &Node, mut waiting: Vec<Waiting>) -> Vec<Waiting> {
             answer_all(for_peers, Err(NotRead::NoLeader));
             waiting = own;
             match leader {
-                Some(leader) if !waiting.is_empty() => node.ask_leader(leader).await,
+                Some(leader) if !waiting.is_empty() => tokio::select! {
+                    biased;
+                    index = node.ask_leader(leader) => index,
+                    () = node.deposed(leader) => None,
+                },
                 _ => None,
             }
         }

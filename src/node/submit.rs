@@ -25,6 +25,9 @@ const BATCH_OVERHEAD_BYTES: usize = 256;
 /// How long to wait before a refused proposal is tried again, where no change of leader is seen earlier.
 const RETRY_AFTER: Duration = Duration::from_millis(25);
 
+/// How long after its deadline a command's answer is awaited, so that the batcher's more exact one is heard.
+const ANSWER_GRACE: Duration = Duration::from_millis(100);
+
 /// The bounded queue in front of the batcher.
 pub struct Submitter {
     queue: mpsc::Sender<Pending>,
@@ -46,6 +49,7 @@ struct Pending {
 /// The other end of the queue, for [`Batcher::run`].
 pub struct Batcher {
     queue: mpsc::Receiver<Pending>,
+    in_flight: Arc<Semaphore>,
     limits: Limits,
 }
 
@@ -56,14 +60,16 @@ pub fn queue(limits: &Limits) -> (Submitter, Batcher) {
         bytes: Arc::new(Semaphore::new(limits.queued_bytes_max.min(Semaphore::MAX_PERMITS))),
         command_bytes_max: limits.batch_bytes_max - BATCH_OVERHEAD_BYTES,
     };
-    (submitter, Batcher { queue: receiver, limits: limits.clone() })
+    let in_flight = Arc::new(Semaphore::new(limits.batches_in_flight_max));
+    (submitter, Batcher { queue: receiver, in_flight, limits: limits.clone() })
 }
 
 impl Submitter {
     /// Submits a command of this node's client and waits for its outcome, at most until `deadline`.
     pub async fn submit(&self, submission: &Submission, deadline: Instant) -> Result<Applied, NotApplied> {
         let encoded = EncodedSubmission::new(submission).map_err(|_| NotApplied::TooLarge)?;
-        self.enqueue(encoded, deadline, false)?.await.unwrap_or(Err(NotApplied::Unknown))
+        let outcome = timeout_at(deadline + ANSWER_GRACE, self.enqueue(encoded, deadline, false)?).await;
+        outcome.ok().and_then(Result::ok).unwrap_or(Err(NotApplied::Unknown))
     }
 
     /// Submits commands that a follower forwarded, in their order.
@@ -75,7 +81,10 @@ impl Submitter {
         let mut results = Vec::with_capacity(answers.len());
         for answer in answers {
             results.push(match answer {
-                Ok(answer) => answer.await.unwrap_or(Err(NotApplied::Unknown)),
+                Ok(answer) => {
+                    let outcome = timeout_at(deadline + ANSWER_GRACE, answer).await;
+                    outcome.ok().and_then(Result::ok).unwrap_or(Err(NotApplied::Unknown))
+                }
                 Err(refused) => Err(refused),
             });
         }
@@ -104,12 +113,16 @@ impl Submitter {
 }
 
 impl Batcher {
+    /// One permit a batch that may be under way.
+    pub fn in_flight(&self) -> Arc<Semaphore> {
+        self.in_flight.clone()
+    }
+
     /// Batches what waits until the node is gone. While as many batches are under way as may be, the next one grows.
     pub async fn run(mut self, node: Weak<Node>) {
-        let in_flight = Arc::new(Semaphore::new(self.limits.batches_in_flight_max));
         let mut waiting = VecDeque::new();
         loop {
-            let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
+            let Ok(permit) = self.in_flight.clone().acquire_owned().await else { return };
             if waiting.is_empty() {
                 match self.queue.recv().await {
                     Some(first) => waiting.push_back(first),
@@ -167,8 +180,16 @@ async fn dispatch(node: &Node, mut batch: Vec<Pending>) {
         } else {
             let (stale, own) = batch.into_iter().partition(|pending| pending.forwarded);
             answer_all(stale, NotApplied::NoLeader);
+            if own.is_empty() {
+                return;
+            }
             match leader {
-                Some(leader) => forward(node, leader, own).await,
+                Some(leader) => tokio::select! {
+                    biased;
+                    attempt = forward(node, leader, own) => attempt,
+                    // The commands are dropped with the attempt: to who waits for them, their outcome is unknown.
+                    () = node.deposed(leader) => Attempt::Answered,
+                },
                 None => Attempt::Again(own),
             }
         };
@@ -206,11 +227,13 @@ async fn propose(node: &Node, batch: Vec<Pending>) -> Attempt {
         }
     };
     let (responder, applied) = ProgressResponder::complete_only();
-    if node.raft.client_write_ff(payload, Some(responder)).await.is_err() {
+    let deadline = latest_deadline(&batch);
+    let sent = timeout_at(deadline, node.raft.client_write_ff(payload, Some(responder))).await;
+    if !matches!(sent, Ok(Ok(()))) {
         answer_all(batch, NotApplied::Unknown);
         return Attempt::Answered;
     }
-    let written = match timeout_at(latest_deadline(&batch), applied).await {
+    let written = match timeout_at(deadline, applied).await {
         Ok(Ok(written)) => written,
         Ok(Err(_)) | Err(_) => {
             answer_all(batch, NotApplied::Unknown);

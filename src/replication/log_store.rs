@@ -225,12 +225,15 @@ impl LogStore {
 }
 
 /// Opens or creates the files in `dir`, once [`log_scan`] found them sound. All that they then hold is durable.
-pub fn open_files(dir: &Path) -> Result<RaftLog<LogTypes>, LogError> {
+///
+/// `was_used`: something else on this disk tells that there was a log. One that is gone is then not made anew: the node
+/// would vote again, and have forgotten what it promised.
+pub fn open_files(dir: &Path, was_used: bool) -> Result<RaftLog<LogTypes>, LogError> {
     let open = |source| LogError::Open { dir: dir.to_owned(), source };
     durable::create_dir(dir).map_err(open)?;
     log_scan::recover(dir)?;
     let has_begun = has_begun(dir);
-    if has_begun && !log_scan::exists(dir).map_err(open)? {
+    if (has_begun || was_used) && !log_scan::exists(dir).map_err(open)? {
         return Err(LogError::Lost { dir: dir.to_owned() });
     }
     let log = match RaftLog::open(Arc::new(config(dir))) {

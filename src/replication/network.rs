@@ -247,8 +247,8 @@ pub trait Sender: Send + Sync + 'static {
 pub struct Peers {
     transport: Arc<dyn Transport>,
     sender: Arc<dyn Sender>,
-    /// Set while this node leads without a majority's answer. Its appends are then dropped: they would renew the
-    /// leases of followers that can hear it and can't answer it, and so keep them from electing another leader.
+    /// Set while this node leads without a majority's answer. Its appends are then held back: they would renew the leases of followers that can hear it and can't answer it, and so keep them from
+    /// electing another leader.
     appends_stopped: Arc<AtomicBool>,
     timeouts: Timeouts,
 }
@@ -290,10 +290,14 @@ impl Peers {
         let frame = codec::encode(Kind::Peer, &envelope).map_err(codec_error)?;
         let answer = self.transport.exchange(address, frame.into(), deadline).await?;
         let answer: Envelope<Reply> = codec::decode(Kind::Peer, &answer).map_err(codec_error)?;
-        self.sender.saw_wall(node, answer.wall);
         match answer.body {
             Reply::Refused(refusal) => Err(PeerError::Refused { node, refusal }),
-            reply => Ok(reply),
+            // Not yet known to be of this cluster: nothing is believed of it, its clock least.
+            reply @ (Reply::Hello(_) | Reply::Claimed) => Ok(reply),
+            reply => {
+                self.sender.saw_wall(node, answer.wall);
+                Ok(reply)
+            }
         }
     }
 
@@ -357,7 +361,9 @@ impl Link {
             let length = bytes.len() as u64;
             let last = offset + length >= snapshot.snapshot.len();
             let piece = SnapshotPiece { vote, meta: meta.clone(), transfer, offset, bytes, last };
-            match self.ask(Request::Snapshot(piece), self.peers.timeouts.snapshot_piece).await? {
+            // With the last piece the follower reads the whole file again, and loads it.
+            let deadline = self.peers.timeouts.snapshot_piece * if last { 6 } else { 1 };
+            match self.ask(Request::Snapshot(piece), deadline).await? {
                 Reply::SnapshotInstalled(response) => return Ok(response),
                 Reply::SnapshotPieceTaken if !last => offset += length,
                 _ => return Err(self.unexpected().into()),
@@ -381,8 +387,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         if self.peers.appends_stopped.load(Ordering::Relaxed) {
-            let reason =
-                "no majority has answered for two leases; appends are held back until one leads again";
+            let reason = "no majority has answered for two leases; appends are held back until one does";
             return Err(RPCError::Unreachable(Unreachable::from_string(reason)));
         }
         match self.ask(Request::Append(request), self.peers.timeouts.message).await? {

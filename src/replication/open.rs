@@ -65,11 +65,13 @@ impl GroupDirs {
 
 /// Opens the group in `data_dir`, or creates it. Loads the newest good snapshot; openraft then replays the log past it.
 /// Blocks.
-pub fn open(data_dir: &Path, disk: &Arc<dyn Disk>) -> Result<Storage, OpenError> {
+///
+/// `is_claimed`: the node belongs to a cluster, so that a group must be there.
+pub fn open(data_dir: &Path, is_claimed: bool, disk: &Arc<dyn Disk>) -> Result<Storage, OpenError> {
     let dirs = GroupDirs::of(data_dir);
     let fatal = Fatal::default();
     let (snapshots, newest) = SnapshotStore::open(&dirs.snapshots)?;
-    let log = log_store::open_files(&dirs.log)?;
+    let log = log_store::open_files(&dirs.log, is_claimed || newest.loaded.is_some())?;
     let purged = log.log_state().purged().map(|logged| logged.0);
     reaches_back(purged, newest.loaded.as_ref(), &newest.damaged)?;
     let (log, log_closed) = LogStore::serve(&dirs.log, log, &**disk, fatal.clone())?;

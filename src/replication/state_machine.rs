@@ -211,8 +211,18 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
         let (snapshots, meta, ledger) = (self.snapshots.clone(), self.meta.clone(), self.ledger.clone());
-        let written = blocking(&*self.disk, move || snapshots.write(meta, &ledger)).await??;
-        Ok(raft_snapshot(written))
+        match blocking(&*self.disk, move || snapshots.write(meta, &ledger)).await? {
+            Ok(written) => Ok(raft_snapshot(written)),
+            // To openraft a failed snapshot is the end of the node. The log is whole without it, and the next is tried
+            // in its turn; what is no newer than the last one changes nothing.
+            Err(error) => match self.snapshots.newest() {
+                Some(newest) => {
+                    tracing::error!(%error, "a snapshot could not be written; the last one stays the newest");
+                    Ok(raft_snapshot(newest))
+                }
+                None => Err(error.into()),
+            },
+        }
     }
 }
 

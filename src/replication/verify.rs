@@ -79,7 +79,7 @@ pub fn verify(data_dir: &Path) -> Result<Report, VerifyError> {
     let (identity, _lock) = identity::inspect(data_dir)?;
     let dirs = GroupDirs::of(data_dir);
     let (store, newest) = SnapshotStore::open(&dirs.snapshots)?;
-    let log = log_store::open_files(&dirs.log)?;
+    let log = log_store::open_files(&dirs.log, identity.cluster_id.is_some() || newest.loaded.is_some())?;
     let state = log.log_state();
     let purged = state.purged().map(|id| id.0);
     reaches_back(purged, newest.loaded.as_ref(), &newest.damaged)?;

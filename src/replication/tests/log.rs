@@ -12,7 +12,7 @@ use crate::replication::log_store::{LogError, READ_BYTES_MAX, open_files};
 use crate::replication::{DiskThreads, Entry, Fatal, LogStore, Vote};
 
 fn opened(dir: &Path, fatal: Fatal) -> Result<(LogStore, watch::Receiver<bool>), LogError> {
-    LogStore::serve(dir, open_files(dir)?, &DiskThreads, fatal)
+    LogStore::serve(dir, open_files(dir, false)?, &DiskThreads, fatal)
 }
 
 async fn open(dir: &Path) -> (LogStore, watch::Receiver<bool>) {

@@ -23,7 +23,7 @@ use crate::replication::{
 /// Opens a group with threads of its own, as a node does.
 pub fn open(data_dir: &Path) -> Result<Storage, OpenError> {
     let disk: Arc<dyn Disk> = Arc::new(DiskThreads);
-    replication::open(data_dir, &disk)
+    replication::open(data_dir, false, &disk)
 }
 
 pub fn log_id(term: u64, index: u64) -> LogId {

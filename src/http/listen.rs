@@ -1,0 +1,157 @@
+//! A port with bounds: on the connections that are open at once, and on how long one may be silent.
+//!
+//! A connection costs a file descriptor, and the log and its snapshots need theirs. Past the bound a new connection is
+//! closed at once; one on which nothing moves is closed after a while, so that idle clients don't keep others out.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::serve::Listener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// Longer than any answer takes.
+const SILENCE_MAX: Duration = Duration::from_secs(75);
+
+pub struct BoundedListener {
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+}
+
+impl BoundedListener {
+    pub fn new(listener: TcpListener, connections_max: usize) -> BoundedListener {
+        BoundedListener { listener, places: Arc::new(Semaphore::new(connections_max)) }
+    }
+}
+
+impl Listener for BoundedListener {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        loop {
+            let (stream, address) = Listener::accept(&mut self.listener).await;
+            let Ok(place) = self.places.clone().try_acquire_owned() else {
+                tracing::debug!(%address, "a connection was closed: as many are open as this port takes");
+                continue;
+            };
+            // Answers are small and awaited; a failure only costs delay.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY was not set");
+            }
+            let silence = Box::pin(sleep(SILENCE_MAX));
+            return (Connection { stream, silence, _place: place }, address);
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// An accepted connection, with its place among those that may be open.
+pub struct Connection {
+    stream: TcpStream,
+    silence: Pin<Box<Sleep>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    fn moved(&mut self) {
+        self.silence.as_mut().reset(Instant::now() + SILENCE_MAX);
+    }
+
+    /// Takes note of what moved on the way of `polled`.
+    fn note<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.moved();
+        }
+        polled
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_read(context, into);
+        if polled.is_pending() && self.silence.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        self.note(polled)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note(polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.note(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_past_the_bound_is_closed_and_its_place_comes_free() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut port = BoundedListener::new(listener, 1);
+        let _first = TcpStream::connect(address).await.unwrap();
+        let (held, _) = port.accept().await;
+        let mut second = TcpStream::connect(address).await.unwrap();
+        let third = async {
+            assert_eq!(second.read(&mut [0]).await.unwrap_or(0), 0, "the second is closed");
+            drop(held);
+            TcpStream::connect(address).await.unwrap()
+        };
+        let ((_again, _), _third) = tokio::join!(port.accept(), third);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut port = BoundedListener::new(listener, 1);
+        let (client, (mut held, _)) = tokio::join!(TcpStream::connect(address), port.accept());
+        let silent = held.read(&mut [0]).await.unwrap_err();
+        assert_eq!(silent.kind(), io::ErrorKind::TimedOut);
+        drop(client);
+    }
+}
