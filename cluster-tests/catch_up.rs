@@ -1,7 +1,7 @@
 //! A follower that was away catches up: from the log where the log reaches back, else from a snapshot and the log
 //! past it.
 
-use crate::support::{Cluster, Hotel};
+use crate::support::{Cluster, Hotel, eventually};
 
 /// Bookings that a phase makes.
 const SOME: u64 = 30;
@@ -43,6 +43,13 @@ async fn a_follower_behind_the_purged_log_catches_up_from_a_snapshot() {
         }
     }
     assert!(older > had, "the older snapshot, of {older}, is past what the follower had, {had}");
+    for &id in &stays {
+        eventually(&format!("node {id} has purged its log past {had}"), async || {
+            let row = cluster.own_row(id).await?;
+            row["purged_index"].as_u64().filter(|purged| *purged > had).ok_or_else(|| row.to_string())
+        })
+        .await;
+    }
     // And some that only the log has.
     book(&cluster, &hotel, near, 2 * SOME..3 * SOME).await;
 

@@ -28,6 +28,7 @@ async fn story(cluster: &mut Cluster, hotel: &Hotel, alone: u64) {
     let api = cluster.api(alone);
     let made = hotel.reserve(&api, "n1", 0, 2, "before").expect(201).await;
     let path = format!("/v1/reservations/{}", made["id"].as_str().expect("an id"));
+    cluster.agree().await;
     let others: Vec<u64> = cluster.ids().into_iter().filter(|&id| id != alone).collect();
 
     // The others are killed.

@@ -170,6 +170,9 @@ pub struct Member {
     pub committed_index: Option<u64>,
     pub applied_index: Option<u64>,
     pub snapshot_index: Option<u64>,
+    /// Up to which index its log is gone; who lacks more is sent a snapshot.
+    #[serde(default)]
+    pub purged_index: Option<u64>,
     /// Entries of the leader's log that this member has not applied.
     pub lag_entries: Option<u64>,
     /// Milliseconds since this node last heard from it.

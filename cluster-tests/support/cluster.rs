@@ -53,7 +53,7 @@ impl Cluster {
                     peer: format!("127.0.0.1:{}", ports::free()),
                 })
                 .collect();
-            cluster.lay_out(&addresses);
+            cluster.lay_out(attempt, &addresses);
             cluster.spawn_all();
             if cluster.ready_or_port_taken().await {
                 break;
@@ -69,7 +69,7 @@ impl Cluster {
         let permit = place().await;
         let addresses = namespaces.addresses();
         let mut cluster = Cluster::new(Some(namespaces), permit);
-        cluster.lay_out(&addresses);
+        cluster.lay_out(1, &addresses);
         cluster.spawn_all();
         cluster.wait_ready().await;
         cluster
@@ -86,8 +86,9 @@ impl Cluster {
         }
     }
 
-    fn lay_out(&mut self, addresses: &[Addresses]) {
-        let dir = tempfile::tempdir_in(self.dir()).expect("a directory of this start").keep();
+    fn lay_out(&mut self, attempt: usize, addresses: &[Addresses]) {
+        let dir = self.dir().join(format!("start-{attempt}"));
+        std::fs::create_dir(&dir).expect("a directory of this start");
         let initial: Vec<String> =
             addresses.iter().zip(1..).map(|(node, id)| format!("{id}={}", node.peer)).collect();
         let initial = initial.join(",");

@@ -28,6 +28,7 @@ pub struct Namespaces {
 impl Namespaces {
     /// Fails where the machine can't, with what it lacks.
     pub fn up(nodes: u64) -> Namespaces {
+        take_down_what_was_left_behind();
         static MADE: AtomicU64 = AtomicU64::new(0);
         let net = format!("innkeeper-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         let outside = open(&format!("/proc/{}/ns/net", std::process::id()));
@@ -78,6 +79,21 @@ impl Namespaces {
             enter(hub);
         }
         output.unwrap_or_else(|error| panic!("{SCRIPT}: {error}"))
+    }
+}
+
+/// A run that was killed could take nothing down. Its namespaces carry its process id.
+fn take_down_what_was_left_behind() {
+    let Ok(spaces) = std::fs::read_dir("/run/netns") else { return };
+    for name in spaces.flatten().filter_map(|space| space.file_name().into_string().ok()) {
+        let Some(net) = name.strip_suffix("-hub") else { continue };
+        let Some(run) = net.strip_prefix("innkeeper-").and_then(|rest| rest.split('-').next()) else {
+            continue;
+        };
+        if run.parse::<u32>().is_ok() && !std::path::Path::new(&format!("/proc/{run}")).exists() {
+            // Another run may be at the same; whoever is first does it.
+            let _ = Command::new(SCRIPT).arg("down").env("PARTITION_NET", net).output();
+        }
     }
 }
 

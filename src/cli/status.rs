@@ -86,6 +86,7 @@ mod tests {
             committed_index: None,
             applied_index: Some(11),
             snapshot_index: None,
+            purged_index: None,
             lag_entries: Some(1),
             last_contact_ms: None,
             reachable: true,

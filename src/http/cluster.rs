@@ -39,6 +39,7 @@ fn render_member(view: MemberView, leader_last: Option<u64>) -> wire::Member {
         committed_index: status.and_then(|status| status.committed_index),
         applied_index: applied,
         snapshot_index: status.and_then(|status| status.snapshot_index),
+        purged_index: status.and_then(|status| status.purged_index),
         lag_entries: applied.zip(leader_last).map(|(applied, last)| last.saturating_sub(applied)),
         last_contact_ms: view.last_contact.map(|at| at.as_millis() as u64),
         reachable: status.is_some(),

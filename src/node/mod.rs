@@ -170,8 +170,15 @@ impl Node {
         self.config.node_id
     }
 
-    /// The leader that this node knows of; `None` while an election runs.
+    /// The leader that this node knows of; `None` while an election runs, and where the leader, or on the leader a
+    /// majority, has not been heard from for so long that nothing can be expected of it.
     pub fn leader(&self) -> Option<NodeId> {
+        let leader = self.elected_leader()?;
+        (self.silence() <= 2 * self.config.timings.election_max).then_some(leader)
+    }
+
+    /// The leader of this node's term, heard from or not.
+    fn elected_leader(&self) -> Option<NodeId> {
         self.raft.server_metrics().borrow_watched().current_leader
     }
 
@@ -258,7 +265,11 @@ impl Node {
     /// How long this node has heard from no leader; a leader hears from itself while a majority answers it.
     fn silence(&self) -> Duration {
         if self.leads() {
-            let acked = self.metrics().last_quorum_acked;
+            let metrics = self.metrics();
+            if metrics.membership_config.membership().voter_ids().count() == 1 {
+                return Duration::ZERO;
+            }
+            let acked = metrics.last_quorum_acked;
             return acked.map_or(Duration::MAX, |at| at.elapsed());
         }
         let heard_at = *self.heard_at.lock().expect("no panic while the instant is locked");

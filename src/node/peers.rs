@@ -167,7 +167,7 @@ impl Node {
             Request::Append(request) => {
                 let leader = request.vote.leader_id.node_id;
                 let response = self.raft.append_entries(request).await.map_err(|_| PeerRefusal::Stopping)?;
-                if self.leader() == Some(leader) && leader == from.node {
+                if self.elected_leader() == Some(leader) && leader == from.node {
                     self.heard_from_leader();
                 }
                 Ok(Reply::Append(response))

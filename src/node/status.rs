@@ -68,6 +68,7 @@ impl Node {
             committed_index: metrics.local_committed.map(|log_id| log_id.index),
             applied_index: self.state.position().index(),
             snapshot_index: self.state.newest_snapshot(),
+            purged_index: metrics.purged.map(|log_id| log_id.index),
             version: VERSION.into(),
             paused: self.state.paused().map(Into::into),
         }

@@ -21,6 +21,7 @@ const HAND_OVER_EVERY: Duration = Duration::from_secs(2);
 pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<String>>) {
     let mut handed_over: Option<Instant> = None;
     let mut leading_since: Option<Instant> = None;
+    let mut lost_since: Option<Instant> = None;
     loop {
         // Woken at once by the storage, else by the clock.
         let _ = timeout(LOOK_EVERY, storage_fatal.changed()).await;
@@ -39,7 +40,8 @@ pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<Str
         let quorum_lost = leading_since.is_some_and(|since| since.elapsed() > patience)
             && metrics.membership_config.membership().voter_ids().count() > 1
             && metrics.last_quorum_acked.is_none_or(|acked| acked.elapsed() > patience);
-        node.peers.stop_appends(quorum_lost);
+        lost_since = if quorum_lost { lost_since.or_else(|| Some(Instant::now())) } else { None };
+        node.peers.stop_appends(lost_since.is_some_and(|since| falls_silent(since.elapsed(), patience)));
 
         let off = node.me.sightings.median_offset_ms(node.clock.monotonic()).unsigned_abs();
         let must_not_lead = node.state.paused().is_some() || off > CLOCK_ERROR_MS_MAX;
@@ -49,6 +51,14 @@ pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<Str
             node.hand_over().await;
         }
     }
+}
+
+/// Whether a leader that has been without a majority for `lost` is silent now. It is for long enough that those who hear
+/// it elect another, and then speaks up for a while: its log may be the longest, and then no other can be elected.
+fn falls_silent(lost: Duration, patience: Duration) -> bool {
+    let silent = 2 * patience;
+    let cycle = silent + patience;
+    lost.as_millis() % cycle.as_millis().max(1) < silent.as_millis()
 }
 
 impl Node {

@@ -159,6 +159,9 @@ pub struct MemberStatus {
     pub committed_index: Option<u64>,
     pub applied_index: Option<u64>,
     pub snapshot_index: Option<u64>,
+    /// Up to which index its log is gone.
+    #[serde(default)]
+    pub purged_index: Option<u64>,
     pub version: Box<str>,
     #[serde(default)]
     pub paused: Option<Box<str>>,
