@@ -122,13 +122,13 @@ impl Batcher {
     pub async fn run(mut self, node: Weak<Node>) {
         let mut waiting = VecDeque::new();
         loop {
-            let Ok(permit) = self.in_flight.clone().acquire_owned().await else { return };
             if waiting.is_empty() {
                 match self.queue.recv().await {
                     Some(first) => waiting.push_back(first),
                     None => return,
                 }
             }
+            let Ok(permit) = self.in_flight.clone().acquire_owned().await else { return };
             let batch = self.fill(&mut waiting);
             let Some(node) = node.upgrade() else { return };
             tokio::spawn(async move {

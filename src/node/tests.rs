@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::clock::SystemClock;
-use super::{Config, IdSource, Limits, Node, Timings, World};
+use super::{Config, IdSource, Limits, Node, StartError, Timings, World};
 use crate::ledger::Timestamp;
 use crate::replication::{
     Claim, DiskId, DiskThreads, Endpoint, Envelope, GROUP, GroupId, Kind, Lost, PeerRefusal, Reply, Request,
@@ -27,6 +27,10 @@ impl Transport for Alone {
 }
 
 async fn node(dir: &tempfile::TempDir) -> Arc<Node> {
+    start(dir).await.unwrap()
+}
+
+async fn start(dir: &tempfile::TempDir) -> Result<Arc<Node>, StartError> {
     let config = Config {
         node_id: 1,
         data_dir: dir.path().to_owned(),
@@ -38,9 +42,7 @@ async fn node(dir: &tempfile::TempDir) -> Arc<Node> {
     };
     let clock = Arc::new(SystemClock::new());
     let ids = IdSource::from_system(clock.clone());
-    Node::start(config, World { clock, transport: Arc::new(Alone), ids, disk: Arc::new(DiskThreads) })
-        .await
-        .unwrap()
+    Node::start(config, World { clock, transport: Arc::new(Alone), ids, disk: Arc::new(DiskThreads) }).await
 }
 
 const CLUSTER: Uuid = Uuid::from_u128(7);
@@ -124,4 +126,38 @@ async fn bytes_that_are_no_message_are_answered_and_change_nothing() {
     }
     assert_eq!(node.me.identity().cluster_id, None);
     node.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_stranger_does_not_move_the_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = node(&dir).await;
+    assert!(matches!(answer(&node, &message(&node, claim(&node, CLUSTER))).await, Reply::Claimed));
+    let tomorrow = Timestamp(node.clock.wall().0 + 86_400_000);
+    let offset = || node.me.sightings.median_offset_ms(node.clock.monotonic());
+    for id in 100..105 {
+        let from = Endpoint { node: id, disk: Some(DiskId(OTHER)) };
+        for body in [Request::Hello, Request::Status] {
+            answer(&node, &Envelope { from, wall: tomorrow, ..message(&node, body) }).await;
+        }
+    }
+    answer(&node, &Envelope { wall: tomorrow, ..message(&node, Request::Hello) }).await;
+    assert_eq!(offset(), 0);
+    assert_eq!(node.me.sightings.last(2), None);
+    answer(&node, &Envelope { wall: node.clock.wall(), ..message(&node, Request::Status) }).await;
+    assert!(node.me.sightings.last(2).is_some(), "a member counts");
+    node.shut_down().await;
+}
+
+/// Its votes are gone with its log; as an empty node it could elect a leader that lacks what it had acknowledged.
+#[tokio::test]
+async fn a_member_whose_log_is_gone_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = node(&dir).await;
+    assert!(matches!(answer(&first, &message(&first, claim(&first, CLUSTER))).await, Reply::Claimed));
+    first.shut_down().await;
+    drop(first);
+    std::fs::remove_dir_all(dir.path().join("group-0")).unwrap();
+    let refused = start(&dir).await.err().unwrap();
+    assert!(matches!(refused, StartError::Storage(_)), "{refused}");
 }

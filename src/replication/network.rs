@@ -250,8 +250,9 @@ pub trait Sender: Send + Sync + 'static {
 pub struct Peers {
     transport: Arc<dyn Transport>,
     sender: Arc<dyn Sender>,
-    /// Set while this node leads without a majority's answer. Its appends are then held back: they would renew the leases of followers that can hear it and can't answer it, and so keep them from
-    /// electing another leader.
+    /// Set while this node leads without a majority's answer and is silent. Its appends are then held back: they would
+    /// renew the leases of followers that can hear it and can't answer it, and so keep them from electing another
+    /// leader.
     appends_stopped: Arc<AtomicBool>,
     timeouts: Timeouts,
 }

@@ -89,6 +89,7 @@ fn golden_messages_keep_their_bytes() {
             committed_index: Some(5),
             applied_index: Some(4),
             snapshot_index: None,
+            purged_index: Some(2),
             version: "0.1.0".into(),
             paused: Some("why".into()),
         }),
