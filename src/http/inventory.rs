@@ -12,10 +12,10 @@ use super::extract::{Params, Segments, Text, UniqueMap, idempotency_key, json, j
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{
-    AVAILABILITY_NIGHTS_MAX, Command, Date, FirstBusinessDate, Ledger, Lsn, PropertyId, PutProperty,
-    PutRates, PutRoom, PutRoomType, RateTarget, Refusal, RoomId, RoomTypeId, Submission,
+    AVAILABILITY_NIGHTS_MAX, Applied, Command, Date, FirstBusinessDate, Ledger, Lsn, NightAudit, PropertyId,
+    PutProperty, PutRates, PutRoom, PutRoomType, RateTarget, Refusal, RoomId, RoomTypeId, Submission,
 };
-use crate::node::{Node, NotRead, date_at, time_zone_known};
+use crate::node::{Consistency, Node, NotRead, date_at, time_zone_known};
 use crate::wire;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,6 +65,12 @@ struct RoomFields {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct NightAuditFields {
+    business_date: Date,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RatesFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     room_type: Option<RoomTypeId>,
@@ -84,12 +90,23 @@ pub async fn write(
     fields: &impl Serialize,
     command: Command,
 ) -> Result<Response, Problem> {
+    Ok(render::applied(submit(node, headers, call, path, fields, command).await?))
+}
+
+/// Submits a command under the caller's key.
+async fn submit(
+    node: &Node,
+    headers: &HeaderMap,
+    call: &str,
+    path: &[&str],
+    fields: &impl Serialize,
+    command: Command,
+) -> Result<Applied, Problem> {
     let key = idempotency_key(headers, call, path, fields)?;
     if node.paused().is_some() {
         return Err(NotRead::Paused.into());
     }
-    let applied = node.submit(&Submission { key, command }).await?;
-    Ok(render::applied(applied))
+    Ok(node.submit(&Submission { key, command }).await?)
 }
 
 /// Waits until this node's state may answer, then queries it once, so that answer and position belong together.
@@ -138,6 +155,26 @@ pub async fn put_property(
         business_date,
     });
     write(&node, &headers, "put_property", &path, &fields, command).await
+}
+
+/// Answers once all no-shows are marked, where that is in time; it is certain in any case.
+pub async fn night_audit(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let fields: NightAuditFields = json(request).await?;
+    let property: PropertyId = segments.get(0, "property")?;
+    let business_date = fields.business_date;
+    let command = Command::NightAudit(NightAudit { property: property.clone(), business_date });
+    let path = [property.as_str()];
+    let applied = submit(&node, &headers, "night_audit", &path, &fields, command).await?;
+    // What is due has ended before such a read, and the no-shows that the command left are due.
+    if let Err(error) = node.ready_to_read(Consistency::Linearizable, None, node.deadline()).await {
+        tracing::debug!(%property, ?error, "a night audit goes on behind its answer");
+    }
+    Ok(render::applied(applied))
 }
 
 pub async fn put_room_type(

@@ -1,4 +1,4 @@
-//! Reservations: made, shown, listed, confirmed, canceled.
+//! Reservations: made, shown, listed, and brought from one state to the next.
 
 use std::sync::Arc;
 
@@ -118,6 +118,33 @@ pub async fn cancel(
     request: Request,
 ) -> Result<Response, Problem> {
     change(&node, &segments, &headers, request, "cancel", Command::Cancel).await
+}
+
+pub async fn check_in(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    change(&node, &segments, &headers, request, "check_in", Command::CheckIn).await
+}
+
+pub async fn check_out(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    change(&node, &segments, &headers, request, "check_out", Command::CheckOut).await
+}
+
+pub async fn no_show(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    change(&node, &segments, &headers, request, "no_show", Command::NoShow).await
 }
 
 pub async fn show(

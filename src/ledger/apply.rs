@@ -10,7 +10,7 @@ use super::quarantine::{Failure, QUARANTINED_MAX, Quarantined};
 use super::record::{Record, RecordKey};
 use super::state::Ledger;
 use super::txn::{Halt, Txn};
-use super::{idempotency, inventory, rate, reserve, status};
+use super::{idempotency, in_house, inventory, night_audit, rate, reserve, status};
 
 /// The state can no longer be trusted: a change itself failed, or could not be undone. The node must stop.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,6 +103,10 @@ fn execute(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &Command) -
         Command::Reserve(command) => reserve::reserve(txn, key, command),
         Command::Confirm(command) => status::confirm(txn, command),
         Command::Cancel(command) => status::cancel(txn, command),
+        Command::CheckIn(command) => in_house::check_in(txn, command),
+        Command::CheckOut(command) => in_house::check_out(txn, command),
+        Command::NoShow(command) => in_house::no_show(txn, command),
+        Command::NightAudit(command) => night_audit::run(txn, command),
         Command::RollBusinessDate(command) => inventory::roll_business_date(txn, command),
         Command::EndDue(_) => Ok(Outcome::Done),
     };

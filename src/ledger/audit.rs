@@ -11,6 +11,7 @@ use super::date::Date;
 use super::digest::digest_of;
 use super::id::{Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp};
 use super::idempotency::KeyHolder;
+use super::property::BusinessDateMode;
 use super::record::{Record, RecordCounts, RecordKey};
 use super::reservation::{Reservation, Status};
 use super::state::Ledger;
@@ -44,6 +45,7 @@ struct Nights {
     by_type: BTreeMap<(RoomTypeId, Date), NightCount>,
     roomless: BTreeSet<(RoomTypeId, Date, Lsn, ReservationId)>,
     reservations: BTreeSet<ReservationId>,
+    confirmed: BTreeSet<(Date, ReservationId)>,
 }
 
 impl Ledger {
@@ -68,6 +70,8 @@ impl Ledger {
         require(indexed == due, "holds by end", indexed.symmetric_difference(&due).next())?;
         let none = Nights::default();
         for (property, book) in self.books.iter() {
+            let audited = book.record.auditing.is_some();
+            require(self.audits.contains(property) == audited, "night audits", property)?;
             audit_book(self, property, book, nights.get(property).unwrap_or(&none))?;
         }
         let unknown = nights.keys().find(|property| self.books.get(property).is_none());
@@ -111,12 +115,16 @@ impl Nights {
     fn add(&mut self, reservation: &Reservation, created: Lsn) {
         let Reservation { id, room_type, room, arrival, departure, status, .. } = reservation;
         self.reservations.insert(*id);
-        let (held, sold) = match status {
-            Status::Held => (1, 0),
-            Status::Confirmed => (0, 1),
+        let (held, sold, end) = match status {
+            Status::Held => (1, 0, *departure),
+            Status::Confirmed | Status::InHouse | Status::CheckedOut => (0, 1, *departure),
+            Status::NoShow => (0, 1, reservation.released_from.unwrap_or(*arrival)),
             Status::Canceled | Status::Expired => return,
         };
-        for night in arrival.until(*departure) {
+        if *status == Status::Confirmed {
+            self.confirmed.insert((*arrival, *id));
+        }
+        for night in arrival.until(end) {
             let count = self.by_type.entry((room_type.clone(), night)).or_default();
             count.held += held;
             count.sold += sold;
@@ -124,8 +132,12 @@ impl Nights {
         }
         match room {
             Some(room) => {
-                self.by_room.entry(room.clone()).or_default().push((*arrival, *departure, *id));
+                let first = reservation.room_from.unwrap_or(*arrival);
+                if first < end {
+                    self.by_room.entry(room.clone()).or_default().push((first, end, *id));
+                }
             }
+            None if *status == Status::NoShow => {}
             None => drop(self.roomless.insert((room_type.clone(), *arrival, created, *id))),
         }
     }
@@ -138,6 +150,9 @@ fn audit_book(ledger: &Ledger, property: &PropertyId, book: &Book, nights: &Nigh
         let indexed = ledger.reservations_by_id.get(id);
         require(indexed == Some(slot), "reservations by property", id)?;
     }
+    let expected: BTreeSet<(Date, ReservationId)> = book.expected.iter().map(|(key, _)| *key).collect();
+    let manual = book.record.property.business_date_mode == BusinessDateMode::Manual;
+    require(if manual { expected == nights.confirmed } else { expected.is_empty() }, "expected", property)?;
     audit_rooms(ledger, property, book, nights)?;
     audit_types(property, book, nights)
 }

@@ -7,8 +7,10 @@ use super::calendar::{NightCounts, RoomCalendar};
 use super::date::Date;
 use super::id::{Lsn, ReservationId, RoomId, RoomTypeId};
 use super::outcome::Refusal;
+use super::property::BusinessDateMode;
 use super::rate::RateTable;
 use super::record::{PropertyRecord, RoomRecord, RoomTypeRecord};
+use super::reservation::{Reservation, Status};
 use super::store::{Slab, Slot, SortedMap};
 
 #[derive(Clone)]
@@ -20,6 +22,9 @@ pub struct Book {
     pub rooms: Slab<Arc<RoomBook>>,
     pub rooms_by_id: SortedMap<RoomId, Slot>,
     pub reservations: SortedMap<ReservationId, Slot>,
+    /// Confirmed stays by arrival, which night audits look through. Empty where the business date follows the clock:
+    /// nothing looks for them there.
+    pub expected: SortedMap<(Date, ReservationId), Slot>,
 }
 
 #[derive(Clone)]
@@ -56,11 +61,18 @@ impl Book {
             rooms: Slab::new(),
             rooms_by_id: SortedMap::new(),
             reservations: SortedMap::new(),
+            expected: SortedMap::new(),
         }
     }
 
     pub fn business_date(&self) -> Date {
         self.record.property.business_date
+    }
+
+    /// Whether the reservation is one of [`expected`](Book::expected).
+    pub fn expects(&self, reservation: &Reservation) -> bool {
+        reservation.status == Status::Confirmed
+            && self.record.property.business_date_mode == BusinessDateMode::Manual
     }
 
     pub fn room_type(&self, id: &RoomTypeId) -> Result<&TypeBook, Refusal> {

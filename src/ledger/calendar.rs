@@ -27,6 +27,13 @@ impl RoomCalendar {
         self.stays[..after].last().is_none_or(|stay| stay.departure <= from)
     }
 
+    /// Whether nobody but `own` has the room on any night of `[from, to)`.
+    pub fn is_free_for(&self, own: Option<Slot>, from: Date, to: Date) -> bool {
+        let first = self.stays.partition_point(|stay| stay.departure <= from);
+        let mut overlapping = self.stays[first..].iter().take_while(|stay| stay.arrival < to);
+        overlapping.all(|stay| Some(stay.reservation) == own)
+    }
+
     /// The nights of `[from, to)` on which the room is taken.
     pub fn taken(&self, from: Date, to: Date) -> Vec<Date> {
         let first = self.stays.partition_point(|stay| stay.departure <= from);

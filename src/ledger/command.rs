@@ -32,6 +32,10 @@ pub enum Command {
     Reserve(Box<Reserve>),
     Confirm(Change),
     Cancel(Change),
+    CheckIn(Change),
+    CheckOut(Change),
+    NoShow(Change),
+    NightAudit(NightAudit),
     /// The ledger's own: a property on `clock` passed its midnight.
     RollBusinessDate(RollBusinessDate),
     /// The ledger's own: ends what is due at the stamp of the batch, and nothing else.
@@ -154,6 +158,14 @@ pub struct Change {
     /// The revision that the caller saw; another one is refused as `version_mismatch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_match: Option<u64>,
+}
+
+/// Moves the business date of a property that is moved by hand, and marks those that did not arrive.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NightAudit {
+    pub property: PropertyId,
+    /// Days may be skipped; the date that the property has already changes nothing.
+    pub business_date: Date,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ digest_fields! {
     Price { currency, from, amounts }
     Reservation {
         id, booking_id, property, room_type, room, room_pinned, guest, arrival, departure, occupancy, status,
-        hold_expires_at, price, block, external_ref, revision, lsn, created_at, updated_at,
+        hold_expires_at, price, block, external_ref, room_from, released_from, revision, lsn, created_at, updated_at,
     }
     RatesSet { target, from, to, prices }
 
@@ -30,6 +30,7 @@ digest_fields! {
     }
     Change { reservation, if_match }
     RollBusinessDate { property, date }
+    NightAudit { property, business_date }
 }
 
 impl Digest for EndDue {
@@ -54,6 +55,9 @@ impl Digest for Status {
             Status::Confirmed => 2,
             Status::Canceled => 3,
             Status::Expired => 4,
+            Status::InHouse => 5,
+            Status::CheckedOut => 6,
+            Status::NoShow => 7,
         });
     }
 }
@@ -105,6 +109,10 @@ impl Digest for Command {
             Command::Cancel(command) => tagged!(d, 7, command),
             Command::RollBusinessDate(command) => tagged!(d, 8, command),
             Command::EndDue(command) => tagged!(d, 9, command),
+            Command::CheckIn(command) => tagged!(d, 10, command),
+            Command::CheckOut(command) => tagged!(d, 11, command),
+            Command::NoShow(command) => tagged!(d, 12, command),
+            Command::NightAudit(command) => tagged!(d, 13, command),
         }
     }
 }
@@ -151,6 +159,7 @@ impl Digest for Refusal {
             Refusal::NoAvailability { nights, fragmented } => tagged!(d, 21, nights, fragmented),
             Refusal::PriceChanged { total } => tagged!(d, 22, total),
             Refusal::CapacityBelowSold { nights } => tagged!(d, 23, nights),
+            Refusal::AuditNotAllowed { mode, business_date } => tagged!(d, 24, mode, business_date),
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::command::{Prices, RateTarget};
 use super::date::Date;
 use super::id::{Lsn, RoomId, RoomTypeId};
-use super::property::{Property, Room, RoomType};
+use super::property::{BusinessDateMode, Property, Room, RoomType};
 use super::reservation::{Reservation, Status};
 
 /// The answer to one [`Submission`](super::command::Submission).
@@ -109,6 +109,11 @@ pub enum Refusal {
     /// The rooms that would be left are fewer than those sold on `nights`.
     CapacityBelowSold {
         nights: Vec<Date>,
+    },
+    /// A night audit of a property that follows the clock, or to a date before the one that it has.
+    AuditNotAllowed {
+        mode: BusinessDateMode,
+        business_date: Date,
     },
 }
 

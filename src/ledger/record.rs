@@ -78,6 +78,10 @@ pub struct PropertyRecord {
     pub property: Arc<Property>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<CreatedUnder<Property>>,
+    /// The night audit that has not marked all its no-shows: confirmed stays that arrive before the business date and
+    /// were last changed before this command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auditing: Option<Lsn>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -227,7 +231,7 @@ impl<T: Digest> Digest for CreatedUnder<T> {
 }
 
 digest_fields! {
-    PropertyRecord { property, key }
+    PropertyRecord { property, key, auditing }
     RoomTypeRecord { room_type, key }
     RoomRecord { room, key }
     RateRecord { property, target, from, to, prices }

@@ -67,6 +67,8 @@ fn decide(ledger: &Ledger, command: &Reserve) -> Result<Reservation, Refusal> {
         price,
         block: None,
         external_ref: command.external_ref.clone(),
+        room_from: None,
+        released_from: None,
         revision: 1,
         lsn: ledger.lsn,
         created_at: ledger.stamp,

@@ -10,7 +10,7 @@ use super::book::{Book, RoomBook, TypeBook, lower_case};
 use super::calendar::{NightCount, RoomStay};
 use super::command::RateTarget;
 use super::digest::{StateHash, digest_fields, digest_of};
-use super::id::{Lsn, PropertyId, ReservationId, Timestamp};
+use super::id::{Lsn, PropertyId, ReservationId, RoomId, Timestamp};
 use super::idempotency::{KeyHolder, OUTCOMES_MAX};
 use super::outcome::Refusal;
 use super::quarantine::Quarantined;
@@ -36,6 +36,8 @@ pub struct Ledger {
     pub(super) reservations_by_id: SortedMap<ReservationId, Slot>,
     /// Holds by their end.
     pub(super) due: SortedMap<(Timestamp, ReservationId), ()>,
+    /// Properties whose night audit has not marked all its no-shows.
+    pub(super) audits: SortedMap<PropertyId, ()>,
     /// What idempotency keys are answered from, by the key's digest.
     pub(super) keys: SortedMap<u128, KeyHolder>,
     pub(super) outcomes: SortedMap<Lsn, Arc<OutcomeRecord>>,
@@ -79,6 +81,7 @@ impl Ledger {
             reservations: Slab::new(),
             reservations_by_id: SortedMap::new(),
             due: SortedMap::new(),
+            audits: SortedMap::new(),
             keys: SortedMap::new(),
             outcomes: SortedMap::new(),
             outcomes_max: OUTCOMES_MAX,
@@ -101,9 +104,11 @@ impl Ledger {
         StateHash(self.sum.wrapping_add(digest_of(&position)))
     }
 
-    /// The earliest end of a hold; from that instant on something is due.
+    /// From this instant on something is due: the earliest end of a hold, or at once the rest of a night audit.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.due.first().map(|((end, _), ())| *end)
+        let end = self.due.first().map(|((end, _), ())| *end);
+        let audit = self.audits.first().map(|_| self.stamp);
+        end.into_iter().chain(audit).min()
     }
 
     /// Everything that is in no record.
@@ -209,6 +214,10 @@ impl Ledger {
 
     fn set_property(&mut self, record: PropertyRecord) -> Option<PropertyRecord> {
         let id = record.property.property.clone();
+        match record.auditing {
+            Some(_) => drop(self.audits.insert(id.clone(), ())),
+            None => drop(self.audits.remove(&id)),
+        }
         let location = lower_case(&record.property.location);
         let Some(book) = self.book_mut(&id) else {
             self.locations.insert((Arc::clone(&location), id.clone()), ());
@@ -226,6 +235,7 @@ impl Ledger {
 
     fn unset_property(&mut self, property: &PropertyId) -> Option<PropertyRecord> {
         let book = self.books.remove(property)?;
+        self.audits.remove(property);
         self.locations.remove(&(Arc::clone(&book.location), property.clone()));
         Some(book.record.clone())
     }
@@ -306,72 +316,68 @@ impl Ledger {
 
     /// Takes the nights, the room and the place among what is due.
     fn occupy(&mut self, record: &ReservationRecord, slot: Slot) {
-        let Some(claim) = Claim::of(record, slot) else { return };
-        let stay = claim.stay;
-        let book = self.checked_book_mut(&claim.reservation.property);
-        let room_type = book.room_type_mut(&claim.reservation.room_type);
-        room_type.nights.change(stay.arrival, stay.departure, |count| {
-            *claim.count(count) += 1;
-            count.roomless += u32::from(claim.roomless());
-        });
-        match &claim.reservation.room {
-            Some(room) => book.room_mut(room).calendar.insert(stay),
-            None => drop(room_type.roomless.insert((stay.arrival, record.created_lsn, claim.id()), slot)),
+        let reservation = &*record.reservation;
+        let book = self.checked_book_mut(&reservation.property);
+        let room_type = book.room_type_mut(&reservation.room_type);
+        if let Some((from, to)) = reservation.nights() {
+            room_type.nights.change(from, to, |count| {
+                *counted(reservation, count) += 1;
+                count.roomless += u32::from(reservation.room.is_none());
+            });
         }
-        if let Some(end) = claim.reservation.hold_expires_at {
-            self.due.insert((end, claim.id()), ());
+        if reservation.waits_for_room() {
+            room_type.roomless.insert((reservation.arrival, record.created_lsn, reservation.id), slot);
+        }
+        if let Some((room, stay)) = room_stay(reservation, slot) {
+            book.room_mut(room).calendar.insert(stay);
+        }
+        if book.expects(reservation) {
+            book.expected.insert((reservation.arrival, reservation.id), slot);
+        }
+        if let Some(end) = reservation.hold_expires_at {
+            self.due.insert((end, reservation.id), ());
         }
     }
 
     /// Gives back what [`occupy`](Ledger::occupy) took.
     fn release(&mut self, record: &ReservationRecord, slot: Slot) {
-        let Some(claim) = Claim::of(record, slot) else { return };
-        let stay = claim.stay;
-        let book = self.checked_book_mut(&claim.reservation.property);
-        let room_type = book.room_type_mut(&claim.reservation.room_type);
-        room_type.nights.change(stay.arrival, stay.departure, |count| {
-            let left = claim.count(count).checked_sub(1).expect("a stay is counted on each of its nights");
-            *claim.count(count) = left;
-            count.roomless -= u32::from(claim.roomless());
-        });
-        match &claim.reservation.room {
-            Some(room) => book.room_mut(room).calendar.remove(stay),
-            None => drop(room_type.roomless.remove(&(stay.arrival, record.created_lsn, claim.id()))),
-        }
-        if let Some(end) = claim.reservation.hold_expires_at {
-            self.due.remove(&(end, claim.id()));
-        }
-    }
-}
-
-/// What a live reservation takes of its property.
-struct Claim<'a> {
-    reservation: &'a Reservation,
-    stay: RoomStay,
-}
-
-impl<'a> Claim<'a> {
-    fn of(record: &'a ReservationRecord, slot: Slot) -> Option<Claim<'a>> {
         let reservation = &*record.reservation;
-        let stay =
-            RoomStay { arrival: reservation.arrival, departure: reservation.departure, reservation: slot };
-        reservation.status.is_live().then_some(Claim { reservation, stay })
-    }
-
-    fn id(&self) -> ReservationId {
-        self.reservation.id
-    }
-
-    fn roomless(&self) -> bool {
-        self.reservation.room.is_none()
-    }
-
-    fn count<'c>(&self, count: &'c mut NightCount) -> &'c mut u32 {
-        match self.reservation.status {
-            Status::Held => &mut count.held,
-            _ => &mut count.sold,
+        let book = self.checked_book_mut(&reservation.property);
+        let room_type = book.room_type_mut(&reservation.room_type);
+        if let Some((from, to)) = reservation.nights() {
+            room_type.nights.change(from, to, |count| {
+                let count_of = counted(reservation, count);
+                *count_of = count_of.checked_sub(1).expect("a stay is counted on each of its nights");
+                count.roomless -= u32::from(reservation.room.is_none());
+            });
+        }
+        if reservation.waits_for_room() {
+            room_type.roomless.remove(&(reservation.arrival, record.created_lsn, reservation.id));
+        }
+        if let Some((room, stay)) = room_stay(reservation, slot) {
+            book.room_mut(room).calendar.remove(stay);
+        }
+        if book.expects(reservation) {
+            book.expected.remove(&(reservation.arrival, reservation.id));
+        }
+        if let Some(end) = reservation.hold_expires_at {
+            self.due.remove(&(end, reservation.id));
         }
     }
+}
+
+/// What of a night's count the reservation is part of.
+fn counted<'c>(reservation: &Reservation, count: &'c mut NightCount) -> &'c mut u32 {
+    match reservation.status {
+        Status::Held => &mut count.held,
+        _ => &mut count.sold,
+    }
+}
+
+/// What the reservation takes of its room.
+fn room_stay(reservation: &Reservation, slot: Slot) -> Option<(&RoomId, RoomStay)> {
+    let (arrival, departure) = reservation.room_nights()?;
+    Some((reservation.room.as_ref()?, RoomStay { arrival, departure, reservation: slot }))
 }
 
 fn book_records(book: &Book) -> impl Iterator<Item = Record> + '_ {

@@ -27,6 +27,8 @@ fn reservation() -> Reservation {
         occupancy: 2,
         status: Status::Held,
         hold_expires_at: Some(Timestamp(1_800_000_900_000)),
+        room_from: None,
+        released_from: None,
         price: Price { currency: eur(), from: day(10), amounts: [14_000, 15_000].into() },
         block: Some(BlockId::new("fair").unwrap()),
         external_ref: Some("their-7".into()),
@@ -74,6 +76,10 @@ pub fn submission_samples(digest: u128) -> Vec<(&'static str, Submission)> {
             Command::RollBusinessDate(RollBusinessDate { property: hotel(), date: day(1) }),
         ),
         ("end_due", Command::EndDue(EndDue {})),
+        ("check_in", Command::CheckIn(change(5))),
+        ("check_out", Command::CheckOut(change(5))),
+        ("no_show", Command::NoShow(change(5))),
+        ("night_audit", Command::NightAudit(NightAudit { property: hotel(), business_date: day(1) })),
     ];
     let mut samples: Vec<(&str, Submission)> =
         commands.into_iter().map(|(name, command)| (name, Submission { key: None, command })).collect();
@@ -113,6 +119,15 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
             Record::Property(PropertyRecord {
                 property: Arc::new(property.clone()),
                 key: created_under(digest, property.clone()),
+                auditing: None,
+            }),
+        ),
+        (
+            "property_audited".into(),
+            Record::Property(PropertyRecord {
+                property: Arc::new(property.clone()),
+                key: None,
+                auditing: Some(Lsn(77)),
             }),
         ),
         (
@@ -156,6 +171,21 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
             }),
         ),
     ];
+    for (name, status, room_from, released_from) in [
+        ("in_house", Status::InHouse, Some(day(11)), None),
+        ("checked_out", Status::CheckedOut, None, None),
+        ("no_show", Status::NoShow, None, Some(day(11))),
+    ] {
+        let stay = Reservation { status, room_from, released_from, ..canceled.clone() };
+        samples.push((
+            format!("reservation_{name}"),
+            Record::Reservation(ReservationRecord {
+                reservation: Arc::new(stay),
+                created_lsn: Lsn(12),
+                key: None,
+            }),
+        ));
+    }
     let outcomes = [
         ("property", Outcome::Property { created: false, property: Arc::new(property) }),
         ("room_type", Outcome::RoomType { created: false, room_type: Arc::new(room_type) }),
@@ -210,6 +240,10 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("no_availability", Refusal::NoAvailability { nights: nights.clone(), fragmented: false }),
         ("price_changed", Refusal::PriceChanged { total: 29_000 }),
         ("capacity_below_sold", Refusal::CapacityBelowSold { nights }),
+        (
+            "audit_not_allowed",
+            Refusal::AuditNotAllowed { mode: BusinessDateMode::Manual, business_date: day(0) },
+        ),
     ]
 }
 
@@ -268,10 +302,14 @@ fn every_kind_has_a_sample() {
         Command::Cancel(_) => 6,
         Command::RollBusinessDate(_) => 7,
         Command::EndDue(_) => 8,
+        Command::CheckIn(_) => 9,
+        Command::CheckOut(_) => 10,
+        Command::NoShow(_) => 11,
+        Command::NightAudit(_) => 12,
     };
     let kinds: std::collections::BTreeSet<i32> =
         submission_samples(DIGEST).iter().map(|(_, submission)| kind_of(&submission.command)).collect();
-    assert_eq!(kinds.len(), 9);
+    assert_eq!(kinds.len(), 13);
     let kind_of = |record: &Record| match record {
         Record::Property(_) => 0,
         Record::RoomType(_) => 1,

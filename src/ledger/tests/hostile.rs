@@ -18,6 +18,7 @@ fn commands() -> Vec<Command> {
             found.push(command.into());
         }
         found.push(Command::RollBusinessDate(RollBusinessDate { property: hotel(), date: first }));
+        found.push(Command::NightAudit(NightAudit { property: hotel(), business_date: first }));
         for second in ends {
             for (occupancy, hold, total) in [
                 (2, None, None),
@@ -55,8 +56,14 @@ fn commands() -> Vec<Command> {
         }
     }
     for revision in [0, 1, u64::MAX] {
-        let change = Change { reservation: id(u128::MAX), if_match: Some(revision) };
-        found.extend([Command::Confirm(change.clone()), Command::Cancel(change)]);
+        // One that is not there, and those that are made on the way.
+        for n in [u128::MAX, 1_001, 1_005, 1_020] {
+            let change = Change { reservation: id(n), if_match: (revision > 0).then_some(revision) };
+            found.extend(
+                [Command::CheckIn, Command::CheckOut, Command::NoShow, Command::Confirm, Command::Cancel]
+                    .map(|command| command(change.clone())),
+            );
+        }
     }
     found
 }

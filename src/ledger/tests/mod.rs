@@ -6,6 +6,7 @@ mod golden;
 mod hashing;
 mod hostile;
 mod idempotency;
+mod in_house;
 mod inventory;
 mod model;
 mod persistence;

@@ -159,11 +159,25 @@ impl House {
     /// Doubles 101, 102, 103 at 100 for one and 140 for two in EUR; suite 201 at 300 for two, and 250 of its own in USD.
     /// Prices for two years.
     pub fn new() -> House {
+        House::opened(FirstBusinessDate::Manual(day(0)))
+    }
+
+    /// The same house with a business date that follows the clock, and so marks no no-shows.
+    pub fn on_clock() -> House {
+        House::opened(FirstBusinessDate::Clock(day(0)))
+    }
+
+    /// Moves the business date of a house on the clock.
+    pub fn roll(to: i32) -> Command {
+        Command::RollBusinessDate(RollBusinessDate { property: hotel(), date: day(to) })
+    }
+
+    fn opened(business_date: FirstBusinessDate) -> House {
         let mut house = House::empty();
         let doubles = prices(&[("EUR", 1, 100), ("EUR", 2, 140), ("USD", 2, 160)]);
         let rate = |target, prices| put_rates(target, day(-30), day(730), prices);
         let commands: [Command; 10] = [
-            put_property(FirstBusinessDate::Manual(day(0))).into(),
+            put_property(business_date).into(),
             put_room_type("double", 0).into(),
             put_room_type("suite", 0).into(),
             put_room("101", "double").into(),
