@@ -98,6 +98,18 @@ impl Book {
     }
 }
 
+impl RoomBook {
+    /// Whether a stay may have the room on the nights `[from, to)`.
+    pub fn is_free(&self, from: Date, to: Date) -> bool {
+        self.calendar.is_free(from, to)
+    }
+
+    /// The nights of `[from, to)` on which no stay may have it.
+    pub fn taken(&self, from: Date, to: Date) -> Vec<Date> {
+        self.calendar.taken(from, to)
+    }
+}
+
 impl TypeBook {
     pub fn new(record: RoomTypeRecord) -> TypeBook {
         TypeBook {

@@ -36,6 +36,8 @@ pub enum Command {
     CheckOut(Change),
     NoShow(Change),
     NightAudit(NightAudit),
+    Amend(Box<Amend>),
+    Assign(Assign),
     /// The ledger's own: a property on `clock` passed its midnight.
     RollBusinessDate(RollBusinessDate),
     /// The ledger's own: ends what is due at the stamp of the batch, and nothing else.
@@ -158,6 +160,42 @@ pub struct Change {
     /// The revision that the caller saw; another one is refused as `version_mismatch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_match: Option<u64>,
+}
+
+/// A change of a stay. What is absent stays as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Amend {
+    pub reservation: ReservationId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_match: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrival: Option<Date>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub departure: Option<Date>,
+    /// Another type than that of a pinned room unpins the stay. A room that is named goes before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room_type: Option<RoomTypeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomChange>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occupancy: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomChange {
+    /// A room of another type changes the type.
+    Pin(RoomId),
+    Unpin,
+}
+
+/// Pins a room at the price that stands; one of another type is an upgrade.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Assign {
+    pub reservation: ReservationId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_match: Option<u64>,
+    pub room: RoomId,
 }
 
 /// Moves the business date of a property that is moved by hand, and marks those that did not arrive.

@@ -31,6 +31,8 @@ digest_fields! {
     Change { reservation, if_match }
     RollBusinessDate { property, date }
     NightAudit { property, business_date }
+    Amend { reservation, if_match, arrival, departure, room_type, room, occupancy }
+    Assign { reservation, if_match, room }
 }
 
 impl Digest for EndDue {
@@ -88,6 +90,15 @@ impl Digest for Wanted {
     }
 }
 
+impl Digest for RoomChange {
+    fn digest(&self, d: &mut Digester) {
+        match self {
+            RoomChange::Pin(room) => tagged!(d, 1, room),
+            RoomChange::Unpin => tagged!(d, 2),
+        }
+    }
+}
+
 impl Digest for FirstBusinessDate {
     fn digest(&self, d: &mut Digester) {
         match self {
@@ -113,6 +124,8 @@ impl Digest for Command {
             Command::CheckOut(command) => tagged!(d, 11, command),
             Command::NoShow(command) => tagged!(d, 12, command),
             Command::NightAudit(command) => tagged!(d, 13, command),
+            Command::Amend(command) => tagged!(d, 14, command),
+            Command::Assign(command) => tagged!(d, 15, command),
         }
     }
 }

@@ -36,11 +36,11 @@ pub fn check_in(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
 fn pick(book: &Book, stay: &Reservation, today: Date) -> Result<RoomId, Refusal> {
     let room_type = book.room_type(&stay.room_type)?;
     let mut rooms = room_type.rooms.iter().map(|(id, slot)| (id, book.room_at(*slot)));
-    if let Some((id, _)) = rooms.find(|(_, room)| room.calendar.is_free(today, stay.departure)) {
+    if let Some((id, _)) = rooms.find(|(_, room)| room.is_free(today, stay.departure)) {
         return Ok(id.clone());
     }
     let rooms = || room_type.rooms.iter().map(|(_, slot)| book.room_at(*slot));
-    let full = |night: &Date| rooms().all(|room| !room.calendar.is_free(*night, night.plus(1)));
+    let full = |night: &Date| rooms().all(|room| !room.is_free(*night, night.plus(1)));
     Err(Refusal::RoomUnavailable { nights: today.until(stay.departure).filter(full).collect() })
 }
 

@@ -4,7 +4,7 @@
 //! any build: nothing here knows a clock, randomness, I/O, threads, floating point, or the order of a hash table.
 //!
 //! A command goes through [`apply`], which runs its handler ([`inventory`], [`rate`], [`reserve`],
-//! [`status`], [`in_house`], [`night_audit`]) in a
+//! [`amend`], [`status`], [`in_house`], [`night_audit`]) in a
 //! [`txn`]: refuse, decide, then change records. [`check`] is passed by every record that is put, [`state`] derives
 //! calendars, counts and indexes from it, [`audit`] recomputes them.
 
@@ -17,6 +17,7 @@ mod quarantine;
 mod record;
 mod reservation;
 
+mod amend;
 mod apply;
 mod audit;
 mod book;

@@ -36,7 +36,7 @@ pub fn choose(book: &Book, room_type: &TypeBook, arrival: Date, departure: Date)
         return Choice::Overbooked;
     }
     let mut free = room_type.rooms.iter();
-    match free.find(|(_, slot)| book.room_at(**slot).calendar.is_free(arrival, departure)) {
+    match free.find(|(_, slot)| book.room_at(**slot).is_free(arrival, departure)) {
         Some((room, _)) => Choice::Room(room.clone()),
         None => Choice::Fragmented,
     }
@@ -55,7 +55,7 @@ pub fn give(
     for id in waiting(txn, property, room, from, to)? {
         let record = txn.find(id)?;
         let stay = &record.reservation;
-        if !txn.book(property)?.room(room)?.calendar.is_free(stay.arrival, stay.departure) {
+        if !txn.book(property)?.room(room)?.is_free(stay.arrival, stay.departure) {
             continue;
         }
         // A plan is nothing that the guest did: no new revision, and no new instant.

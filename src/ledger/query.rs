@@ -261,7 +261,7 @@ impl<'a> Offers<'a> {
         let Quote { arrival, departure, occupancy, .. } = self.quote;
         let Room { room: id, room_type: type_id, .. } = &*room.record.room;
         self.looked_at += 1;
-        if !room.calendar.is_free(arrival, departure) {
+        if !room.is_free(arrival, departure) {
             return None;
         }
         let offer = self.by_type.entry(type_id).or_insert_with(|| {

@@ -48,6 +48,12 @@ impl Price {
         self.amounts.iter().sum()
     }
 
+    /// The amount of one night, if it is priced.
+    pub fn on(&self, night: Date) -> Option<i64> {
+        let at = usize::try_from(self.from.nights_to(night)).ok()?;
+        self.amounts.get(at).copied()
+    }
+
     /// Each night with its amount.
     pub fn nights(&self) -> impl Iterator<Item = (Date, i64)> + '_ {
         self.amounts.iter().enumerate().map(|(n, amount)| (self.from.plus(n as i32), *amount))

@@ -113,10 +113,10 @@ fn judge(
 }
 
 fn room_is_free(room: &RoomBook, command: &Reserve) -> Result<(), Refusal> {
-    if room.calendar.is_free(command.arrival, command.departure) {
+    if room.is_free(command.arrival, command.departure) {
         return Ok(());
     }
-    Err(Refusal::RoomUnavailable { nights: room.calendar.taken(command.arrival, command.departure) })
+    Err(Refusal::RoomUnavailable { nights: room.taken(command.arrival, command.departure) })
 }
 
 fn type_has_space(room_type: &TypeBook, command: &Reserve) -> Result<(), Refusal> {

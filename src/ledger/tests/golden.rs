@@ -79,6 +79,20 @@ pub fn submission_samples(digest: u128) -> Vec<(&'static str, Submission)> {
         ("check_in", Command::CheckIn(change(5))),
         ("check_out", Command::CheckOut(change(5))),
         ("no_show", Command::NoShow(change(5))),
+        (
+            "amend",
+            Command::Amend(Box::new(Amend {
+                reservation: id(5),
+                if_match: Some(3),
+                arrival: Some(day(10)),
+                departure: Some(day(12)),
+                room_type: Some(kind("double")),
+                room: Some(RoomChange::Pin(room("101"))),
+                occupancy: Some(2),
+            })),
+        ),
+        ("amend_unpin", Command::Amend(Box::new(Amend { room: Some(RoomChange::Unpin), ..amend(5) }))),
+        ("assign", Command::Assign(Assign { reservation: id(5), if_match: Some(3), room: room("101") })),
         ("night_audit", Command::NightAudit(NightAudit { property: hotel(), business_date: day(1) })),
     ];
     let mut samples: Vec<(&str, Submission)> =
@@ -306,10 +320,12 @@ fn every_kind_has_a_sample() {
         Command::CheckOut(_) => 10,
         Command::NoShow(_) => 11,
         Command::NightAudit(_) => 12,
+        Command::Amend(_) => 13,
+        Command::Assign(_) => 14,
     };
     let kinds: std::collections::BTreeSet<i32> =
         submission_samples(DIGEST).iter().map(|(_, submission)| kind_of(&submission.command)).collect();
-    assert_eq!(kinds.len(), 13);
+    assert_eq!(kinds.len(), 15);
     let kind_of = |record: &Record| match record {
         Record::Property(_) => 0,
         Record::RoomType(_) => 1,

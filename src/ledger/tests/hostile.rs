@@ -48,6 +48,22 @@ fn commands() -> Vec<Command> {
             }
         }
     }
+    for n in [u128::MAX, 1_001, 1_005, 1_020] {
+        for arrival in ends.map(Some).into_iter().chain([None]) {
+            for departure in ends.map(Some).into_iter().chain([None]) {
+                for (occupancy, change) in [
+                    (None, None),
+                    (Some(0), Some(RoomChange::Unpin)),
+                    (Some(1), Some(RoomChange::Pin(room("101")))),
+                    (Some(u32::MAX), Some(RoomChange::Pin(room("nowhere")))),
+                ] {
+                    let command = Amend { arrival, departure, occupancy, room: change, ..amend(n) };
+                    found.push(command.into());
+                }
+            }
+        }
+        found.extend([assign(n, "101"), assign(n, "nowhere")]);
+    }
     for limit in [0, 1, u32::MAX] {
         for max_occupancy in [0, 1, u32::MAX] {
             let mut command = put_room_type("double", limit);

@@ -1,5 +1,6 @@
 //! Tests of the whole ledger through its public face.
 
+mod amend;
 mod booking;
 mod capacity;
 mod golden;

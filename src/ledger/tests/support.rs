@@ -114,6 +114,29 @@ pub fn change(n: u128) -> Change {
     Change { reservation: id(n), if_match: None }
 }
 
+/// An amendment of reservation `n` that changes nothing yet.
+pub fn amend(n: u128) -> Amend {
+    Amend {
+        reservation: id(n),
+        if_match: None,
+        arrival: None,
+        departure: None,
+        room_type: None,
+        room: None,
+        occupancy: None,
+    }
+}
+
+pub fn assign(n: u128, to: &str) -> Command {
+    Command::Assign(Assign { reservation: id(n), if_match: None, room: room(to) })
+}
+
+impl From<Amend> for Command {
+    fn from(command: Amend) -> Command {
+        Command::Amend(Box::new(command))
+    }
+}
+
 impl From<PutProperty> for Command {
     fn from(command: PutProperty) -> Command {
         Command::PutProperty(command)
