@@ -110,6 +110,13 @@ pub struct Reservation {
     pub updated_at: Instant,
 }
 
+/// Reservations that were made together, in their order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Booking {
+    pub id: BookingId,
+    pub reservations: Vec<Reservation>,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reservations {
     pub reservations: Vec<Reservation>,

@@ -34,6 +34,7 @@ codes! {
     RoomTypeNotFound      404 "room_type_not_found"     "No such room type"
     RoomNotFound          404 "room_not_found"          "No such room"
     ReservationNotFound   404 "reservation_not_found"   "No such reservation"
+    BookingNotFound       404 "booking_not_found"       "No such booking"
     BlockNotFound         404 "block_not_found"         "No such block"
     MethodNotAllowed      405 "method_not_allowed"      "The method is not allowed here"
     NoAvailability        409 "no_availability"         "A night of the stay is full"
@@ -150,6 +151,12 @@ impl From<Refusal> for Problem {
             ReservationNotFound => {
                 (Code::ReservationNotFound, "there is no reservation with this id".to_owned())
             }
+            Member { index, refusal } => {
+                let mut problem = Problem::from((**refusal).clone());
+                problem.detail = format!("reservation {index} of the booking: {}", problem.detail);
+                return problem.fact("index", json!(index));
+            }
+            BookingNotFound => (Code::BookingNotFound, "there is no booking with this id".to_owned()),
             BlockNotFound => (Code::BlockNotFound, "the property has no such block".to_owned()),
             VersionMismatch { revision } => (
                 Code::VersionMismatch,

@@ -43,6 +43,13 @@ pub fn applied(applied: Applied) -> Response {
             response
         }
         Outcome::Changed(it) => tagged(StatusCode::OK, lsn, &it),
+        Outcome::Booked(it) => {
+            let location = HeaderValue::from_str(&format!("/v1/bookings/{}", it.id));
+            let mut response = json(StatusCode::CREATED, lsn, &booking(&it));
+            response.headers_mut().insert(header::LOCATION, location.expect("an id is visible ASCII"));
+            response
+        }
+        Outcome::BookingChanged(it) => json(StatusCode::OK, lsn, &booking(&it)),
         Outcome::Done => json(StatusCode::OK, lsn, &serde_json::json!({})),
         Outcome::Refused(refusal) => Problem::from(refusal).at(lsn).into_response(),
         Outcome::Quarantined { lsn: at } => Problem::new(
@@ -137,6 +144,10 @@ pub fn reservation(it: &ledger::Reservation) -> wire::Reservation {
         created_at: instant(it.created_at),
         updated_at: instant(it.updated_at),
     }
+}
+
+pub fn booking(it: &ledger::Booking) -> wire::Booking {
+    wire::Booking { id: it.id, reservations: reservations(&it.reservations) }
 }
 
 pub fn free_room(it: &ledger::FreeRoom) -> wire::FreeRoom {

@@ -44,12 +44,17 @@ struct ReserveFields {
 
 impl ReserveFields {
     fn wanted(&self) -> Result<Wanted, Problem> {
-        match (&self.room, &self.room_type) {
-            (Some(room), None) => Ok(Wanted::Room(room.clone())),
-            (None, Some(room_type)) => Ok(Wanted::RoomType(room_type.clone())),
-            (Some(_), Some(_)) => Err(Problem::malformed("room", "excludes `room_type`; give one of them")),
-            (None, None) => Err(Problem::malformed("room", "is missing; give it or `room_type`")),
-        }
+        wanted("room", self.room.as_ref(), self.room_type.as_ref())
+    }
+}
+
+/// A room or a room type, and not both; complaints call the room `name`.
+pub fn wanted(name: &str, room: Option<&RoomId>, room_type: Option<&RoomTypeId>) -> Result<Wanted, Problem> {
+    match (room, room_type) {
+        (Some(room), None) => Ok(Wanted::Room(room.clone())),
+        (None, Some(room_type)) => Ok(Wanted::RoomType(room_type.clone())),
+        (Some(_), Some(_)) => Err(Problem::malformed(name, "excludes `room_type`; give one of them")),
+        (None, None) => Err(Problem::malformed(name, "is missing; give it or `room_type`")),
     }
 }
 

@@ -10,7 +10,7 @@ use super::quarantine::{Failure, QUARANTINED_MAX, Quarantined};
 use super::record::{Record, RecordKey};
 use super::state::Ledger;
 use super::txn::{Halt, Txn};
-use super::{amend, idempotency, in_house, inventory, night_audit, rate, reserve, status};
+use super::{amend, group, idempotency, in_house, inventory, night_audit, rate, reserve, status};
 
 /// The state can no longer be trusted: a change itself failed, or could not be undone. The node must stop.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -109,6 +109,9 @@ fn execute(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &Command) -
         Command::NightAudit(command) => night_audit::run(txn, command),
         Command::Amend(command) => amend::amend(txn, command),
         Command::Assign(command) => amend::assign(txn, command),
+        Command::BookGroup(command) => group::book(txn, key, command),
+        Command::ConfirmBooking(command) => group::confirm(txn, command),
+        Command::CancelBooking(command) => group::cancel(txn, command),
         Command::RollBusinessDate(command) => inventory::roll_business_date(txn, command),
         Command::EndDue(_) => Ok(Outcome::Done),
     };

@@ -59,6 +59,8 @@ impl Ledger {
             let reservation = &*record.reservation;
             let indexed = self.reservations_by_id.get(&reservation.id);
             require(indexed == Some(&slot), "reservations by id", reservation.id)?;
+            let place = (reservation.booking_id, record.index());
+            require(self.bookings.get(&place) == Some(&slot), "reservations by booking", place)?;
             nights.entry(&reservation.property).or_default().add(reservation, record.created_lsn);
             if let (Status::Held, Some(end)) = (reservation.status, reservation.hold_expires_at) {
                 due.insert((end, reservation.id));
@@ -66,6 +68,7 @@ impl Ledger {
         }
         let count = self.reservations.iter().count();
         require(count == self.reservations_by_id.len(), "reservations by id", count)?;
+        require(count == self.bookings.len(), "reservations by booking", count)?;
         let indexed: BTreeSet<(Timestamp, ReservationId)> = self.due.iter().map(|(key, ())| *key).collect();
         require(indexed == due, "holds by end", indexed.symmetric_difference(&due).next())?;
         let none = Nights::default();

@@ -83,6 +83,11 @@ fn reservation(ledger: &Ledger, record: &ReservationRecord) -> Result<(), Failur
     let book = book(ledger, &new.property)?;
     let old = ledger.find(new.id).ok().map(|record| &*record.reservation);
     require(old.is_none_or(|old| old.property == new.property))?;
+    let place = (new.booking_id, record.index());
+    let booked = ledger.bookings.get(&place).map(|slot| ledger.at(*slot).reservation.id);
+    require(booked.is_none_or(|id| id == new.id))?;
+    require(old.is_none() || booked == Some(new.id))?;
+    require(record.member.is_none_or(|member| member.index < member.of))?;
     // Who checks out on the day of arrival has had no night.
     let nights_min = i32::from(new.status != Status::CheckedOut);
     require((nights_min..=NIGHTS_MAX).contains(&new.arrival.nights_to(new.departure)))?;

@@ -38,6 +38,9 @@ pub enum Command {
     NightAudit(NightAudit),
     Amend(Box<Amend>),
     Assign(Assign),
+    BookGroup(BookGroup),
+    ConfirmBooking(BookingChange),
+    CancelBooking(BookingChange),
     /// The ledger's own: a property on `clock` passed its midnight.
     RollBusinessDate(RollBusinessDate),
     /// The ledger's own: ends what is due at the stamp of the batch, and nothing else.
@@ -160,6 +163,45 @@ pub struct Change {
     /// The revision that the caller saw; another one is refused as `version_mismatch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_match: Option<u64>,
+}
+
+/// Reservations that are made together, all or none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BookGroup {
+    /// Made by the node that took the request, like the ids of the stays.
+    pub booking_id: BookingId,
+    pub property: PropertyId,
+    /// The caller's opaque reference, 1–255 characters.
+    pub guest: Box<str>,
+    /// 1–500.
+    pub stays: Vec<GroupStay>,
+}
+
+/// One reservation of a group; see [`Reserve`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupStay {
+    pub id: ReservationId,
+    pub wanted: Wanted,
+    pub arrival: Date,
+    pub departure: Date,
+    pub occupancy: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<Currency>,
+    pub currency_known: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_seconds: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_total: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<BlockId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_ref: Option<Box<str>>,
+}
+
+/// A change of the status of all reservations of a booking.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BookingChange {
+    pub booking: BookingId,
 }
 
 /// A change of a stay. What is absent stays as it is.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{Prices, RateTarget};
 use super::date::Date;
-use super::id::{Lsn, RoomId, RoomTypeId};
+use super::id::{BookingId, Lsn, RoomId, RoomTypeId};
 use super::property::{BusinessDateMode, Property, Room, RoomType};
 use super::reservation::{Reservation, Status};
 
@@ -42,6 +42,10 @@ pub enum Outcome {
     Reserved(Arc<Reservation>),
     /// A reservation was changed.
     Changed(Arc<Reservation>),
+    /// The reservations of a booking were made together.
+    Booked(Booking),
+    /// Those of a booking were changed together.
+    BookingChanged(Booking),
     /// The ledger's own commands have nothing to show.
     Done,
     Refused(Refusal),
@@ -49,6 +53,13 @@ pub enum Outcome {
     Quarantined {
         lsn: Lsn,
     },
+}
+
+/// Reservations that were made together, in their order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Booking {
+    pub id: BookingId,
+    pub reservations: Vec<Arc<Reservation>>,
 }
 
 /// What a change of rates set, as it was asked.
@@ -69,6 +80,7 @@ pub enum Refusal {
     RoomTypeNotFound,
     RoomNotFound,
     ReservationNotFound,
+    BookingNotFound,
     BlockNotFound,
     VersionMismatch {
         revision: u64,
@@ -109,6 +121,12 @@ pub enum Refusal {
     /// The rooms that would be left are fewer than those sold on `nights`.
     CapacityBelowSold {
         nights: Vec<Date>,
+    },
+    /// One reservation of a booking was refused, and so all of them.
+    Member {
+        /// Its place in the booking, from 0.
+        index: u32,
+        refusal: Box<Refusal>,
     },
     /// A night audit of a property that follows the clock, or to a date before the one that it has.
     AuditNotAllowed {

@@ -61,8 +61,14 @@ pub fn give(
         // A plan is nothing that the guest did: no new revision, and no new instant.
         let planned = Reservation { room: Some(room.clone()), ..(**stay).clone() };
         let key = record.key.as_ref().map(|key| key.keeping(stay));
+        let member = record.member;
         let created_lsn = record.created_lsn;
-        txn.put(Record::Reservation(ReservationRecord { reservation: Arc::new(planned), created_lsn, key }))?;
+        txn.put(Record::Reservation(ReservationRecord {
+            reservation: Arc::new(planned),
+            created_lsn,
+            key,
+            member,
+        }))?;
     }
     Ok(())
 }

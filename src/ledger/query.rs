@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::book::{Book, RoomBook, TypeBook};
 use super::command::{Prices, RateTarget};
 use super::date::Date;
-use super::id::{Currency, PropertyId, ReservationId, RoomId, RoomTypeId};
-use super::outcome::{FreeRoom, NightAvailability, RatesSet, Refusal};
+use super::id::{BookingId, Currency, PropertyId, ReservationId, RoomId, RoomTypeId};
+use super::outcome::{Booking, FreeRoom, NightAvailability, RatesSet, Refusal};
 use super::property::{Property, Room, RoomType};
 use super::rate::{Quote, RateTable};
 use super::reservation::{Price, Reservation, Status};
@@ -99,6 +99,12 @@ impl Ledger {
 
     pub fn reservation(&self, id: ReservationId) -> Result<Arc<Reservation>, Refusal> {
         Ok(Arc::clone(&self.find(id)?.reservation))
+    }
+
+    /// The reservations that were made together, in their order; one that was made by itself is a booking too.
+    pub fn booking(&self, id: BookingId) -> Result<Booking, Refusal> {
+        let reservations: Vec<_> = self.members(id).map(|record| Arc::clone(&record.reservation)).collect();
+        if reservations.is_empty() { Err(Refusal::BookingNotFound) } else { Ok(Booking { id, reservations }) }
     }
 
     /// By id, those after `after`.

@@ -115,6 +115,25 @@ pub struct ReservationRecord {
     pub created_lsn: Lsn,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<CreatedUnder<Reservation>>,
+    /// Where it was made together with others. Each keeps the key under which they were made; the first answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<Member>,
+}
+
+/// The place of a reservation in its booking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// From 0.
+    pub index: u32,
+    /// How many were made together.
+    pub of: u32,
+}
+
+impl ReservationRecord {
+    /// Which of its booking it is, from 0.
+    pub(super) fn index(&self) -> u32 {
+        self.member.map_or(0, |member| member.index)
+    }
 }
 
 /// The outcome of a command that created nothing, under its idempotency key, for a time.
@@ -165,7 +184,9 @@ impl Record {
             Record::Property(record) => record.key.as_ref().map(|key| key.digest),
             Record::RoomType(record) => record.key.as_ref().map(|key| key.digest),
             Record::Room(record) => record.key.as_ref().map(|key| key.digest),
-            Record::Reservation(record) => record.key.as_ref().map(|key| key.digest),
+            Record::Reservation(record) => {
+                record.key.as_ref().filter(|_| record.index() == 0).map(|key| key.digest)
+            }
             Record::Outcome(record) => Some(record.digest),
             Record::Rate(_) | Record::Quarantined(_) => None,
         }
@@ -231,10 +252,11 @@ impl<T: Digest> Digest for CreatedUnder<T> {
 }
 
 digest_fields! {
-    PropertyRecord { property, key, auditing }
+    PropertyRecord { property, key; auditing = 1 }
     RoomTypeRecord { room_type, key }
     RoomRecord { room, key }
     RateRecord { property, target, from, to, prices }
-    ReservationRecord { reservation, created_lsn, key }
+    ReservationRecord { reservation, created_lsn, key; member = 1 }
+    Member { index, of }
     OutcomeRecord { lsn, at, digest, request_digest, outcome }
 }

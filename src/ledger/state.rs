@@ -4,13 +4,14 @@
 //! [`Ledger::restore`] call them, after the record has been checked against the rest.
 
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::book::{Book, RoomBook, TypeBook, lower_case};
 use super::calendar::{NightCount, RoomStay};
 use super::command::RateTarget;
 use super::digest::{StateHash, digest_fields, digest_of};
-use super::id::{Lsn, PropertyId, ReservationId, RoomId, Timestamp};
+use super::id::{BookingId, Lsn, PropertyId, ReservationId, RoomId, Timestamp};
 use super::idempotency::{KeyHolder, OUTCOMES_MAX};
 use super::outcome::Refusal;
 use super::quarantine::Quarantined;
@@ -34,6 +35,8 @@ pub struct Ledger {
     pub(super) locations: SortedMap<(Arc<str>, PropertyId), ()>,
     pub(super) reservations: Slab<ReservationRecord>,
     pub(super) reservations_by_id: SortedMap<ReservationId, Slot>,
+    /// By booking, and by the place in it.
+    pub(super) bookings: SortedMap<(BookingId, u32), Slot>,
     /// Holds by their end.
     pub(super) due: SortedMap<(Timestamp, ReservationId), ()>,
     /// Properties whose night audit has not marked all its no-shows.
@@ -80,6 +83,7 @@ impl Ledger {
             locations: SortedMap::new(),
             reservations: Slab::new(),
             reservations_by_id: SortedMap::new(),
+            bookings: SortedMap::new(),
             due: SortedMap::new(),
             audits: SortedMap::new(),
             keys: SortedMap::new(),
@@ -137,6 +141,12 @@ impl Ledger {
     pub(super) fn find(&self, id: ReservationId) -> Result<&ReservationRecord, Refusal> {
         let slot = self.reservations_by_id.get(&id).ok_or(Refusal::ReservationNotFound)?;
         Ok(self.at(*slot))
+    }
+
+    /// The reservations of a booking, in their order.
+    pub(super) fn members(&self, booking: BookingId) -> impl Iterator<Item = &ReservationRecord> {
+        let members = self.bookings.from(Bound::Included(&(booking, 0)));
+        members.take_while(move |((of, _), _)| *of == booking).map(|(_, slot)| self.at(*slot))
     }
 
     /// Puts a record that [`check`](super::check) has passed, and gives the one that it replaces. A panic in here
@@ -297,6 +307,7 @@ impl Ledger {
             None => {
                 let slot = self.reservations.insert(record.clone());
                 self.reservations_by_id.insert(id, slot);
+                self.bookings.insert((record.reservation.booking_id, record.index()), slot);
                 let property = &record.reservation.property;
                 self.checked_book_mut(property).reservations.insert(id, slot);
                 (slot, None)
@@ -309,6 +320,7 @@ impl Ledger {
     fn unset_reservation(&mut self, id: ReservationId) -> Option<ReservationRecord> {
         let slot = self.reservations_by_id.remove(&id)?;
         let record = self.reservations.remove(slot);
+        self.bookings.remove(&(record.reservation.booking_id, record.index()));
         self.release(&record, slot);
         self.checked_book_mut(&record.reservation.property).reservations.remove(&id);
         Some(record)

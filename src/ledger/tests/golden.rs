@@ -54,6 +54,13 @@ fn full_reserve() -> Reserve {
     command
 }
 
+fn full_group() -> BookGroup {
+    let mut least = group(&[by_type(8, "double", 10, 12)]);
+    let full = group(&[full_reserve()]);
+    least.stays.extend(full.stays);
+    least
+}
+
 /// All bits of a digest matter on disk.
 const DIGEST: u128 = u128::MAX / 3;
 
@@ -93,6 +100,9 @@ pub fn submission_samples(digest: u128) -> Vec<(&'static str, Submission)> {
         ),
         ("amend_unpin", Command::Amend(Box::new(Amend { room: Some(RoomChange::Unpin), ..amend(5) }))),
         ("assign", Command::Assign(Assign { reservation: id(5), if_match: Some(3), room: room("101") })),
+        ("book_group", full_group().into()),
+        ("confirm_booking", Command::ConfirmBooking(BookingChange { booking: booking(6) })),
+        ("cancel_booking", Command::CancelBooking(BookingChange { booking: booking(6) })),
         ("night_audit", Command::NightAudit(NightAudit { property: hotel(), business_date: day(1) })),
     ];
     let mut samples: Vec<(&str, Submission)> =
@@ -174,6 +184,7 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
                 reservation: Arc::new(canceled.clone()),
                 created_lsn: Lsn(12),
                 key: created_under(digest, reservation()),
+                member: None,
             }),
         ),
         (
@@ -182,6 +193,7 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
                 reservation: Arc::new(reservation()),
                 created_lsn: Lsn(12),
                 key: None,
+                member: None,
             }),
         ),
     ];
@@ -197,9 +209,23 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
                 reservation: Arc::new(stay),
                 created_lsn: Lsn(12),
                 key: None,
+                member: None,
             }),
         ));
     }
+    let both = Booking {
+        id: reservation().booking_id,
+        reservations: vec![Arc::new(reservation()), Arc::new(canceled.clone())],
+    };
+    samples.push((
+        "reservation_member".into(),
+        Record::Reservation(ReservationRecord {
+            reservation: Arc::new(reservation()),
+            created_lsn: Lsn(12),
+            key: None,
+            member: Some(Member { index: 3, of: 500 }),
+        }),
+    ));
     let outcomes = [
         ("property", Outcome::Property { created: false, property: Arc::new(property) }),
         ("room_type", Outcome::RoomType { created: false, room_type: Arc::new(room_type) }),
@@ -208,6 +234,8 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
         ("reserved", Outcome::Reserved(Arc::new(reservation()))),
         ("changed", Outcome::Changed(Arc::new(canceled))),
         ("done", Outcome::Done),
+        ("booked", Outcome::Booked(both.clone())),
+        ("booking_changed", Outcome::BookingChanged(both)),
         ("quarantined", Outcome::Quarantined { lsn: Lsn(9) }),
     ];
     let refused = refusals().into_iter().map(|(name, refusal)| (name, Outcome::Refused(refusal)));
@@ -237,6 +265,8 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("room_not_found", Refusal::RoomNotFound),
         ("reservation_not_found", Refusal::ReservationNotFound),
         ("block_not_found", Refusal::BlockNotFound),
+        ("booking_not_found", Refusal::BookingNotFound),
+        ("member", Refusal::Member { index: 7, refusal: Box::new(Refusal::PriceChanged { total: 8 }) }),
         ("version_mismatch", Refusal::VersionMismatch { revision: 3 }),
         ("hold_expired", Refusal::HoldExpired),
         ("invalid_state", Refusal::InvalidState { state: Status::Expired }),
@@ -322,10 +352,13 @@ fn every_kind_has_a_sample() {
         Command::NightAudit(_) => 12,
         Command::Amend(_) => 13,
         Command::Assign(_) => 14,
+        Command::BookGroup(_) => 15,
+        Command::ConfirmBooking(_) => 16,
+        Command::CancelBooking(_) => 17,
     };
     let kinds: std::collections::BTreeSet<i32> =
         submission_samples(DIGEST).iter().map(|(_, submission)| kind_of(&submission.command)).collect();
-    assert_eq!(kinds.len(), 15);
+    assert_eq!(kinds.len(), 18);
     let kind_of = |record: &Record| match record {
         Record::Property(_) => 0,
         Record::RoomType(_) => 1,

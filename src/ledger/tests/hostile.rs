@@ -64,6 +64,18 @@ fn commands() -> Vec<Command> {
         }
         found.extend([assign(n, "101"), assign(n, "nowhere")]);
     }
+    for room in ["101", "nowhere"] {
+        let mut command = group(&[by_type(1, "double", 10, 12), by_room(2, room, 10, 12)]);
+        found.push(command.clone().into());
+        command.stays.clear();
+        found.push(command.clone().into());
+        command.property = PropertyId::new("nowhere").unwrap();
+        found.push(command.into());
+    }
+    for n in [u128::MAX, 1_001, 1_005, 1_020] {
+        let change = BookingChange { booking: booking(n) };
+        found.extend([Command::ConfirmBooking(change.clone()), Command::CancelBooking(change)]);
+    }
     for limit in [0, 1, u32::MAX] {
         for max_occupancy in [0, 1, u32::MAX] {
             let mut command = put_room_type("double", limit);
@@ -104,7 +116,14 @@ fn every_command_has_an_outcome_and_none_a_panic() {
             for (n, mut command) in commands().into_iter().enumerate() {
                 if let Command::Reserve(command) = &mut command {
                     ids += 1;
-                    command.id = id(ids);
+                    (command.id, command.booking_id) = (id(ids), booking(ids));
+                }
+                if let Command::BookGroup(command) = &mut command {
+                    for stay in &mut command.stays {
+                        ids += 1;
+                        stay.id = id(ids);
+                    }
+                    command.booking_id = booking(ids);
                 }
                 let key = (n % 3 == 0).then(|| key(n as u128 % 50, n as u128 % 7));
                 let submission = Submission { key, command };

@@ -4,6 +4,7 @@ mod amend;
 mod booking;
 mod capacity;
 mod golden;
+mod group;
 mod hashing;
 mod hostile;
 mod idempotency;

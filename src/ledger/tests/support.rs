@@ -114,6 +114,39 @@ pub fn change(n: u128) -> Change {
     Change { reservation: id(n), if_match: None }
 }
 
+pub fn booking(n: u128) -> BookingId {
+    BookingId(Uuid::from_u128(n))
+}
+
+/// The stays as one booking, under the first one's number.
+pub fn group(stays: &[Reserve]) -> BookGroup {
+    let member = |stay: &Reserve| GroupStay {
+        id: stay.id,
+        wanted: stay.wanted.clone(),
+        arrival: stay.arrival,
+        departure: stay.departure,
+        occupancy: stay.occupancy,
+        currency: stay.currency,
+        currency_known: stay.currency_known,
+        hold_seconds: stay.hold_seconds,
+        expected_total: stay.expected_total,
+        block: stay.block.clone(),
+        external_ref: stay.external_ref.clone(),
+    };
+    BookGroup {
+        booking_id: stays[0].booking_id,
+        property: hotel(),
+        guest: "group".into(),
+        stays: stays.iter().map(member).collect(),
+    }
+}
+
+impl From<BookGroup> for Command {
+    fn from(command: BookGroup) -> Command {
+        Command::BookGroup(command)
+    }
+}
+
 /// An amendment of reservation `n` that changes nothing yet.
 pub fn amend(n: u128) -> Amend {
     Amend {
