@@ -67,6 +67,15 @@ pub struct Rate {
     pub prices: Prices,
 }
 
+/// A room that is out of order on the nights `[from, to)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutOfOrder {
+    pub room: RoomId,
+    pub from: Date,
+    pub to: Date,
+    pub reason: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
     pub rates: Vec<Rate>,

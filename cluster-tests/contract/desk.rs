@@ -240,3 +240,52 @@ async fn a_booking_of_several_is_all_or_none() {
     assert_eq!(api.get(&path).expect(200).await["reservations"], json!([alone]));
     cluster.agree().await;
 }
+
+#[tokio::test]
+async fn a_room_is_out_of_order_for_a_time() {
+    let cluster = Cluster::start(3).await;
+    open_grand(&cluster).await;
+    let api = cluster.api(1);
+    let of = |room: &str| format!("/v1/properties/grand/rooms/{room}/out-of-order");
+    let body = |changes: Value| with(json!({"from": date(10), "to": date(12), "reason": "paint"}), changes);
+    let put = |what, path: String, changes, status, code| Row::put(what, path, body(changes), status, code);
+    let delete = |what, path: String, status, code| Row::new(what, Method::DELETE, path, status, code);
+    reserve(&api, json!({"arrival": date(11), "departure": date(15)})).await;
+    let rows = vec![
+        put("no reason", of("102"), json!({"reason": null}), 400, "malformed").names("reason"),
+        put("no night", of("102"), json!({"to": date(10)}), 400, "malformed").names("to"),
+        put("no room", of("9"), json!({}), 404, "room_not_found"),
+        put("a room that is sold", of("101"), json!({}), 409, "capacity_below_sold")
+            .facts(json!({"nights": [date(11)]})),
+        delete("no range", of("102"), 400, "malformed").names("from"),
+        delete(
+            "a range without nights",
+            format!("{}?from={}&to={}", of("102"), date(3), date(3)),
+            400,
+            "malformed",
+        )
+        .names("to"),
+        delete("no room", format!("{}?from={}&to={}", of("9"), date(3), date(4)), 404, "room_not_found"),
+    ];
+    ask(&cluster, &rows).await;
+
+    let set = api.put(&of("102"), &body(json!({}))).key("close").expect(200).await;
+    assert_eq!(set, with(body(json!({})), json!({"room": "102"})));
+    let nights = format!("/v1/properties/grand/availability?from={}&to={}", date(10), date(13));
+    let counted = api.get(&nights).expect(200).await["room_types"]["double"].clone();
+    let counted: Vec<(i64, i64)> = (counted.as_array().unwrap().iter())
+        .map(|night| (night["out_of_order"].as_i64().unwrap(), night["available"].as_i64().unwrap()))
+        .collect();
+    assert_eq!(counted, [(1, 1), (1, 0), (0, 1)]);
+    let closed =
+        Row::post("a closed room", RESERVATIONS, stay(json!({"room": "102"})), 409, "room_unavailable");
+    ask(&cluster, &[closed.facts(json!({"nights": [date(10), date(11)]}))]).await;
+
+    let range = format!("{}?from={}&to={}", of("102"), date(10), date(12));
+    let answer = cluster.api(2).call(Method::DELETE, &range).key("open").answer().await;
+    assert_eq!(answer.status, 204, "{}", answer.in_words());
+    let answer = cluster.api(3).call(Method::DELETE, &range).key("open").answer().await;
+    assert_eq!((answer.status, answer.header("idempotent-replayed")), (204, Some("true")));
+    reserve(&api, json!({"room": "102"})).await;
+    cluster.agree().await;
+}

@@ -8,12 +8,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::extract::{Params, Segments, Text, UniqueMap, idempotency_key, json, judge_currency};
+use super::extract::{Params, Segments, Text, UniqueMap, idempotency_key, json, judge_currency, no_body};
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{
-    AVAILABILITY_NIGHTS_MAX, Applied, Command, Date, FirstBusinessDate, Ledger, Lsn, NightAudit, PropertyId,
-    PutProperty, PutRates, PutRoom, PutRoomType, RateTarget, Refusal, RoomId, RoomTypeId, Submission,
+    AVAILABILITY_NIGHTS_MAX, Applied, Command, Date, EndOutOfOrder, FirstBusinessDate, Ledger, Lsn, NightAudit, PropertyId, PutOutOfOrder, PutProperty, PutRates, PutRoom, PutRoomType, RateTarget, Refusal, RoomId, RoomTypeId, Submission,
 };
 use crate::node::{Consistency, Node, NotRead, date_at, time_zone_known};
 use crate::wire;
@@ -61,6 +60,14 @@ struct RoomTypeFields {
 #[serde(deny_unknown_fields)]
 struct RoomFields {
     room_type: RoomTypeId,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutOfOrderFields {
+    from: Date,
+    to: Date,
+    reason: Text,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -210,6 +217,46 @@ pub async fn put_room(
     let room_type = fields.room_type.clone();
     let command = Command::PutRoom(PutRoom { property: property.clone(), room: room.clone(), room_type });
     write(&node, &headers, "put_room", &path, &fields, command).await
+}
+
+pub async fn put_out_of_order(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let fields: OutOfOrderFields = json(request).await?;
+    let property: PropertyId = segments.get(0, "property")?;
+    let room: RoomId = segments.get(1, "room")?;
+    check_range(fields.from, fields.to)?;
+    let path = [property.as_str(), room.as_str()];
+    let command = Command::PutOutOfOrder(PutOutOfOrder {
+        property: property.clone(),
+        room: room.clone(),
+        from: fields.from,
+        to: fields.to,
+        reason: fields.reason.0.clone(),
+    });
+    write(&node, &headers, "put_out_of_order", &path, &fields, command).await
+}
+
+pub async fn end_out_of_order(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let mut params = Params::of(request.uri())?;
+    let (from, to): (Date, Date) = (params.required("from")?, params.required("to")?);
+    params.finish()?;
+    check_range(from, to)?;
+    no_body(request).await?;
+    let property: PropertyId = segments.get(0, "property")?;
+    let room: RoomId = segments.get(1, "room")?;
+    let path = [property.as_str(), room.as_str()];
+    let (property, room) = (property.clone(), room.clone());
+    let command = Command::EndOutOfOrder(EndOutOfOrder { property, room, from, to });
+    write(&node, &headers, "end_out_of_order", &path, &(from, to), command).await
 }
 
 pub async fn put_rates(

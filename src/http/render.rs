@@ -50,6 +50,8 @@ pub fn applied(applied: Applied) -> Response {
             response
         }
         Outcome::BookingChanged(it) => json(StatusCode::OK, lsn, &booking(&it)),
+        Outcome::OutOfOrder(set) => json(StatusCode::OK, lsn, &out_of_order(&set)),
+        Outcome::Removed => removed(lsn),
         Outcome::Done => json(StatusCode::OK, lsn, &serde_json::json!({})),
         Outcome::Refused(refusal) => Problem::from(refusal).at(lsn).into_response(),
         Outcome::Quarantined { lsn: at } => Problem::new(
@@ -63,6 +65,13 @@ pub fn applied(applied: Applied) -> Response {
     if applied.replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
+    response
+}
+
+/// What was to be taken away is; there is nothing to show.
+fn removed(lsn: Lsn) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    response.headers_mut().insert(LSN, HeaderValue::from(lsn.0));
     response
 }
 
@@ -112,6 +121,10 @@ pub fn rate(it: &ledger::RatesSet) -> wire::Rate {
         RateTarget::Room(room) => (None, Some(room.clone())),
     };
     wire::Rate { room_type, room, from: it.from, to: it.to, prices: it.prices.clone() }
+}
+
+pub fn out_of_order(it: &ledger::OutOfOrderRecord) -> wire::OutOfOrder {
+    wire::OutOfOrder { room: it.room.clone(), from: it.from, to: it.to, reason: it.reason.to_string() }
 }
 
 pub fn price(it: &ledger::Price) -> wire::Price {

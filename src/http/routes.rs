@@ -30,6 +30,10 @@ pub fn router(node: Arc<Node>) -> Router {
         .route(&at("room-types/{room_type}"), put(inventory::put_room_type))
         .route(&at("rooms"), get(inventory::list_rooms))
         .route(&at("rooms/{room}"), put(inventory::put_room))
+        .route(
+            &at("rooms/{room}/out-of-order"),
+            put(inventory::put_out_of_order).delete(inventory::end_out_of_order),
+        )
         .route(&at("rates"), get(inventory::list_rates).put(inventory::put_rates))
         .route(&at("night-audit"), post(inventory::night_audit))
         .route(&at("reservations"), get(reservations::list).post(reservations::reserve))

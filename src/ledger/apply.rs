@@ -10,7 +10,9 @@ use super::quarantine::{Failure, QUARANTINED_MAX, Quarantined};
 use super::record::{Record, RecordKey};
 use super::state::Ledger;
 use super::txn::{Halt, Txn};
-use super::{amend, group, idempotency, in_house, inventory, night_audit, rate, reserve, status};
+use super::{
+    amend, group, idempotency, in_house, inventory, night_audit, out_of_order, rate, reserve, status,
+};
 
 /// The state can no longer be trusted: a change itself failed, or could not be undone. The node must stop.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -112,6 +114,8 @@ fn execute(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &Command) -
         Command::BookGroup(command) => group::book(txn, key, command),
         Command::ConfirmBooking(command) => group::confirm(txn, command),
         Command::CancelBooking(command) => group::cancel(txn, command),
+        Command::PutOutOfOrder(command) => out_of_order::put(txn, command),
+        Command::EndOutOfOrder(command) => out_of_order::end(txn, command),
         Command::RollBusinessDate(command) => inventory::roll_business_date(txn, command),
         Command::EndDue(_) => Ok(Outcome::Done),
     };

@@ -9,7 +9,7 @@ use super::id::{Lsn, ReservationId, RoomId, RoomTypeId};
 use super::outcome::Refusal;
 use super::property::BusinessDateMode;
 use super::rate::RateTable;
-use super::record::{PropertyRecord, RoomRecord, RoomTypeRecord};
+use super::record::{OutOfOrderRecord, PropertyRecord, RoomRecord, RoomTypeRecord};
 use super::reservation::{Reservation, Status};
 use super::store::{Slab, Slot, SortedMap};
 
@@ -46,6 +46,8 @@ pub struct RoomBook {
     pub record: RoomRecord,
     pub rates: RateTable,
     pub calendar: RoomCalendar,
+    /// By first night; they don't overlap.
+    pub out_of_order: Vec<Arc<OutOfOrderRecord>>,
 }
 
 pub fn lower_case(location: &str) -> Arc<str> {
@@ -101,12 +103,25 @@ impl Book {
 impl RoomBook {
     /// Whether a stay may have the room on the nights `[from, to)`.
     pub fn is_free(&self, from: Date, to: Date) -> bool {
-        self.calendar.is_free(from, to)
+        self.calendar.is_free(from, to) && self.closures(from, to).is_empty()
+    }
+
+    /// When it is out of order within the nights `[from, to)`.
+    pub fn closures(&self, from: Date, to: Date) -> &[Arc<OutOfOrderRecord>] {
+        let first = self.out_of_order.partition_point(|closure| closure.to <= from);
+        let after = self.out_of_order.partition_point(|closure| closure.from < to);
+        &self.out_of_order[first..after.max(first)]
     }
 
     /// The nights of `[from, to)` on which no stay may have it.
     pub fn taken(&self, from: Date, to: Date) -> Vec<Date> {
-        self.calendar.taken(from, to)
+        let mut nights = self.calendar.taken(from, to);
+        for closure in self.closures(from, to) {
+            nights.extend(closure.from.max(from).until(closure.to.min(to)));
+        }
+        nights.sort_unstable();
+        nights.dedup();
+        nights
     }
 }
 
@@ -129,12 +144,12 @@ impl TypeBook {
     /// The nights of `[from, to)` on which no further stay may be taken.
     pub fn full(&self, from: Date, to: Date) -> Vec<Date> {
         let capacity = self.capacity();
-        from.until(to).filter(|night| self.nights.get(*night).stays() >= capacity).collect()
+        from.until(to).filter(|night| self.nights.get(*night).taken() >= capacity).collect()
     }
 
-    /// The nights from `from` on that have more stays than `capacity`.
+    /// The nights from `from` on of which more is taken than `capacity`.
     pub fn over(&self, from: Date, capacity: u64) -> Vec<Date> {
-        let nights = self.nights.from(from).filter(|(_, count)| count.stays() > capacity);
+        let nights = self.nights.from(from).filter(|(_, count)| count.taken() > capacity);
         nights.map(|(night, _)| night).collect()
     }
 }

@@ -7,11 +7,10 @@
 use super::book::Book;
 use super::command::RateTarget;
 use super::date::Date;
-use super::id::{RoomId, RoomTypeId};
 use super::idempotency::KeyHolder;
 use super::quarantine::Failure;
 use super::rate::AMOUNT_MAX;
-use super::record::{RateRecord, Record, ReservationRecord, RoomRecord, RoomTypeRecord};
+use super::record::{OutOfOrderRecord, RateRecord, Record, ReservationRecord, RoomRecord, RoomTypeRecord};
 use super::reservation::{Reservation, Status};
 use super::state::Ledger;
 use super::stay::NIGHTS_MAX;
@@ -23,6 +22,7 @@ pub fn record(ledger: &Ledger, record: &Record) -> Result<(), Failure> {
         Record::RoomType(record) => room_type(ledger, record),
         Record::Room(record) => room(ledger, record),
         Record::Rate(record) => rate(ledger, record),
+        Record::OutOfOrder(record) => out_of_order(ledger, record),
         Record::Reservation(record) => reservation(ledger, record),
     }
 }
@@ -78,6 +78,23 @@ fn rate(ledger: &Ledger, record: &RateRecord) -> Result<(), Failure> {
     require(amounts.all(|amount| (0..=AMOUNT_MAX).contains(amount)))
 }
 
+/// Nobody has the room from the business date on, and its type can do without it.
+fn out_of_order(ledger: &Ledger, record: &OutOfOrderRecord) -> Result<(), Failure> {
+    let OutOfOrderRecord { property, room, from, to, .. } = record;
+    let book = book(ledger, property)?;
+    let room = book.room(room).map_err(|_| Failure::Invariant)?;
+    require(from < to)?;
+    let old = room.closures(*from, *to);
+    require(old.iter().all(|other| other.from == *from && other.to <= *to))?;
+    let first = book.business_date().max(*from);
+    require(first >= *to || room.calendar.is_free(first, *to))?;
+    let room_type = book.room_type(&room.record.room.room_type).map_err(|_| Failure::Invariant)?;
+    let own = |night: Date| old.iter().any(|other| (other.from..other.to).contains(&night));
+    let capacity = room_type.capacity();
+    let fits = |night: Date| own(night) || room_type.nights.get(night).taken() < capacity;
+    require(first.until(*to).all(fits))
+}
+
 fn reservation(ledger: &Ledger, record: &ReservationRecord) -> Result<(), Failure> {
     let new = &*record.reservation;
     let book = book(ledger, &new.property)?;
@@ -102,24 +119,28 @@ fn reservation(ledger: &Ledger, record: &ReservationRecord) -> Result<(), Failur
     if let Some(room) = &new.room {
         require(book.rooms_by_id.get(room).is_some())?;
     }
-    if old.is_some_and(|old| claim(old) == claim(new)) {
+    if old.is_some_and(|old| same_claim(old, new)) {
         return Ok(());
     }
     room_is_free(ledger, book, new)?;
     type_has_space(book, old, new)
 }
 
-/// What is taken: nights of a type, and nights of a room.
-fn claim(of: &Reservation) -> (&RoomTypeId, Option<(Date, Date)>, Option<&RoomId>, Option<(Date, Date)>) {
-    (&of.room_type, of.nights(), of.room.as_ref(), of.room_nights())
+/// The same nights of the same type, and of the same room.
+fn same_claim(old: &Reservation, new: &Reservation) -> bool {
+    (&old.room_type, old.nights()) == (&new.room_type, new.nights())
+        && (&old.room, old.room_nights()) == (&new.room, new.room_nights())
 }
 
 /// Nobody but the reservation itself has the room on any of its nights.
 fn room_is_free(ledger: &Ledger, book: &Book, new: &Reservation) -> Result<(), Failure> {
     let (Some(room), Some((from, to))) = (&new.room, new.room_nights()) else { return Ok(()) };
-    let calendar = &book.room(room).map_err(|_| Failure::Invariant)?.calendar;
+    let room = book.room(room).map_err(|_| Failure::Invariant)?;
     let own = ledger.reservations_by_id.get(&new.id).copied();
-    require(calendar.is_free_for(own, from, to))
+    require(room.calendar.is_free_for(own, from, to))?;
+    // A room that was out of order on nights that are gone is no harm: the record may have come later.
+    let first = from.max(book.business_date());
+    require(first >= to || room.closures(first, to).is_empty())
 }
 
 fn type_has_space(book: &Book, old: Option<&Reservation>, new: &Reservation) -> Result<(), Failure> {
@@ -130,7 +151,7 @@ fn type_has_space(book: &Book, old: Option<&Reservation>, new: &Reservation) -> 
     let capacity = room_type.capacity();
     let mut nights = from.max(book.business_date()).until(to);
     require(nights.all(|night| {
-        let others = room_type.nights.get(night).stays().saturating_sub(u64::from(own(night)));
+        let others = room_type.nights.get(night).taken().saturating_sub(u64::from(own(night)));
         others < capacity
     }))
 }

@@ -41,6 +41,8 @@ pub enum Command {
     BookGroup(BookGroup),
     ConfirmBooking(BookingChange),
     CancelBooking(BookingChange),
+    PutOutOfOrder(PutOutOfOrder),
+    EndOutOfOrder(EndOutOfOrder),
     /// The ledger's own: a property on `clock` passed its midnight.
     RollBusinessDate(RollBusinessDate),
     /// The ledger's own: ends what is due at the stamp of the batch, and nothing else.
@@ -115,6 +117,26 @@ pub struct PutRates {
     pub prices: Prices,
     /// The edge's verdict: ISO 4217 lists every currency of the request.
     pub currencies_known: bool,
+}
+
+/// Takes a room out of order on the nights `[from, to)`; another reason there is replaced. The edge saw `from < to`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutOutOfOrder {
+    pub property: PropertyId,
+    pub room: RoomId,
+    pub from: Date,
+    pub to: Date,
+    /// 1–255 characters.
+    pub reason: Box<str>,
+}
+
+/// Puts a room back in order on the nights `[from, to)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndOutOfOrder {
+    pub property: PropertyId,
+    pub room: RoomId,
+    pub from: Date,
+    pub to: Date,
 }
 
 /// What a reservation asks for.

@@ -41,6 +41,8 @@ digest_fields! {
         external_ref,
     }
     BookingChange { booking }
+    PutOutOfOrder { property, room, from, to, reason }
+    EndOutOfOrder { property, room, from, to }
 }
 
 impl Digest for EndDue {
@@ -137,6 +139,8 @@ impl Digest for Command {
             Command::BookGroup(command) => tagged!(d, 16, command),
             Command::ConfirmBooking(command) => tagged!(d, 17, command),
             Command::CancelBooking(command) => tagged!(d, 18, command),
+            Command::PutOutOfOrder(command) => tagged!(d, 19, command),
+            Command::EndOutOfOrder(command) => tagged!(d, 20, command),
         }
     }
 }
@@ -155,6 +159,8 @@ impl Digest for Outcome {
             Outcome::Quarantined { lsn } => tagged!(d, 9, lsn),
             Outcome::Booked(booking) => tagged!(d, 10, booking),
             Outcome::BookingChanged(booking) => tagged!(d, 11, booking),
+            Outcome::OutOfOrder(set) => tagged!(d, 12, set),
+            Outcome::Removed => tagged!(d, 13),
         }
     }
 }

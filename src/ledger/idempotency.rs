@@ -144,6 +144,8 @@ pub fn store(txn: &mut Txn<'_>, key: &IdempotencyKey, outcome: &Outcome) -> Resu
         | Outcome::Room { created, .. } => *created,
         Outcome::Reserved(_) | Outcome::Booked(_) => true,
         Outcome::Rates(_)
+        | Outcome::OutOfOrder(_)
+        | Outcome::Removed
         | Outcome::Changed(_)
         | Outcome::BookingChanged(_)
         | Outcome::Done

@@ -10,6 +10,7 @@ use super::command::{Prices, RateTarget};
 use super::date::Date;
 use super::id::{BookingId, Lsn, RoomId, RoomTypeId};
 use super::property::{BusinessDateMode, Property, Room, RoomType};
+use super::record::OutOfOrderRecord;
 use super::reservation::{Reservation, Status};
 
 /// The answer to one [`Submission`](super::command::Submission).
@@ -38,6 +39,9 @@ pub enum Outcome {
         room: Arc<Room>,
     },
     Rates(RatesSet),
+    OutOfOrder(Arc<OutOfOrderRecord>),
+    /// What was to be taken away is.
+    Removed,
     /// A reservation was made.
     Reserved(Arc<Reservation>),
     /// A reservation was changed.

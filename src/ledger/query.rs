@@ -203,11 +203,11 @@ fn night(room_type: &TypeBook, date: Date) -> NightAvailability {
     NightAvailability {
         date,
         rooms: room_type.rooms.len() as u32,
-        out_of_order: 0,
+        out_of_order: count.out_of_order,
         held: count.held,
         sold: count.sold,
         blocked: 0,
-        available: room_type.capacity() as i64 - count.stays() as i64,
+        available: room_type.capacity() as i64 - count.taken() as i64,
     }
 }
 

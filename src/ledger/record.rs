@@ -37,6 +37,13 @@ pub struct RecordCounts {
     pub reservations: u64,
     pub outcomes: u64,
     pub quarantined: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    pub out_of_order: u64,
+}
+
+/// Headers of ledgers that have no such records are written as ever.
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +56,7 @@ pub enum Record {
     Reservation(ReservationRecord),
     Outcome(Arc<OutcomeRecord>),
     Quarantined(Arc<Quarantined>),
+    OutOfOrder(Arc<OutOfOrderRecord>),
 }
 
 /// The idempotency key under which something was created; kept for as long as that exists.
@@ -108,6 +116,16 @@ pub struct RateRecord {
     pub prices: Arc<Prices>,
 }
 
+/// A room that can't be sold on the nights of `[from, to)`. Those of one room don't overlap.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutOfOrderRecord {
+    pub property: PropertyId,
+    pub room: RoomId,
+    pub from: Date,
+    pub to: Date,
+    pub reason: Box<str>,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReservationRecord {
     pub reservation: Arc<Reservation>,
@@ -158,6 +176,8 @@ pub enum RecordKey {
     Reservation(ReservationId),
     Outcome(Lsn),
     Quarantined(Lsn),
+    /// By its first night.
+    OutOfOrder(PropertyId, RoomId, Date),
 }
 
 impl Record {
@@ -175,6 +195,9 @@ impl Record {
             Record::Reservation(record) => RecordKey::Reservation(record.reservation.id),
             Record::Outcome(record) => RecordKey::Outcome(record.lsn),
             Record::Quarantined(record) => RecordKey::Quarantined(record.lsn),
+            Record::OutOfOrder(record) => {
+                RecordKey::OutOfOrder(record.property.clone(), record.room.clone(), record.from)
+            }
         }
     }
 
@@ -188,7 +211,7 @@ impl Record {
                 record.key.as_ref().filter(|_| record.index() == 0).map(|key| key.digest)
             }
             Record::Outcome(record) => Some(record.digest),
-            Record::Rate(_) | Record::Quarantined(_) => None,
+            Record::Rate(_) | Record::Quarantined(_) | Record::OutOfOrder(_) => None,
         }
     }
 }
@@ -203,6 +226,7 @@ impl RecordCounts {
             RecordKey::Reservation(_) => &mut self.reservations,
             RecordKey::Outcome(_) => &mut self.outcomes,
             RecordKey::Quarantined(_) => &mut self.quarantined,
+            RecordKey::OutOfOrder(..) => &mut self.out_of_order,
         }
     }
 }
@@ -238,6 +262,10 @@ impl Digest for Record {
                 digester.word(7);
                 record.digest(digester);
             }
+            Record::OutOfOrder(record) => {
+                digester.word(8);
+                record.digest(digester);
+            }
         }
     }
 }
@@ -258,5 +286,6 @@ digest_fields! {
     RateRecord { property, target, from, to, prices }
     ReservationRecord { reservation, created_lsn, key; member = 1 }
     Member { index, of }
+    OutOfOrderRecord { property, room, from, to, reason }
     OutcomeRecord { lsn, at, digest, request_digest, outcome }
 }

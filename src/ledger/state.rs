@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::book::{Book, RoomBook, TypeBook, lower_case};
 use super::calendar::{NightCount, RoomStay};
 use super::command::RateTarget;
+use super::date::Date;
 use super::digest::{StateHash, digest_fields, digest_of};
 use super::id::{BookingId, Lsn, PropertyId, ReservationId, RoomId, Timestamp};
 use super::idempotency::{KeyHolder, OUTCOMES_MAX};
@@ -17,8 +18,8 @@ use super::outcome::Refusal;
 use super::quarantine::Quarantined;
 use super::rate::{RateTable, Segment};
 use super::record::{
-    Header, OutcomeRecord, PropertyRecord, RateRecord, Record, RecordCounts, RecordKey, ReservationRecord,
-    RoomRecord, RoomTypeRecord,
+    Header, OutOfOrderRecord, OutcomeRecord, PropertyRecord, RateRecord, Record, RecordCounts, RecordKey,
+    ReservationRecord, RoomRecord, RoomTypeRecord,
 };
 use super::reservation::{Reservation, Status};
 use super::store::{Slab, Slot, SortedMap};
@@ -163,6 +164,7 @@ impl Ledger {
             Record::Rate(record) => self.set_rate(record).map(Record::Rate),
             Record::Reservation(record) => self.set_reservation(record).map(Record::Reservation),
             Record::Outcome(record) => self.outcomes.insert(record.lsn, record).map(Record::Outcome),
+            Record::OutOfOrder(record) => self.set_out_of_order(record).map(Record::OutOfOrder),
             Record::Quarantined(record) => {
                 self.quarantined.insert(record.lsn, record).map(Record::Quarantined)
             }
@@ -204,6 +206,9 @@ impl Ledger {
             }
             RecordKey::Reservation(id) => self.unset_reservation(*id).map(Record::Reservation),
             RecordKey::Outcome(lsn) => self.outcomes.remove(lsn).map(Record::Outcome),
+            RecordKey::OutOfOrder(property, room, from) => {
+                self.unset_out_of_order(property, room, *from).map(Record::OutOfOrder)
+            }
             RecordKey::Quarantined(lsn) => self.quarantined.remove(lsn).map(Record::Quarantined),
         }?;
         self.sum = self.sum.wrapping_sub(digest_of(&old));
@@ -268,7 +273,12 @@ impl Ledger {
         let (slot, old) = match book.rooms_by_id.get(&id) {
             Some(slot) => (*slot, Some(std::mem::replace(&mut book.room_mut(&id).record, record))),
             None => {
-                let room = RoomBook { record, rates: Default::default(), calendar: Default::default() };
+                let room = RoomBook {
+                    record,
+                    rates: Default::default(),
+                    calendar: Default::default(),
+                    out_of_order: Vec::new(),
+                };
                 let slot = book.rooms.insert(Arc::new(room));
                 book.rooms_by_id.insert(id.clone(), slot);
                 (slot, None)
@@ -276,6 +286,14 @@ impl Ledger {
         };
         if let Some(old) = &old {
             book.room_type_mut(&old.room.room_type).rooms.remove(&id);
+            // The room takes with it the nights on which it is out of order.
+            for closure in book.room_mut(&id).out_of_order.clone() {
+                let (from, to) = (closure.from, closure.to);
+                let nights = &mut book.room_type_mut(&old.room.room_type).nights;
+                nights.change(from, to, |count| count.out_of_order -= 1);
+                let nights = &mut book.room_type_mut(&room_type).nights;
+                nights.change(from, to, |count| count.out_of_order += 1);
+            }
         }
         book.room_type_mut(&room_type).rooms.insert(id, slot);
         old
@@ -293,6 +311,34 @@ impl Ledger {
             RateTarget::RoomType(room_type) => &mut book.room_type_mut(room_type).rates,
             RateTarget::Room(room) => &mut book.room_mut(room).rates,
         }
+    }
+
+    fn set_out_of_order(&mut self, record: Arc<OutOfOrderRecord>) -> Option<Arc<OutOfOrderRecord>> {
+        let old = self.unset_out_of_order(&record.property, &record.room, record.from);
+        let book = self.checked_book_mut(&record.property);
+        let room = book.room_mut(&record.room);
+        let at = room.out_of_order.partition_point(|other| other.from < record.from);
+        room.out_of_order.insert(at, Arc::clone(&record));
+        let room_type = room.record.room.room_type.clone();
+        let nights = &mut book.room_type_mut(&room_type).nights;
+        nights.change(record.from, record.to, |count| count.out_of_order += 1);
+        old
+    }
+
+    fn unset_out_of_order(
+        &mut self,
+        property: &PropertyId,
+        room: &RoomId,
+        from: Date,
+    ) -> Option<Arc<OutOfOrderRecord>> {
+        let book = self.checked_book_mut(property);
+        let room = book.room_mut(room);
+        let at = room.out_of_order.binary_search_by_key(&from, |closure| closure.from).ok()?;
+        let old = room.out_of_order.remove(at);
+        let room_type = room.record.room.room_type.clone();
+        let nights = &mut book.room_type_mut(&room_type).nights;
+        nights.change(old.from, old.to, |count| count.out_of_order -= 1);
+        Some(old)
     }
 
     fn set_reservation(&mut self, record: ReservationRecord) -> Option<ReservationRecord> {
@@ -405,10 +451,11 @@ fn book_records(book: &Book) -> impl Iterator<Item = Record> + '_ {
         let target = RateTarget::Room(room.record.room.room.clone());
         room.rates.segments().iter().map(move |segment| (target.clone(), segment.clone()))
     });
+    let closures = rooms().flat_map(|room| room.out_of_order.iter().cloned().map(Record::OutOfOrder));
     let property_id = &book.record.property.property;
     let rates = type_rates.chain(room_rates);
     let rates = rates.map(move |(target, segment)| Record::Rate(rate_record(property_id, &target, segment)));
-    property.chain(types).chain(room_records).chain(rates)
+    property.chain(types).chain(room_records).chain(rates).chain(closures)
 }
 
 fn rate_record(property: &PropertyId, target: &RateTarget, segment: Segment) -> RateRecord {

@@ -103,6 +103,8 @@ pub fn submission_samples(digest: u128) -> Vec<(&'static str, Submission)> {
         ("book_group", full_group().into()),
         ("confirm_booking", Command::ConfirmBooking(BookingChange { booking: booking(6) })),
         ("cancel_booking", Command::CancelBooking(BookingChange { booking: booking(6) })),
+        ("put_out_of_order", put_out_of_order("101", 3, 5).into()),
+        ("end_out_of_order", end_out_of_order("101", 3, 5)),
         ("night_audit", Command::NightAudit(NightAudit { property: hotel(), business_date: day(1) })),
     ];
     let mut samples: Vec<(&str, Submission)> =
@@ -226,6 +228,9 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
             member: Some(Member { index: 3, of: 500 }),
         }),
     ));
+    let PutOutOfOrder { property: of, room: closed, from, to, reason } = put_out_of_order("101", 3, 5);
+    let closure = Arc::new(OutOfOrderRecord { property: of, room: closed, from, to, reason });
+    samples.push(("out_of_order".into(), Record::OutOfOrder(Arc::clone(&closure))));
     let outcomes = [
         ("property", Outcome::Property { created: false, property: Arc::new(property) }),
         ("room_type", Outcome::RoomType { created: false, room_type: Arc::new(room_type) }),
@@ -234,6 +239,8 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
         ("reserved", Outcome::Reserved(Arc::new(reservation()))),
         ("changed", Outcome::Changed(Arc::new(canceled))),
         ("done", Outcome::Done),
+        ("removed", Outcome::Removed),
+        ("out_of_order", Outcome::OutOfOrder(Arc::clone(&closure))),
         ("booked", Outcome::Booked(both.clone())),
         ("booking_changed", Outcome::BookingChanged(both)),
         ("quarantined", Outcome::Quarantined { lsn: Lsn(9) }),
@@ -355,10 +362,12 @@ fn every_kind_has_a_sample() {
         Command::BookGroup(_) => 15,
         Command::ConfirmBooking(_) => 16,
         Command::CancelBooking(_) => 17,
+        Command::PutOutOfOrder(_) => 18,
+        Command::EndOutOfOrder(_) => 19,
     };
     let kinds: std::collections::BTreeSet<i32> =
         submission_samples(DIGEST).iter().map(|(_, submission)| kind_of(&submission.command)).collect();
-    assert_eq!(kinds.len(), 18);
+    assert_eq!(kinds.len(), 20);
     let kind_of = |record: &Record| match record {
         Record::Property(_) => 0,
         Record::RoomType(_) => 1,
@@ -367,8 +376,9 @@ fn every_kind_has_a_sample() {
         Record::Reservation(_) => 4,
         Record::Outcome(_) => 5,
         Record::Quarantined(_) => 6,
+        Record::OutOfOrder(_) => 7,
     };
     let kinds: std::collections::BTreeSet<i32> =
         record_samples(DIGEST).iter().map(|(_, record)| kind_of(record)).collect();
-    assert_eq!(kinds.len(), 7);
+    assert_eq!(kinds.len(), 8);
 }

@@ -20,6 +20,14 @@ fn commands() -> Vec<Command> {
         found.push(Command::RollBusinessDate(RollBusinessDate { property: hotel(), date: first }));
         found.push(Command::NightAudit(NightAudit { property: hotel(), business_date: first }));
         for second in ends {
+            for id in ["102", "nowhere"] {
+                let (property, room, from, to) = (hotel(), room(id), first, second);
+                let reason = long.clone();
+                let closed =
+                    PutOutOfOrder { property: property.clone(), room: room.clone(), from, to, reason };
+                found.push(closed.into());
+                found.push(Command::EndOutOfOrder(EndOutOfOrder { property, room, from, to }));
+            }
             for (occupancy, hold, total) in [
                 (2, None, None),
                 (0, Some(0), Some(i64::MIN)),

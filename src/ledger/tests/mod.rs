@@ -11,6 +11,7 @@ mod idempotency;
 mod in_house;
 mod inventory;
 mod model;
+mod out_of_order;
 mod persistence;
 mod queries;
 mod refusals;

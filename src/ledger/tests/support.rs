@@ -164,6 +164,21 @@ pub fn assign(n: u128, to: &str) -> Command {
     Command::Assign(Assign { reservation: id(n), if_match: None, room: room(to) })
 }
 
+pub fn put_out_of_order(id: &str, from: i32, to: i32) -> PutOutOfOrder {
+    PutOutOfOrder { property: hotel(), room: room(id), from: day(from), to: day(to), reason: "paint".into() }
+}
+
+pub fn end_out_of_order(id: &str, from: i32, to: i32) -> Command {
+    let (from, to) = (day(from), day(to));
+    Command::EndOutOfOrder(EndOutOfOrder { property: hotel(), room: room(id), from, to })
+}
+
+impl From<PutOutOfOrder> for Command {
+    fn from(command: PutOutOfOrder) -> Command {
+        Command::PutOutOfOrder(command)
+    }
+}
+
 impl From<Amend> for Command {
     fn from(command: Amend) -> Command {
         Command::Amend(Box::new(command))
