@@ -67,6 +67,15 @@ pub struct Rate {
     pub prices: Prices,
 }
 
+/// A room that is out of order on the nights `[from, to)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutOfOrder {
+    pub room: RoomId,
+    pub from: Date,
+    pub to: Date,
+    pub reason: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
     pub rates: Vec<Rate>,
@@ -108,6 +117,13 @@ pub struct Reservation {
     pub lsn: Lsn,
     pub created_at: Instant,
     pub updated_at: Instant,
+}
+
+/// Reservations that were made together, in their order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Booking {
+    pub id: BookingId,
+    pub reservations: Vec<Reservation>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

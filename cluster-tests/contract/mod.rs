@@ -4,6 +4,7 @@
 //! for the code, and what the detail must name. What every answer has in common is checked on each.
 
 mod changes;
+mod desk;
 mod headers;
 mod inventory;
 mod order;

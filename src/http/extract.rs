@@ -20,6 +20,8 @@ use crate::node::Consistency;
 
 /// The longest body of a single request.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// The longest body of a group booking.
+pub const GROUP_BYTES_MAX: usize = 32 << 20;
 const BODY_WAIT: Duration = Duration::from_secs(30);
 /// The longest free text: names, locations, guests, references.
 pub const TEXT_CHARS_MAX: usize = 255;
@@ -119,11 +121,16 @@ pub fn judge_currency(text: Option<&str>) -> (Option<Currency>, bool) {
 
 /// The body as `T`. Refuses, in this order, another media type, too many bytes, and what can't be read.
 pub async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
+    json_up_to(request, BODY_BYTES_MAX).await
+}
+
+/// Like [`json`], for bodies that hold many things.
+pub async fn json_up_to<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<T, Problem> {
     let (parts, body) = request.into_parts();
     if !is_json(&parts.headers) {
         return Err(unsupported_media_type());
     }
-    parse(&read(body).await?)
+    parse(&read(body, bytes_max).await?)
 }
 
 /// For calls that need no body: nothing, or an empty object.
@@ -139,7 +146,7 @@ pub async fn no_body(request: Request) -> Result<(), Problem> {
     if !is_json(&parts.headers) && body.size_hint().lower() > 0 {
         return Err(unsupported_media_type());
     }
-    let bytes = read(body).await?;
+    let bytes = read(body, BODY_BYTES_MAX).await?;
     if bytes.is_empty() {
         return Ok(());
     }
@@ -159,9 +166,9 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.eq_ignore_ascii_case("application/json")
 }
 
-async fn read(body: Body) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(Code::TooLarge, format!("a body has at most {BODY_BYTES_MAX} bytes"));
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(Code::TooLarge, format!("a body has at most {bytes_max} bytes"));
+    if body.size_hint().lower() > bytes_max as u64 {
         return Err(too_large());
     }
     let mut bytes = Vec::new();
@@ -169,7 +176,7 @@ async fn read(body: Body) -> Result<Bytes, Problem> {
     let whole = tokio::time::timeout(BODY_WAIT, async {
         while let Some(piece) = pieces.next().await {
             let piece = piece.map_err(|_| Problem::malformed("body", "broke off before its end"))?;
-            if bytes.len() + piece.len() > BODY_BYTES_MAX {
+            if bytes.len() + piece.len() > bytes_max {
                 return Ok(false);
             }
             bytes.extend_from_slice(&piece);

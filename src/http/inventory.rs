@@ -8,14 +8,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::extract::{Params, Segments, Text, UniqueMap, idempotency_key, json, judge_currency};
+use super::extract::{Params, Segments, Text, UniqueMap, idempotency_key, json, judge_currency, no_body};
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{
-    AVAILABILITY_NIGHTS_MAX, Command, Date, FirstBusinessDate, Ledger, Lsn, PropertyId, PutProperty,
-    PutRates, PutRoom, PutRoomType, RateTarget, Refusal, RoomId, RoomTypeId, Submission,
+    AVAILABILITY_NIGHTS_MAX, Applied, Command, Date, EndOutOfOrder, FirstBusinessDate, Ledger, Lsn, NightAudit, PropertyId, PutOutOfOrder, PutProperty, PutRates, PutRoom, PutRoomType, RateTarget, Refusal, RoomId, RoomTypeId, Submission,
 };
-use crate::node::{Node, NotRead, date_at, time_zone_known};
+use crate::node::{Consistency, Node, NotRead, date_at, time_zone_known};
 use crate::wire;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,6 +64,20 @@ struct RoomFields {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct OutOfOrderFields {
+    from: Date,
+    to: Date,
+    reason: Text,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NightAuditFields {
+    business_date: Date,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RatesFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     room_type: Option<RoomTypeId>,
@@ -84,12 +97,23 @@ pub async fn write(
     fields: &impl Serialize,
     command: Command,
 ) -> Result<Response, Problem> {
+    Ok(render::applied(submit(node, headers, call, path, fields, command).await?))
+}
+
+/// Submits a command under the caller's key.
+async fn submit(
+    node: &Node,
+    headers: &HeaderMap,
+    call: &str,
+    path: &[&str],
+    fields: &impl Serialize,
+    command: Command,
+) -> Result<Applied, Problem> {
     let key = idempotency_key(headers, call, path, fields)?;
     if node.paused().is_some() {
         return Err(NotRead::Paused.into());
     }
-    let applied = node.submit(&Submission { key, command }).await?;
-    Ok(render::applied(applied))
+    Ok(node.submit(&Submission { key, command }).await?)
 }
 
 /// Waits until this node's state may answer, then queries it once, so that answer and position belong together.
@@ -140,6 +164,26 @@ pub async fn put_property(
     write(&node, &headers, "put_property", &path, &fields, command).await
 }
 
+/// Answers once all no-shows are marked, where that is in time; it is certain in any case.
+pub async fn night_audit(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let fields: NightAuditFields = json(request).await?;
+    let property: PropertyId = segments.get(0, "property")?;
+    let business_date = fields.business_date;
+    let command = Command::NightAudit(NightAudit { property: property.clone(), business_date });
+    let path = [property.as_str()];
+    let applied = submit(&node, &headers, "night_audit", &path, &fields, command).await?;
+    // What is due has ended before such a read, and the no-shows that the command left are due.
+    if let Err(error) = node.ready_to_read(Consistency::Linearizable, None, node.deadline()).await {
+        tracing::debug!(%property, ?error, "a night audit goes on behind its answer");
+    }
+    Ok(render::applied(applied))
+}
+
 pub async fn put_room_type(
     State(node): State<Arc<Node>>,
     segments: Segments,
@@ -173,6 +217,46 @@ pub async fn put_room(
     let room_type = fields.room_type.clone();
     let command = Command::PutRoom(PutRoom { property: property.clone(), room: room.clone(), room_type });
     write(&node, &headers, "put_room", &path, &fields, command).await
+}
+
+pub async fn put_out_of_order(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let fields: OutOfOrderFields = json(request).await?;
+    let property: PropertyId = segments.get(0, "property")?;
+    let room: RoomId = segments.get(1, "room")?;
+    check_range(fields.from, fields.to)?;
+    let path = [property.as_str(), room.as_str()];
+    let command = Command::PutOutOfOrder(PutOutOfOrder {
+        property: property.clone(),
+        room: room.clone(),
+        from: fields.from,
+        to: fields.to,
+        reason: fields.reason.0.clone(),
+    });
+    write(&node, &headers, "put_out_of_order", &path, &fields, command).await
+}
+
+pub async fn end_out_of_order(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let mut params = Params::of(request.uri())?;
+    let (from, to): (Date, Date) = (params.required("from")?, params.required("to")?);
+    params.finish()?;
+    check_range(from, to)?;
+    no_body(request).await?;
+    let property: PropertyId = segments.get(0, "property")?;
+    let room: RoomId = segments.get(1, "room")?;
+    let path = [property.as_str(), room.as_str()];
+    let (property, room) = (property.clone(), room.clone());
+    let command = Command::EndOutOfOrder(EndOutOfOrder { property, room, from, to });
+    write(&node, &headers, "end_out_of_order", &path, &(from, to), command).await
 }
 
 pub async fn put_rates(

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::routes::LSN;
-use crate::ledger::{Lsn, Refusal};
+use crate::ledger::{BusinessDateMode, Lsn, Refusal};
 use crate::node::{NotRead, Unready};
 use crate::replication::NotApplied;
 use crate::wire;
@@ -34,12 +34,13 @@ codes! {
     RoomTypeNotFound      404 "room_type_not_found"     "No such room type"
     RoomNotFound          404 "room_not_found"          "No such room"
     ReservationNotFound   404 "reservation_not_found"   "No such reservation"
+    BookingNotFound       404 "booking_not_found"       "No such booking"
     BlockNotFound         404 "block_not_found"         "No such block"
     MethodNotAllowed      405 "method_not_allowed"      "The method is not allowed here"
     NoAvailability        409 "no_availability"         "A night of the stay is full"
     RoomUnavailable       409 "room_unavailable"        "The room is taken"
     PriceChanged          409 "price_changed"           "The price is another one"
-    InvalidState          409 "invalid_state"           "The reservation's state does not allow this"
+    InvalidState          409 "invalid_state"           "The state does not allow this"
     CapacityBelowSold     409 "capacity_below_sold"     "More is sold than would be left"
     HoldExpired           410 "hold_expired"            "The hold has ended"
     VersionMismatch       412 "version_mismatch"        "The reservation was changed since"
@@ -150,6 +151,12 @@ impl From<Refusal> for Problem {
             ReservationNotFound => {
                 (Code::ReservationNotFound, "there is no reservation with this id".to_owned())
             }
+            Member { index, refusal } => {
+                let mut problem = Problem::from((**refusal).clone());
+                problem.detail = format!("reservation {index} of the booking: {}", problem.detail);
+                return problem.fact("index", json!(index));
+            }
+            BookingNotFound => (Code::BookingNotFound, "there is no booking with this id".to_owned()),
             BlockNotFound => (Code::BlockNotFound, "the property has no such block".to_owned()),
             VersionMismatch { revision } => (
                 Code::VersionMismatch,
@@ -158,7 +165,19 @@ impl From<Refusal> for Problem {
             HoldExpired => {
                 (Code::HoldExpired, "the hold ended before it was confirmed; reserve again".to_owned())
             }
-            InvalidState { state } => (Code::InvalidState, format!("the reservation is {}", word(state))),
+            InvalidState { state } => (
+                Code::InvalidState,
+                format!("the reservation is {}, and does not allow this now", word(state)),
+            ),
+            AuditNotAllowed { mode: BusinessDateMode::Clock, .. } => (
+                Code::InvalidState,
+                "the property's business date follows the clock; only one that is moved by hand has night audits"
+                    .to_owned(),
+            ),
+            AuditNotAllowed { business_date, .. } => (
+                Code::InvalidState,
+                format!("the business date is {business_date} already, and only moves forward"),
+            ),
             InvalidStay => (Code::InvalidStay, "`departure` must be later than `arrival`".to_owned()),
             StayTooLong => (Code::StayTooLong, "a stay has at most 366 nights".to_owned()),
             ArrivalInPast { business_date } => (
@@ -217,6 +236,7 @@ fn with_facts(problem: Problem, refusal: &Refusal) -> Problem {
     match refusal {
         Refusal::VersionMismatch { revision } => problem.fact("revision", json!(revision)),
         Refusal::InvalidState { state } => problem.fact("state", json!(state)),
+        Refusal::AuditNotAllowed { mode, .. } => problem.fact("state", json!(mode)),
         Refusal::NotPriced { nights }
         | Refusal::RoomUnavailable { nights }
         | Refusal::CapacityBelowSold { nights } => problem.fact("nights", json!(nights)),

@@ -43,6 +43,15 @@ pub fn applied(applied: Applied) -> Response {
             response
         }
         Outcome::Changed(it) => tagged(StatusCode::OK, lsn, &it),
+        Outcome::Booked(it) => {
+            let location = HeaderValue::from_str(&format!("/v1/bookings/{}", it.id));
+            let mut response = json(StatusCode::CREATED, lsn, &booking(&it));
+            response.headers_mut().insert(header::LOCATION, location.expect("an id is visible ASCII"));
+            response
+        }
+        Outcome::BookingChanged(it) => json(StatusCode::OK, lsn, &booking(&it)),
+        Outcome::OutOfOrder(set) => json(StatusCode::OK, lsn, &out_of_order(&set)),
+        Outcome::Removed => removed(lsn),
         Outcome::Done => json(StatusCode::OK, lsn, &serde_json::json!({})),
         Outcome::Refused(refusal) => Problem::from(refusal).at(lsn).into_response(),
         Outcome::Quarantined { lsn: at } => Problem::new(
@@ -56,6 +65,13 @@ pub fn applied(applied: Applied) -> Response {
     if applied.replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
+    response
+}
+
+/// What was to be taken away is; there is nothing to show.
+fn removed(lsn: Lsn) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    response.headers_mut().insert(LSN, HeaderValue::from(lsn.0));
     response
 }
 
@@ -107,6 +123,10 @@ pub fn rate(it: &ledger::RatesSet) -> wire::Rate {
     wire::Rate { room_type, room, from: it.from, to: it.to, prices: it.prices.clone() }
 }
 
+pub fn out_of_order(it: &ledger::OutOfOrderRecord) -> wire::OutOfOrder {
+    wire::OutOfOrder { room: it.room.clone(), from: it.from, to: it.to, reason: it.reason.to_string() }
+}
+
 pub fn price(it: &ledger::Price) -> wire::Price {
     wire::Price {
         currency: it.currency,
@@ -137,6 +157,10 @@ pub fn reservation(it: &ledger::Reservation) -> wire::Reservation {
         created_at: instant(it.created_at),
         updated_at: instant(it.updated_at),
     }
+}
+
+pub fn booking(it: &ledger::Booking) -> wire::Booking {
+    wire::Booking { id: it.id, reservations: reservations(&it.reservations) }
 }
 
 pub fn free_room(it: &ledger::FreeRoom) -> wire::FreeRoom {

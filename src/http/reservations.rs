@@ -1,11 +1,11 @@
-//! Reservations: made, shown, listed, confirmed, canceled.
+//! Reservations: made, shown, listed, and brought from one state to the next.
 
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use super::extract::{Params, Segments, Text, if_match, json, judge_currency, no_body};
@@ -13,8 +13,8 @@ use super::inventory::{read, write};
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{
-    BlockId, BookingId, Change, Command, Date, Ledger, PropertyId, ReservationFilter, ReservationId, Reserve,
-    RoomId, RoomTypeId, Status, Wanted,
+    Amend, Assign, BlockId, BookingId, Change, Command, Date, Ledger, PropertyId, ReservationFilter,
+    ReservationId, Reserve, RoomChange, RoomId, RoomTypeId, Status, Wanted,
 };
 use crate::node::Node;
 use crate::wire;
@@ -44,12 +44,17 @@ struct ReserveFields {
 
 impl ReserveFields {
     fn wanted(&self) -> Result<Wanted, Problem> {
-        match (&self.room, &self.room_type) {
-            (Some(room), None) => Ok(Wanted::Room(room.clone())),
-            (None, Some(room_type)) => Ok(Wanted::RoomType(room_type.clone())),
-            (Some(_), Some(_)) => Err(Problem::malformed("room", "excludes `room_type`; give one of them")),
-            (None, None) => Err(Problem::malformed("room", "is missing; give it or `room_type`")),
-        }
+        wanted("room", self.room.as_ref(), self.room_type.as_ref())
+    }
+}
+
+/// A room or a room type, and not both; complaints call the room `name`.
+pub fn wanted(name: &str, room: Option<&RoomId>, room_type: Option<&RoomTypeId>) -> Result<Wanted, Problem> {
+    match (room, room_type) {
+        (Some(room), None) => Ok(Wanted::Room(room.clone())),
+        (None, Some(room_type)) => Ok(Wanted::RoomType(room_type.clone())),
+        (Some(_), Some(_)) => Err(Problem::malformed(name, "excludes `room_type`; give one of them")),
+        (None, None) => Err(Problem::malformed(name, "is missing; give it or `room_type`")),
     }
 }
 
@@ -118,6 +123,98 @@ pub async fn cancel(
     request: Request,
 ) -> Result<Response, Problem> {
     change(&node, &segments, &headers, request, "cancel", Command::Cancel).await
+}
+
+pub async fn check_in(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    change(&node, &segments, &headers, request, "check_in", Command::CheckIn).await
+}
+
+pub async fn check_out(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    change(&node, &segments, &headers, request, "check_out", Command::CheckOut).await
+}
+
+pub async fn no_show(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    change(&node, &segments, &headers, request, "no_show", Command::NoShow).await
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AmendFields {
+    #[serde(default)]
+    arrival: Option<Date>,
+    #[serde(default)]
+    departure: Option<Date>,
+    #[serde(default)]
+    room_type: Option<RoomTypeId>,
+    /// `null` unpins, which is another request than leaving it out.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    room: Option<Option<RoomId>>,
+    #[serde(default)]
+    occupancy: Option<u32>,
+}
+
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+pub async fn amend(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let fields: AmendFields = json(request).await?;
+    if let (Some(Some(_)), Some(_)) = (&fields.room, &fields.room_type) {
+        return Err(Problem::malformed("room", "excludes `room_type`: it has a type; give one of them"));
+    }
+    let reservation = reservation_id(&segments)?;
+    let if_match = if_match(&headers)?;
+    let path = [&*reservation.to_string()];
+    let command = Command::Amend(Box::new(Amend {
+        reservation,
+        if_match,
+        arrival: fields.arrival,
+        departure: fields.departure,
+        room_type: fields.room_type.clone(),
+        room: fields.room.clone().map(|room| room.map_or(RoomChange::Unpin, RoomChange::Pin)),
+        occupancy: fields.occupancy,
+    }));
+    write(&node, &headers, "amend", &path, &(&fields, if_match), command).await
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AssignFields {
+    room: RoomId,
+}
+
+pub async fn assign(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let fields: AssignFields = json(request).await?;
+    let reservation = reservation_id(&segments)?;
+    let if_match = if_match(&headers)?;
+    let path = [&*reservation.to_string()];
+    let command = Command::Assign(Assign { reservation, if_match, room: fields.room.clone() });
+    write(&node, &headers, "assign", &path, &(&fields, if_match), command).await
 }
 
 pub async fn show(

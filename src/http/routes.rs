@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::drain::drain_bodies;
 use super::problem::{Code, Problem};
-use super::{cluster, inventory, queries, reservations};
+use super::{bookings, cluster, inventory, queries, reservations};
 use crate::node::Node;
 
 pub const LSN: HeaderName = HeaderName::from_static("innkeeper-lsn");
@@ -30,13 +30,26 @@ pub fn router(node: Arc<Node>) -> Router {
         .route(&at("room-types/{room_type}"), put(inventory::put_room_type))
         .route(&at("rooms"), get(inventory::list_rooms))
         .route(&at("rooms/{room}"), put(inventory::put_room))
+        .route(
+            &at("rooms/{room}/out-of-order"),
+            put(inventory::put_out_of_order).delete(inventory::end_out_of_order),
+        )
         .route(&at("rates"), get(inventory::list_rates).put(inventory::put_rates))
+        .route(&at("night-audit"), post(inventory::night_audit))
         .route(&at("reservations"), get(reservations::list).post(reservations::reserve))
+        .route(&at("bookings"), post(bookings::book))
         .route(&at("free-rooms"), get(queries::free_rooms))
         .route(&at("availability"), get(queries::availability))
-        .route("/v1/reservations/{id}", get(reservations::show))
+        .route("/v1/reservations/{id}", get(reservations::show).patch(reservations::amend))
         .route("/v1/reservations/{id}/confirm", post(reservations::confirm))
         .route("/v1/reservations/{id}/cancel", post(reservations::cancel))
+        .route("/v1/reservations/{id}/check-in", post(reservations::check_in))
+        .route("/v1/reservations/{id}/check-out", post(reservations::check_out))
+        .route("/v1/reservations/{id}/no-show", post(reservations::no_show))
+        .route("/v1/reservations/{id}/assign", post(reservations::assign))
+        .route("/v1/bookings/{id}", get(bookings::show))
+        .route("/v1/bookings/{id}/confirm", post(bookings::confirm))
+        .route("/v1/bookings/{id}/cancel", post(bookings::cancel))
         .route("/v1/search", get(queries::search))
         .route("/v1/quarantine", get(cluster::quarantine))
         .route("/v1/cluster", get(cluster::show))

@@ -10,7 +10,9 @@ use super::quarantine::{Failure, QUARANTINED_MAX, Quarantined};
 use super::record::{Record, RecordKey};
 use super::state::Ledger;
 use super::txn::{Halt, Txn};
-use super::{idempotency, inventory, rate, reserve, status};
+use super::{
+    amend, group, idempotency, in_house, inventory, night_audit, out_of_order, rate, reserve, status,
+};
 
 /// The state can no longer be trusted: a change itself failed, or could not be undone. The node must stop.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,6 +105,17 @@ fn execute(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &Command) -
         Command::Reserve(command) => reserve::reserve(txn, key, command),
         Command::Confirm(command) => status::confirm(txn, command),
         Command::Cancel(command) => status::cancel(txn, command),
+        Command::CheckIn(command) => in_house::check_in(txn, command),
+        Command::CheckOut(command) => in_house::check_out(txn, command),
+        Command::NoShow(command) => in_house::no_show(txn, command),
+        Command::NightAudit(command) => night_audit::run(txn, command),
+        Command::Amend(command) => amend::amend(txn, command),
+        Command::Assign(command) => amend::assign(txn, command),
+        Command::BookGroup(command) => group::book(txn, key, command),
+        Command::ConfirmBooking(command) => group::confirm(txn, command),
+        Command::CancelBooking(command) => group::cancel(txn, command),
+        Command::PutOutOfOrder(command) => out_of_order::put(txn, command),
+        Command::EndOutOfOrder(command) => out_of_order::end(txn, command),
         Command::RollBusinessDate(command) => inventory::roll_business_date(txn, command),
         Command::EndDue(_) => Ok(Outcome::Done),
     };

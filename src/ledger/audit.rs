@@ -5,12 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::book::Book;
+use super::book::{Book, RoomBook};
 use super::calendar::NightCount;
 use super::date::Date;
 use super::digest::digest_of;
 use super::id::{Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp};
 use super::idempotency::KeyHolder;
+use super::property::BusinessDateMode;
 use super::record::{Record, RecordCounts, RecordKey};
 use super::reservation::{Reservation, Status};
 use super::state::Ledger;
@@ -20,7 +21,11 @@ use super::state::Ledger;
 pub enum Violation {
     #[error("room {room} of {property} is sold twice on {night}")]
     SoldTwice { property: PropertyId, room: RoomId, night: Date },
-    #[error("{room_type} of {property} has {stays} stays on {night}, and space for {capacity}")]
+    #[error("room {room} of {property} is sold on {night}, when it is out of order")]
+    SoldOutOfOrder { property: PropertyId, room: RoomId, night: Date },
+    #[error(
+        "{room_type} of {property} has {stays} stays and rooms out of order on {night}, and space for {capacity}"
+    )]
     OverCapacity { property: PropertyId, room_type: RoomTypeId, night: Date, stays: u64, capacity: u64 },
     #[error("{index} is not what the records say: {detail}")]
     Index { index: &'static str, detail: String },
@@ -44,6 +49,7 @@ struct Nights {
     by_type: BTreeMap<(RoomTypeId, Date), NightCount>,
     roomless: BTreeSet<(RoomTypeId, Date, Lsn, ReservationId)>,
     reservations: BTreeSet<ReservationId>,
+    confirmed: BTreeSet<(Date, ReservationId)>,
 }
 
 impl Ledger {
@@ -57,6 +63,8 @@ impl Ledger {
             let reservation = &*record.reservation;
             let indexed = self.reservations_by_id.get(&reservation.id);
             require(indexed == Some(&slot), "reservations by id", reservation.id)?;
+            let place = (reservation.booking_id, record.index());
+            require(self.bookings.get(&place) == Some(&slot), "reservations by booking", place)?;
             nights.entry(&reservation.property).or_default().add(reservation, record.created_lsn);
             if let (Status::Held, Some(end)) = (reservation.status, reservation.hold_expires_at) {
                 due.insert((end, reservation.id));
@@ -64,13 +72,17 @@ impl Ledger {
         }
         let count = self.reservations.iter().count();
         require(count == self.reservations_by_id.len(), "reservations by id", count)?;
+        require(count == self.bookings.len(), "reservations by booking", count)?;
         let indexed: BTreeSet<(Timestamp, ReservationId)> = self.due.iter().map(|(key, ())| *key).collect();
         require(indexed == due, "holds by end", indexed.symmetric_difference(&due).next())?;
-        let none = Nights::default();
         for (property, book) in self.books.iter() {
-            audit_book(self, property, book, nights.get(property).unwrap_or(&none))?;
+            let audited = book.record.auditing.is_some();
+            require(self.audits.contains(property) == audited, "night audits", property)?;
+            let mut nights = nights.remove(property).unwrap_or_default();
+            nights.close(book);
+            audit_book(self, property, book, &nights)?;
         }
-        let unknown = nights.keys().find(|property| self.books.get(property).is_none());
+        let unknown = nights.keys().next();
         require(unknown.is_none(), "reservations by property", unknown)
     }
 
@@ -108,15 +120,32 @@ impl Ledger {
 }
 
 impl Nights {
+    /// Counts the rooms that are out of order.
+    fn close(&mut self, book: &Book) {
+        for (_, slot) in book.rooms_by_id.iter() {
+            let room = book.room_at(*slot);
+            for closure in &room.out_of_order {
+                for night in closure.from.until(closure.to) {
+                    let key = (room.record.room.room_type.clone(), night);
+                    self.by_type.entry(key).or_default().out_of_order += 1;
+                }
+            }
+        }
+    }
+
     fn add(&mut self, reservation: &Reservation, created: Lsn) {
         let Reservation { id, room_type, room, arrival, departure, status, .. } = reservation;
         self.reservations.insert(*id);
-        let (held, sold) = match status {
-            Status::Held => (1, 0),
-            Status::Confirmed => (0, 1),
+        let (held, sold, end) = match status {
+            Status::Held => (1, 0, *departure),
+            Status::Confirmed | Status::InHouse | Status::CheckedOut => (0, 1, *departure),
+            Status::NoShow => (0, 1, reservation.released_from.unwrap_or(*arrival)),
             Status::Canceled | Status::Expired => return,
         };
-        for night in arrival.until(*departure) {
+        if *status == Status::Confirmed {
+            self.confirmed.insert((*arrival, *id));
+        }
+        for night in arrival.until(end) {
             let count = self.by_type.entry((room_type.clone(), night)).or_default();
             count.held += held;
             count.sold += sold;
@@ -124,8 +153,12 @@ impl Nights {
         }
         match room {
             Some(room) => {
-                self.by_room.entry(room.clone()).or_default().push((*arrival, *departure, *id));
+                let first = reservation.room_from.unwrap_or(*arrival);
+                if first < end {
+                    self.by_room.entry(room.clone()).or_default().push((first, end, *id));
+                }
             }
+            None if *status == Status::NoShow => {}
             None => drop(self.roomless.insert((room_type.clone(), *arrival, created, *id))),
         }
     }
@@ -138,6 +171,9 @@ fn audit_book(ledger: &Ledger, property: &PropertyId, book: &Book, nights: &Nigh
         let indexed = ledger.reservations_by_id.get(id);
         require(indexed == Some(slot), "reservations by property", id)?;
     }
+    let expected: BTreeSet<(Date, ReservationId)> = book.expected.iter().map(|(key, _)| *key).collect();
+    let manual = book.record.property.business_date_mode == BusinessDateMode::Manual;
+    require(if manual { expected == nights.confirmed } else { expected.is_empty() }, "expected", property)?;
     audit_rooms(ledger, property, book, nights)?;
     audit_types(property, book, nights)
 }
@@ -167,10 +203,39 @@ fn audit_rooms(
                 });
             }
         }
+        audit_closures(property, book.business_date(), room, &stays)?;
         let calendar = room.calendar.stays().iter();
         let calendar =
             calendar.map(|stay| (stay.arrival, stay.departure, ledger.at(stay.reservation).reservation.id));
         require(calendar.eq(stays), "room calendars", id)?;
+    }
+    Ok(())
+}
+
+/// Nobody has a room that is out of order, from the business date on.
+fn audit_closures(
+    property: &PropertyId,
+    today: Date,
+    room: &RoomBook,
+    stays: &[Stay],
+) -> Result<(), Violation> {
+    let id = &room.record.room.room;
+    for pair in room.out_of_order.windows(2) {
+        require(pair[0].to <= pair[1].from, "out of order", id)?;
+    }
+    for closure in &room.out_of_order {
+        let own = (&closure.property, &closure.room) == (property, id) && closure.from < closure.to;
+        require(own, "out of order", id)?;
+        for (arrival, departure, _) in stays {
+            let night = closure.from.max(*arrival).max(today);
+            if night < closure.to.min(*departure) {
+                return Err(Violation::SoldOutOfOrder {
+                    property: property.clone(),
+                    room: id.clone(),
+                    night,
+                });
+            }
+        }
     }
     Ok(())
 }
@@ -187,9 +252,9 @@ fn audit_types(property: &PropertyId, book: &Book, nights: &Nights) -> Result<()
         let Some(record) = record else { return Err(differs("room types", room_type)) };
         let rooms = by_type.get(room_type).map_or(0, Vec::len) as u64;
         let capacity = rooms + u64::from(record.overbooking_limit);
-        if *night >= book.business_date() && count.stays() > capacity {
+        if *night >= book.business_date() && count.taken() > capacity && count.stays() > 0 {
             let (property, room_type) = (property.clone(), room_type.clone());
-            let (night, stays) = (*night, count.stays());
+            let (night, stays) = (*night, count.taken());
             return Err(Violation::OverCapacity { property, room_type, night, stays, capacity });
         }
     }

@@ -7,8 +7,10 @@ use super::calendar::{NightCounts, RoomCalendar};
 use super::date::Date;
 use super::id::{Lsn, ReservationId, RoomId, RoomTypeId};
 use super::outcome::Refusal;
+use super::property::BusinessDateMode;
 use super::rate::RateTable;
-use super::record::{PropertyRecord, RoomRecord, RoomTypeRecord};
+use super::record::{OutOfOrderRecord, PropertyRecord, RoomRecord, RoomTypeRecord};
+use super::reservation::{Reservation, Status};
 use super::store::{Slab, Slot, SortedMap};
 
 #[derive(Clone)]
@@ -20,6 +22,9 @@ pub struct Book {
     pub rooms: Slab<Arc<RoomBook>>,
     pub rooms_by_id: SortedMap<RoomId, Slot>,
     pub reservations: SortedMap<ReservationId, Slot>,
+    /// Confirmed stays by arrival, which night audits look through. Empty where the business date follows the clock:
+    /// nothing looks for them there.
+    pub expected: SortedMap<(Date, ReservationId), Slot>,
 }
 
 #[derive(Clone)]
@@ -41,6 +46,8 @@ pub struct RoomBook {
     pub record: RoomRecord,
     pub rates: RateTable,
     pub calendar: RoomCalendar,
+    /// By first night; they don't overlap.
+    pub out_of_order: Vec<Arc<OutOfOrderRecord>>,
 }
 
 pub fn lower_case(location: &str) -> Arc<str> {
@@ -56,11 +63,18 @@ impl Book {
             rooms: Slab::new(),
             rooms_by_id: SortedMap::new(),
             reservations: SortedMap::new(),
+            expected: SortedMap::new(),
         }
     }
 
     pub fn business_date(&self) -> Date {
         self.record.property.business_date
+    }
+
+    /// Whether the reservation is one of [`expected`](Book::expected).
+    pub fn expects(&self, reservation: &Reservation) -> bool {
+        reservation.status == Status::Confirmed
+            && self.record.property.business_date_mode == BusinessDateMode::Manual
     }
 
     pub fn room_type(&self, id: &RoomTypeId) -> Result<&TypeBook, Refusal> {
@@ -86,6 +100,31 @@ impl Book {
     }
 }
 
+impl RoomBook {
+    /// Whether a stay may have the room on the nights `[from, to)`.
+    pub fn is_free(&self, from: Date, to: Date) -> bool {
+        self.calendar.is_free(from, to) && self.closures(from, to).is_empty()
+    }
+
+    /// When it is out of order within the nights `[from, to)`.
+    pub fn closures(&self, from: Date, to: Date) -> &[Arc<OutOfOrderRecord>] {
+        let first = self.out_of_order.partition_point(|closure| closure.to <= from);
+        let after = self.out_of_order.partition_point(|closure| closure.from < to);
+        &self.out_of_order[first..after.max(first)]
+    }
+
+    /// The nights of `[from, to)` on which no stay may have it.
+    pub fn taken(&self, from: Date, to: Date) -> Vec<Date> {
+        let mut nights = self.calendar.taken(from, to);
+        for closure in self.closures(from, to) {
+            nights.extend(closure.from.max(from).until(closure.to.min(to)));
+        }
+        nights.sort_unstable();
+        nights.dedup();
+        nights
+    }
+}
+
 impl TypeBook {
     pub fn new(record: RoomTypeRecord) -> TypeBook {
         TypeBook {
@@ -105,12 +144,12 @@ impl TypeBook {
     /// The nights of `[from, to)` on which no further stay may be taken.
     pub fn full(&self, from: Date, to: Date) -> Vec<Date> {
         let capacity = self.capacity();
-        from.until(to).filter(|night| self.nights.get(*night).stays() >= capacity).collect()
+        from.until(to).filter(|night| self.nights.get(*night).taken() >= capacity).collect()
     }
 
-    /// The nights from `from` on that have more stays than `capacity`.
+    /// The nights from `from` on of which more is taken than `capacity`.
     pub fn over(&self, from: Date, capacity: u64) -> Vec<Date> {
-        let nights = self.nights.from(from).filter(|(_, count)| count.stays() > capacity);
+        let nights = self.nights.from(from).filter(|(_, count)| count.taken() > capacity);
         nights.map(|(night, _)| night).collect()
     }
 }

@@ -27,6 +27,13 @@ impl RoomCalendar {
         self.stays[..after].last().is_none_or(|stay| stay.departure <= from)
     }
 
+    /// Whether nobody but `own` has the room on any night of `[from, to)`.
+    pub fn is_free_for(&self, own: Option<Slot>, from: Date, to: Date) -> bool {
+        let first = self.stays.partition_point(|stay| stay.departure <= from);
+        let mut overlapping = self.stays[first..].iter().take_while(|stay| stay.arrival < to);
+        overlapping.all(|stay| Some(stay.reservation) == own)
+    }
+
     /// The nights of `[from, to)` on which the room is taken.
     pub fn taken(&self, from: Date, to: Date) -> Vec<Date> {
         let first = self.stays.partition_point(|stay| stay.departure <= from);
@@ -59,11 +66,18 @@ pub struct NightCount {
     pub sold: u32,
     /// Those of the two above that have no room.
     pub roomless: u32,
+    /// Rooms of the type that are out of order.
+    pub out_of_order: u32,
 }
 
 impl NightCount {
     pub fn stays(self) -> u64 {
         u64::from(self.held) + u64::from(self.sold)
+    }
+
+    /// What of the type's capacity is taken.
+    pub fn taken(self) -> u64 {
+        self.stays() + u64::from(self.out_of_order)
     }
 }
 
@@ -84,14 +98,14 @@ impl NightCounts {
         }
     }
 
-    /// Nights with stays from `from` on, in order.
+    /// Nights of which something is taken, from `from` on, in order.
     pub fn from(&self, from: Date) -> impl Iterator<Item = (Date, NightCount)> + '_ {
         let first = self.pages.partition_point(|(page, _)| (page + 1) * PAGE <= from.days());
         let nights = self.pages[first..].iter().flat_map(|(page, counts)| {
             let date = move |n: usize| Date::from_days(page * PAGE + n as i32);
             counts.iter().enumerate().filter_map(move |(n, count)| Some((date(n)?, *count)))
         });
-        nights.filter(move |(night, count)| *night >= from && count.stays() > 0)
+        nights.filter(move |(night, count)| *night >= from && count.taken() > 0)
     }
 
     /// Changes the count of each night of `[from, to)`.

@@ -10,7 +10,7 @@ use super::date::Date;
 use super::idempotency::KeyHolder;
 use super::quarantine::Failure;
 use super::rate::AMOUNT_MAX;
-use super::record::{RateRecord, Record, ReservationRecord, RoomRecord, RoomTypeRecord};
+use super::record::{OutOfOrderRecord, RateRecord, Record, ReservationRecord, RoomRecord, RoomTypeRecord};
 use super::reservation::{Reservation, Status};
 use super::state::Ledger;
 use super::stay::NIGHTS_MAX;
@@ -22,6 +22,7 @@ pub fn record(ledger: &Ledger, record: &Record) -> Result<(), Failure> {
         Record::RoomType(record) => room_type(ledger, record),
         Record::Room(record) => room(ledger, record),
         Record::Rate(record) => rate(ledger, record),
+        Record::OutOfOrder(record) => out_of_order(ledger, record),
         Record::Reservation(record) => reservation(ledger, record),
     }
 }
@@ -77,61 +78,80 @@ fn rate(ledger: &Ledger, record: &RateRecord) -> Result<(), Failure> {
     require(amounts.all(|amount| (0..=AMOUNT_MAX).contains(amount)))
 }
 
+/// Nobody has the room from the business date on, and its type can do without it.
+fn out_of_order(ledger: &Ledger, record: &OutOfOrderRecord) -> Result<(), Failure> {
+    let OutOfOrderRecord { property, room, from, to, .. } = record;
+    let book = book(ledger, property)?;
+    let room = book.room(room).map_err(|_| Failure::Invariant)?;
+    require(from < to)?;
+    let old = room.closures(*from, *to);
+    require(old.iter().all(|other| other.from == *from && other.to <= *to))?;
+    let first = book.business_date().max(*from);
+    require(first >= *to || room.calendar.is_free(first, *to))?;
+    let room_type = book.room_type(&room.record.room.room_type).map_err(|_| Failure::Invariant)?;
+    let own = |night: Date| old.iter().any(|other| (other.from..other.to).contains(&night));
+    let capacity = room_type.capacity();
+    let fits = |night: Date| own(night) || room_type.nights.get(night).taken() < capacity;
+    require(first.until(*to).all(fits))
+}
+
 fn reservation(ledger: &Ledger, record: &ReservationRecord) -> Result<(), Failure> {
     let new = &*record.reservation;
     let book = book(ledger, &new.property)?;
     let old = ledger.find(new.id).ok().map(|record| &*record.reservation);
     require(old.is_none_or(|old| old.property == new.property))?;
-    require((1..=NIGHTS_MAX).contains(&new.arrival.nights_to(new.departure)))?;
+    let place = (new.booking_id, record.index());
+    let booked = ledger.bookings.get(&place).map(|slot| ledger.at(*slot).reservation.id);
+    require(booked.is_none_or(|id| id == new.id))?;
+    require(old.is_none() || booked == Some(new.id))?;
+    require(record.member.is_none_or(|member| member.index < member.of))?;
+    // Who checks out on the day of arrival has had no night.
+    let nights_min = i32::from(new.status != Status::CheckedOut);
+    require((nights_min..=NIGHTS_MAX).contains(&new.arrival.nights_to(new.departure)))?;
     require((new.status == Status::Held) == new.hold_expires_at.is_some())?;
+    require((new.status == Status::NoShow) == new.released_from.is_some())?;
+    require(new.released_from.is_none_or(|from| (new.arrival..=new.departure).contains(&from)))?;
+    require(new.room.is_some() || new.status != Status::InHouse)?;
+    require(new.room_from.is_none_or(|from| new.room.is_some() && new.arrival < from))?;
     require(new.price.amounts.iter().all(|amount| (0..=AMOUNT_MAX).contains(amount)))?;
     require(new.price.amounts.len() <= NIGHTS_MAX as usize)?;
     require(book.room_types.contains_key(&new.room_type))?;
     if let Some(room) = &new.room {
         require(book.rooms_by_id.get(room).is_some())?;
     }
-    if !new.status.is_live() {
-        return Ok(());
-    }
-    let old = old.filter(|old| old.status.is_live());
     if old.is_some_and(|old| same_claim(old, new)) {
         return Ok(());
     }
-    room_is_free(ledger, book, old, new)?;
+    room_is_free(ledger, book, new)?;
     type_has_space(book, old, new)
 }
 
-/// The same nights of the same room and type.
+/// The same nights of the same type, and of the same room.
 fn same_claim(old: &Reservation, new: &Reservation) -> bool {
-    (&old.room, &old.room_type, old.arrival, old.departure)
-        == (&new.room, &new.room_type, new.arrival, new.departure)
+    (&old.room_type, old.nights()) == (&new.room_type, new.nights())
+        && (&old.room, old.room_nights()) == (&new.room, new.room_nights())
 }
 
 /// Nobody but the reservation itself has the room on any of its nights.
-fn room_is_free(
-    ledger: &Ledger,
-    book: &Book,
-    old: Option<&Reservation>,
-    new: &Reservation,
-) -> Result<(), Failure> {
-    let Some(room) = &new.room else { return Ok(()) };
-    let calendar = &book.room(room).map_err(|_| Failure::Invariant)?.calendar;
-    if old.is_none_or(|old| old.room.as_ref() != Some(room)) {
-        return require(calendar.is_free(new.arrival, new.departure));
-    }
-    let own = ledger.reservations_by_id.get(&new.id);
-    let mut others = calendar.stays().iter().filter(|stay| Some(&stay.reservation) != own);
-    require(others.all(|stay| stay.departure <= new.arrival || new.departure <= stay.arrival))
+fn room_is_free(ledger: &Ledger, book: &Book, new: &Reservation) -> Result<(), Failure> {
+    let (Some(room), Some((from, to))) = (&new.room, new.room_nights()) else { return Ok(()) };
+    let room = book.room(room).map_err(|_| Failure::Invariant)?;
+    let own = ledger.reservations_by_id.get(&new.id).copied();
+    require(room.calendar.is_free_for(own, from, to))?;
+    // A room that was out of order on nights that are gone is no harm: the record may have come later.
+    let first = from.max(book.business_date());
+    require(first >= to || room.closures(first, to).is_empty())
 }
 
 fn type_has_space(book: &Book, old: Option<&Reservation>, new: &Reservation) -> Result<(), Failure> {
+    let Some((from, to)) = new.nights() else { return Ok(()) };
     let room_type = book.room_type(&new.room_type).map_err(|_| Failure::Invariant)?;
-    let old = old.filter(|old| old.room_type == new.room_type);
-    let own = |night: Date| old.is_some_and(|old| (old.arrival..old.departure).contains(&night));
+    let old = old.filter(|old| old.room_type == new.room_type).and_then(Reservation::nights);
+    let own = |night: Date| old.is_some_and(|(from, to)| (from..to).contains(&night));
     let capacity = room_type.capacity();
-    let mut nights = new.arrival.max(book.business_date()).until(new.departure);
+    let mut nights = from.max(book.business_date()).until(to);
     require(nights.all(|night| {
-        let others = room_type.nights.get(night).stays().saturating_sub(u64::from(own(night)));
+        let others = room_type.nights.get(night).taken().saturating_sub(u64::from(own(night)));
         others < capacity
     }))
 }

@@ -32,6 +32,17 @@ pub enum Command {
     Reserve(Box<Reserve>),
     Confirm(Change),
     Cancel(Change),
+    CheckIn(Change),
+    CheckOut(Change),
+    NoShow(Change),
+    NightAudit(NightAudit),
+    Amend(Box<Amend>),
+    Assign(Assign),
+    BookGroup(BookGroup),
+    ConfirmBooking(BookingChange),
+    CancelBooking(BookingChange),
+    PutOutOfOrder(PutOutOfOrder),
+    EndOutOfOrder(EndOutOfOrder),
     /// The ledger's own: a property on `clock` passed its midnight.
     RollBusinessDate(RollBusinessDate),
     /// The ledger's own: ends what is due at the stamp of the batch, and nothing else.
@@ -108,6 +119,26 @@ pub struct PutRates {
     pub currencies_known: bool,
 }
 
+/// Takes a room out of order on the nights `[from, to)`; another reason there is replaced. The edge saw `from < to`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutOutOfOrder {
+    pub property: PropertyId,
+    pub room: RoomId,
+    pub from: Date,
+    pub to: Date,
+    /// 1–255 characters.
+    pub reason: Box<str>,
+}
+
+/// Puts a room back in order on the nights `[from, to)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndOutOfOrder {
+    pub property: PropertyId,
+    pub room: RoomId,
+    pub from: Date,
+    pub to: Date,
+}
+
 /// What a reservation asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -154,6 +185,89 @@ pub struct Change {
     /// The revision that the caller saw; another one is refused as `version_mismatch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_match: Option<u64>,
+}
+
+/// Reservations that are made together, all or none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BookGroup {
+    /// Made by the node that took the request, like the ids of the stays.
+    pub booking_id: BookingId,
+    pub property: PropertyId,
+    /// The caller's opaque reference, 1–255 characters.
+    pub guest: Box<str>,
+    /// 1–500.
+    pub stays: Vec<GroupStay>,
+}
+
+/// One reservation of a group; see [`Reserve`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupStay {
+    pub id: ReservationId,
+    pub wanted: Wanted,
+    pub arrival: Date,
+    pub departure: Date,
+    pub occupancy: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<Currency>,
+    pub currency_known: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_seconds: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_total: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<BlockId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_ref: Option<Box<str>>,
+}
+
+/// A change of the status of all reservations of a booking.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BookingChange {
+    pub booking: BookingId,
+}
+
+/// A change of a stay. What is absent stays as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Amend {
+    pub reservation: ReservationId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_match: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrival: Option<Date>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub departure: Option<Date>,
+    /// Another type than that of a pinned room unpins the stay. A room that is named goes before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room_type: Option<RoomTypeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomChange>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occupancy: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomChange {
+    /// A room of another type changes the type.
+    Pin(RoomId),
+    Unpin,
+}
+
+/// Pins a room at the price that stands; one of another type is an upgrade.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Assign {
+    pub reservation: ReservationId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_match: Option<u64>,
+    pub room: RoomId,
+}
+
+/// Moves the business date of a property that is moved by hand, and marks those that did not arrive.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NightAudit {
+    pub property: PropertyId,
+    /// Days may be skipped; the date that the property has already changes nothing.
+    pub business_date: Date,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -116,6 +116,15 @@ pub trait Digest {
     fn digest(&self, digester: &mut Digester);
 }
 
+/// A field that came after a release; its number tells it from the words around it.
+pub fn digest_later(number: u64, field: &Option<impl Digest>, digester: &mut Digester) {
+    const LATER: u64 = 0x6c61_7465_7200_0000;
+    if let Some(value) = field {
+        digester.word(LATER + number);
+        value.digest(digester);
+    }
+}
+
 pub fn digest_of(value: &impl Digest) -> u128 {
     let mut digester = Digester::new();
     value.digest(&mut digester);
@@ -123,12 +132,16 @@ pub fn digest_of(value: &impl Digest) -> u128 {
 }
 
 /// Takes a struct apart by name, so that a new field that is not listed does not compile.
+///
+/// Fields that came after a release stand behind a semicolon, each with a number of its own: they are optional, and
+/// where they are absent the hash is the one that it was before they came, so that older states are read back.
 macro_rules! digest_fields {
-    ($($type:ty { $($field:ident),* $(,)? })*) => {$(
+    ($($type:ty { $($field:ident),* $(,)? $(; $($later:ident = $number:literal),* $(,)?)? })*) => {$(
         impl $crate::ledger::digest::Digest for $type {
             fn digest(&self, digester: &mut $crate::ledger::digest::Digester) {
-                let Self { $($field),* } = self;
+                let Self { $($field,)* $($($later,)*)? } = self;
                 $($crate::ledger::digest::Digest::digest($field, digester);)*
+                $($($crate::ledger::digest::digest_later($number, $later, digester);)*)?
             }
         }
     )*};

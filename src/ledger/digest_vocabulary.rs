@@ -2,7 +2,7 @@
 
 use super::command::*;
 use super::digest::{Digest, Digester, digest_fields};
-use super::outcome::{Outcome, RatesSet, Refusal};
+use super::outcome::{Booking, Outcome, RatesSet, Refusal};
 use super::property::{BusinessDateMode, Property, Room, RoomType};
 use super::reservation::{Price, Reservation, Status};
 
@@ -13,8 +13,10 @@ digest_fields! {
     Price { currency, from, amounts }
     Reservation {
         id, booking_id, property, room_type, room, room_pinned, guest, arrival, departure, occupancy, status,
-        hold_expires_at, price, block, external_ref, revision, lsn, created_at, updated_at,
+        hold_expires_at, price, block, external_ref, revision, lsn, created_at, updated_at;
+        room_from = 1, released_from = 2,
     }
+    Booking { id, reservations }
     RatesSet { target, from, to, prices }
 
     Submission { key, command }
@@ -30,6 +32,17 @@ digest_fields! {
     }
     Change { reservation, if_match }
     RollBusinessDate { property, date }
+    NightAudit { property, business_date }
+    Amend { reservation, if_match, arrival, departure, room_type, room, occupancy }
+    Assign { reservation, if_match, room }
+    BookGroup { booking_id, property, guest, stays }
+    GroupStay {
+        id, wanted, arrival, departure, occupancy, currency, currency_known, hold_seconds, expected_total, block,
+        external_ref,
+    }
+    BookingChange { booking }
+    PutOutOfOrder { property, room, from, to, reason }
+    EndOutOfOrder { property, room, from, to }
 }
 
 impl Digest for EndDue {
@@ -54,6 +67,9 @@ impl Digest for Status {
             Status::Confirmed => 2,
             Status::Canceled => 3,
             Status::Expired => 4,
+            Status::InHouse => 5,
+            Status::CheckedOut => 6,
+            Status::NoShow => 7,
         });
     }
 }
@@ -84,6 +100,15 @@ impl Digest for Wanted {
     }
 }
 
+impl Digest for RoomChange {
+    fn digest(&self, d: &mut Digester) {
+        match self {
+            RoomChange::Pin(room) => tagged!(d, 1, room),
+            RoomChange::Unpin => tagged!(d, 2),
+        }
+    }
+}
+
 impl Digest for FirstBusinessDate {
     fn digest(&self, d: &mut Digester) {
         match self {
@@ -105,6 +130,17 @@ impl Digest for Command {
             Command::Cancel(command) => tagged!(d, 7, command),
             Command::RollBusinessDate(command) => tagged!(d, 8, command),
             Command::EndDue(command) => tagged!(d, 9, command),
+            Command::CheckIn(command) => tagged!(d, 10, command),
+            Command::CheckOut(command) => tagged!(d, 11, command),
+            Command::NoShow(command) => tagged!(d, 12, command),
+            Command::NightAudit(command) => tagged!(d, 13, command),
+            Command::Amend(command) => tagged!(d, 14, command),
+            Command::Assign(command) => tagged!(d, 15, command),
+            Command::BookGroup(command) => tagged!(d, 16, command),
+            Command::ConfirmBooking(command) => tagged!(d, 17, command),
+            Command::CancelBooking(command) => tagged!(d, 18, command),
+            Command::PutOutOfOrder(command) => tagged!(d, 19, command),
+            Command::EndOutOfOrder(command) => tagged!(d, 20, command),
         }
     }
 }
@@ -121,6 +157,10 @@ impl Digest for Outcome {
             Outcome::Done => tagged!(d, 7),
             Outcome::Refused(refusal) => tagged!(d, 8, refusal),
             Outcome::Quarantined { lsn } => tagged!(d, 9, lsn),
+            Outcome::Booked(booking) => tagged!(d, 10, booking),
+            Outcome::BookingChanged(booking) => tagged!(d, 11, booking),
+            Outcome::OutOfOrder(set) => tagged!(d, 12, set),
+            Outcome::Removed => tagged!(d, 13),
         }
     }
 }
@@ -151,6 +191,9 @@ impl Digest for Refusal {
             Refusal::NoAvailability { nights, fragmented } => tagged!(d, 21, nights, fragmented),
             Refusal::PriceChanged { total } => tagged!(d, 22, total),
             Refusal::CapacityBelowSold { nights } => tagged!(d, 23, nights),
+            Refusal::BookingNotFound => tagged!(d, 25),
+            Refusal::Member { index, refusal } => tagged!(d, 26, index, refusal),
+            Refusal::AuditNotAllowed { mode, business_date } => tagged!(d, 24, mode, business_date),
         }
     }
 }

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use super::id::{IdempotencyKey, Lsn, ReservationId};
-use super::outcome::{Outcome, Refusal};
-use super::record::{CreatedUnder, OutcomeRecord, Record, RecordKey};
+use super::outcome::{Booking, Outcome, Refusal};
+use super::record::{CreatedUnder, OutcomeRecord, Record, RecordKey, ReservationRecord};
 use super::state::Ledger;
 use super::txn::{Halt, Txn};
 
@@ -73,6 +73,9 @@ fn held(ledger: &Ledger, holder: &KeyHolder) -> Option<(u128, Outcome)> {
         }
         KeyHolder::Reservation(id) => {
             let record = ledger.find(*id).ok()?;
+            if record.member.is_some() {
+                return booked(ledger, record);
+            }
             answer(&record.key, &record.reservation, Outcome::Reserved)
         }
         KeyHolder::Inventory(key) => match &**key {
@@ -97,6 +100,17 @@ fn held(ledger: &Ledger, holder: &KeyHolder) -> Option<(u128, Outcome)> {
             _ => None,
         },
     }
+}
+
+/// A booking as it was made.
+fn booked(ledger: &Ledger, first: &ReservationRecord) -> Option<(u128, Outcome)> {
+    let id = first.reservation.booking_id;
+    let original = |record: &ReservationRecord| {
+        let original = record.key.as_ref().and_then(|key| key.original.as_ref());
+        Arc::clone(original.unwrap_or(&record.reservation))
+    };
+    let reservations = ledger.members(id).map(original).collect();
+    Some((first.key.as_ref()?.request_digest, Outcome::Booked(Booking { id, reservations })))
 }
 
 fn is_outdated(ledger: &Ledger, record: &OutcomeRecord) -> bool {
@@ -128,9 +142,12 @@ pub fn store(txn: &mut Txn<'_>, key: &IdempotencyKey, outcome: &Outcome) -> Resu
         Outcome::Property { created, .. }
         | Outcome::RoomType { created, .. }
         | Outcome::Room { created, .. } => *created,
-        Outcome::Reserved(_) => true,
+        Outcome::Reserved(_) | Outcome::Booked(_) => true,
         Outcome::Rates(_)
+        | Outcome::OutOfOrder(_)
+        | Outcome::Removed
         | Outcome::Changed(_)
+        | Outcome::BookingChanged(_)
         | Outcome::Done
         | Outcome::Refused(_)
         | Outcome::Quarantined { .. } => false,

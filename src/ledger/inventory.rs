@@ -40,11 +40,12 @@ pub fn put_property(
         business_date_mode,
     });
     let created = old.is_none();
+    let auditing = old.as_ref().and_then(|old| old.auditing);
     let key = match old {
         Some(old) => old.key.map(|key| key.keeping(&old.property)),
         None => created_under(key),
     };
-    txn.put(Record::Property(PropertyRecord { property: Arc::clone(&property), key }))?;
+    txn.put(Record::Property(PropertyRecord { property: Arc::clone(&property), key, auditing }))?;
     Ok(Outcome::Property { created, property })
 }
 
@@ -122,12 +123,12 @@ pub fn put_room(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &PutRo
 
 /// Nothing happens on a property that is moved by hand, or where the date is not later.
 pub fn roll_business_date(txn: &mut Txn<'_>, command: &RollBusinessDate) -> Result<Outcome, Halt> {
-    let PropertyRecord { property, key } = txn.book(&command.property)?.record.clone();
+    let PropertyRecord { property, key, auditing } = txn.book(&command.property)?.record.clone();
     if property.business_date_mode == BusinessDateMode::Manual || command.date <= property.business_date {
         return Ok(Outcome::Done);
     }
     let key = key.map(|key| key.keeping(&property));
     let property = Arc::new(Property { business_date: command.date, ..(*property).clone() });
-    txn.put(Record::Property(PropertyRecord { property, key }))?;
+    txn.put(Record::Property(PropertyRecord { property, key, auditing }))?;
     Ok(Outcome::Done)
 }

@@ -3,7 +3,8 @@
 //! `apply(command at log time) → outcome`, and the queries. The same log gives the same bytes of state on any node and
 //! any build: nothing here knows a clock, randomness, I/O, threads, floating point, or the order of a hash table.
 //!
-//! A command goes through [`apply`], which runs its handler ([`inventory`], [`rate`], [`reserve`], [`status`]) in a
+//! A command goes through [`apply`], which runs its handler ([`inventory`], [`rate`], [`reserve`],
+//! [`group`], [`amend`], [`status`], [`in_house`], [`night_audit`], [`out_of_order`]) in a
 //! [`txn`]: refuse, decide, then change records. [`check`] is passed by every record that is put, [`state`] derives
 //! calendars, counts and indexes from it, [`audit`] recomputes them.
 
@@ -16,6 +17,7 @@ mod quarantine;
 mod record;
 mod reservation;
 
+mod amend;
 mod apply;
 mod audit;
 mod book;
@@ -23,8 +25,12 @@ mod calendar;
 mod check;
 mod digest;
 mod digest_vocabulary;
+mod group;
 mod idempotency;
+mod in_house;
 mod inventory;
+mod night_audit;
+mod out_of_order;
 mod plan;
 mod query;
 mod rate;

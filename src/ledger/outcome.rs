@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{Prices, RateTarget};
 use super::date::Date;
-use super::id::{Lsn, RoomId, RoomTypeId};
-use super::property::{Property, Room, RoomType};
+use super::id::{BookingId, Lsn, RoomId, RoomTypeId};
+use super::property::{BusinessDateMode, Property, Room, RoomType};
+use super::record::OutOfOrderRecord;
 use super::reservation::{Reservation, Status};
 
 /// The answer to one [`Submission`](super::command::Submission).
@@ -38,10 +39,17 @@ pub enum Outcome {
         room: Arc<Room>,
     },
     Rates(RatesSet),
+    OutOfOrder(Arc<OutOfOrderRecord>),
+    /// What was to be taken away is.
+    Removed,
     /// A reservation was made.
     Reserved(Arc<Reservation>),
     /// A reservation was changed.
     Changed(Arc<Reservation>),
+    /// The reservations of a booking were made together.
+    Booked(Booking),
+    /// Those of a booking were changed together.
+    BookingChanged(Booking),
     /// The ledger's own commands have nothing to show.
     Done,
     Refused(Refusal),
@@ -49,6 +57,13 @@ pub enum Outcome {
     Quarantined {
         lsn: Lsn,
     },
+}
+
+/// Reservations that were made together, in their order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Booking {
+    pub id: BookingId,
+    pub reservations: Vec<Arc<Reservation>>,
 }
 
 /// What a change of rates set, as it was asked.
@@ -69,6 +84,7 @@ pub enum Refusal {
     RoomTypeNotFound,
     RoomNotFound,
     ReservationNotFound,
+    BookingNotFound,
     BlockNotFound,
     VersionMismatch {
         revision: u64,
@@ -109,6 +125,17 @@ pub enum Refusal {
     /// The rooms that would be left are fewer than those sold on `nights`.
     CapacityBelowSold {
         nights: Vec<Date>,
+    },
+    /// One reservation of a booking was refused, and so all of them.
+    Member {
+        /// Its place in the booking, from 0.
+        index: u32,
+        refusal: Box<Refusal>,
+    },
+    /// A night audit of a property that follows the clock, or to a date before the one that it has.
+    AuditNotAllowed {
+        mode: BusinessDateMode,
+        business_date: Date,
     },
 }
 

@@ -30,13 +30,13 @@ pub fn choose(book: &Book, room_type: &TypeBook, arrival: Date, departure: Date)
     let rooms = room_type.rooms.len() as u64;
     let in_rooms = |night| {
         let count = room_type.nights.get(night);
-        count.stays() - u64::from(count.roomless)
+        count.taken() - u64::from(count.roomless)
     };
     if arrival.until(departure).any(|night| in_rooms(night) >= rooms) {
         return Choice::Overbooked;
     }
     let mut free = room_type.rooms.iter();
-    match free.find(|(_, slot)| book.room_at(**slot).calendar.is_free(arrival, departure)) {
+    match free.find(|(_, slot)| book.room_at(**slot).is_free(arrival, departure)) {
         Some((room, _)) => Choice::Room(room.clone()),
         None => Choice::Fragmented,
     }
@@ -55,16 +55,26 @@ pub fn give(
     for id in waiting(txn, property, room, from, to)? {
         let record = txn.find(id)?;
         let stay = &record.reservation;
-        if !txn.book(property)?.room(room)?.calendar.is_free(stay.arrival, stay.departure) {
+        if !txn.book(property)?.room(room)?.is_free(stay.arrival, stay.departure) {
             continue;
         }
-        // A plan is nothing that the guest did: no new revision, and no new instant.
-        let planned = Reservation { room: Some(room.clone()), ..(**stay).clone() };
-        let key = record.key.as_ref().map(|key| key.keeping(stay));
-        let created_lsn = record.created_lsn;
-        txn.put(Record::Reservation(ReservationRecord { reservation: Arc::new(planned), created_lsn, key }))?;
+        let record = record.clone();
+        replan(txn, record, Some(room.clone()), None)?;
     }
     Ok(())
+}
+
+/// Plans another room, or none. A plan is nothing that the guest did: no new revision, and no new instant.
+pub fn replan(
+    txn: &mut Txn<'_>,
+    record: ReservationRecord,
+    room: Option<RoomId>,
+    room_from: Option<Date>,
+) -> Result<(), Halt> {
+    let stay = &record.reservation;
+    let key = record.key.as_ref().map(|key| key.keeping(stay));
+    let reservation = Arc::new(Reservation { room, room_from, ..(**stay).clone() });
+    Ok(txn.put(Record::Reservation(ReservationRecord { reservation, key, ..record }))?)
 }
 
 /// Stays without a room that have a night in `[from, to)` and end after the business date, oldest first.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::book::{Book, RoomBook, TypeBook};
 use super::command::{Prices, RateTarget};
 use super::date::Date;
-use super::id::{Currency, PropertyId, ReservationId, RoomId, RoomTypeId};
-use super::outcome::{FreeRoom, NightAvailability, RatesSet, Refusal};
+use super::id::{BookingId, Currency, PropertyId, ReservationId, RoomId, RoomTypeId};
+use super::outcome::{Booking, FreeRoom, NightAvailability, RatesSet, Refusal};
 use super::property::{Property, Room, RoomType};
 use super::rate::{Quote, RateTable};
 use super::reservation::{Price, Reservation, Status};
@@ -99,6 +99,12 @@ impl Ledger {
 
     pub fn reservation(&self, id: ReservationId) -> Result<Arc<Reservation>, Refusal> {
         Ok(Arc::clone(&self.find(id)?.reservation))
+    }
+
+    /// The reservations that were made together, in their order; one that was made by itself is a booking too.
+    pub fn booking(&self, id: BookingId) -> Result<Booking, Refusal> {
+        let reservations: Vec<_> = self.members(id).map(|record| Arc::clone(&record.reservation)).collect();
+        if reservations.is_empty() { Err(Refusal::BookingNotFound) } else { Ok(Booking { id, reservations }) }
     }
 
     /// By id, those after `after`.
@@ -197,11 +203,11 @@ fn night(room_type: &TypeBook, date: Date) -> NightAvailability {
     NightAvailability {
         date,
         rooms: room_type.rooms.len() as u32,
-        out_of_order: 0,
+        out_of_order: count.out_of_order,
         held: count.held,
         sold: count.sold,
         blocked: 0,
-        available: room_type.capacity() as i64 - count.stays() as i64,
+        available: room_type.capacity() as i64 - count.taken() as i64,
     }
 }
 
@@ -261,7 +267,7 @@ impl<'a> Offers<'a> {
         let Quote { arrival, departure, occupancy, .. } = self.quote;
         let Room { room: id, room_type: type_id, .. } = &*room.record.room;
         self.looked_at += 1;
-        if !room.calendar.is_free(arrival, departure) {
+        if !room.is_free(arrival, departure) {
             return None;
         }
         let offer = self.by_type.entry(type_id).or_insert_with(|| {

@@ -85,11 +85,24 @@ const UNPRICED: i64 = -1;
 impl Quote {
     /// The price in a room of the type, or of the type itself; else every night that has none.
     pub fn price(self, room_type: &TypeBook, room: Option<&RoomBook>) -> Result<Price, Vec<Date>> {
+        self.price_keeping(room_type, room, |_| None)
+    }
+
+    /// The price with the amounts that are `kept` of an earlier one.
+    pub fn price_keeping(
+        self,
+        room_type: &TypeBook,
+        room: Option<&RoomBook>,
+        kept: impl Fn(Date) -> Option<i64>,
+    ) -> Result<Price, Vec<Date>> {
         let nights = self.arrival.nights_to(self.departure).max(0) as usize;
         let mut amounts = vec![UNPRICED; nights];
         room_type.rates.price(self.arrival, self.currency, self.occupancy, &mut amounts);
         if let Some(room) = room {
             room.rates.price(self.arrival, self.currency, self.occupancy, &mut amounts);
+        }
+        for (night, amount) in self.arrival.until(self.departure).zip(&mut amounts) {
+            *amount = kept(night).unwrap_or(*amount);
         }
         if amounts.contains(&UNPRICED) {
             let nights = self.arrival.until(self.departure).zip(amounts);

@@ -37,6 +37,13 @@ pub struct RecordCounts {
     pub reservations: u64,
     pub outcomes: u64,
     pub quarantined: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    pub out_of_order: u64,
+}
+
+/// Headers of ledgers that have no such records are written as ever.
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +56,7 @@ pub enum Record {
     Reservation(ReservationRecord),
     Outcome(Arc<OutcomeRecord>),
     Quarantined(Arc<Quarantined>),
+    OutOfOrder(Arc<OutOfOrderRecord>),
 }
 
 /// The idempotency key under which something was created; kept for as long as that exists.
@@ -78,6 +86,10 @@ pub struct PropertyRecord {
     pub property: Arc<Property>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<CreatedUnder<Property>>,
+    /// The night audit that has not marked all its no-shows: confirmed stays that arrive before the business date and
+    /// were last changed before this command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auditing: Option<Lsn>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,6 +116,16 @@ pub struct RateRecord {
     pub prices: Arc<Prices>,
 }
 
+/// A room that can't be sold on the nights of `[from, to)`. Those of one room don't overlap.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutOfOrderRecord {
+    pub property: PropertyId,
+    pub room: RoomId,
+    pub from: Date,
+    pub to: Date,
+    pub reason: Box<str>,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReservationRecord {
     pub reservation: Arc<Reservation>,
@@ -111,6 +133,25 @@ pub struct ReservationRecord {
     pub created_lsn: Lsn,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<CreatedUnder<Reservation>>,
+    /// Where it was made together with others. Each keeps the key under which they were made; the first answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<Member>,
+}
+
+/// The place of a reservation in its booking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// From 0.
+    pub index: u32,
+    /// How many were made together.
+    pub of: u32,
+}
+
+impl ReservationRecord {
+    /// Which of its booking it is, from 0.
+    pub(super) fn index(&self) -> u32 {
+        self.member.map_or(0, |member| member.index)
+    }
 }
 
 /// The outcome of a command that created nothing, under its idempotency key, for a time.
@@ -135,6 +176,8 @@ pub enum RecordKey {
     Reservation(ReservationId),
     Outcome(Lsn),
     Quarantined(Lsn),
+    /// By its first night.
+    OutOfOrder(PropertyId, RoomId, Date),
 }
 
 impl Record {
@@ -152,6 +195,9 @@ impl Record {
             Record::Reservation(record) => RecordKey::Reservation(record.reservation.id),
             Record::Outcome(record) => RecordKey::Outcome(record.lsn),
             Record::Quarantined(record) => RecordKey::Quarantined(record.lsn),
+            Record::OutOfOrder(record) => {
+                RecordKey::OutOfOrder(record.property.clone(), record.room.clone(), record.from)
+            }
         }
     }
 
@@ -161,9 +207,11 @@ impl Record {
             Record::Property(record) => record.key.as_ref().map(|key| key.digest),
             Record::RoomType(record) => record.key.as_ref().map(|key| key.digest),
             Record::Room(record) => record.key.as_ref().map(|key| key.digest),
-            Record::Reservation(record) => record.key.as_ref().map(|key| key.digest),
+            Record::Reservation(record) => {
+                record.key.as_ref().filter(|_| record.index() == 0).map(|key| key.digest)
+            }
             Record::Outcome(record) => Some(record.digest),
-            Record::Rate(_) | Record::Quarantined(_) => None,
+            Record::Rate(_) | Record::Quarantined(_) | Record::OutOfOrder(_) => None,
         }
     }
 }
@@ -178,6 +226,7 @@ impl RecordCounts {
             RecordKey::Reservation(_) => &mut self.reservations,
             RecordKey::Outcome(_) => &mut self.outcomes,
             RecordKey::Quarantined(_) => &mut self.quarantined,
+            RecordKey::OutOfOrder(..) => &mut self.out_of_order,
         }
     }
 }
@@ -213,6 +262,10 @@ impl Digest for Record {
                 digester.word(7);
                 record.digest(digester);
             }
+            Record::OutOfOrder(record) => {
+                digester.word(8);
+                record.digest(digester);
+            }
         }
     }
 }
@@ -227,10 +280,12 @@ impl<T: Digest> Digest for CreatedUnder<T> {
 }
 
 digest_fields! {
-    PropertyRecord { property, key }
+    PropertyRecord { property, key; auditing = 1 }
     RoomTypeRecord { room_type, key }
     RoomRecord { room, key }
     RateRecord { property, target, from, to, prices }
-    ReservationRecord { reservation, created_lsn, key }
+    ReservationRecord { reservation, created_lsn, key; member = 1 }
+    Member { index, of }
+    OutOfOrderRecord { property, room, from, to, reason }
     OutcomeRecord { lsn, at, digest, request_digest, outcome }
 }

@@ -16,14 +16,19 @@ pub enum Status {
     Canceled,
     /// A hold that was not confirmed before its end.
     Expired,
+    /// The guest has checked in.
+    InHouse,
+    CheckedOut,
+    /// The guest did not arrive.
+    NoShow,
 }
 
 impl Status {
-    /// Whether such a reservation takes its nights.
+    /// Whether such a stay is still to come or going on.
     pub fn is_live(self) -> bool {
         match self {
-            Status::Held | Status::Confirmed => true,
-            Status::Canceled | Status::Expired => false,
+            Status::Held | Status::Confirmed | Status::InHouse => true,
+            Status::Canceled | Status::Expired | Status::CheckedOut | Status::NoShow => false,
         }
     }
 }
@@ -41,6 +46,12 @@ impl Price {
     /// Minor units. Amounts are bounded so that it can't overflow, see `rate.rs`.
     pub fn total(&self) -> i64 {
         self.amounts.iter().sum()
+    }
+
+    /// The amount of one night, if it is priced.
+    pub fn on(&self, night: Date) -> Option<i64> {
+        let at = usize::try_from(self.from.nights_to(night)).ok()?;
+        self.amounts.get(at).copied()
     }
 
     /// Each night with its amount.
@@ -68,10 +79,42 @@ pub struct Reservation {
     pub price: Price,
     pub block: Option<BlockId>,
     pub external_ref: Option<Box<str>>,
+    /// The first night in `room`, where that is later than the arrival.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room_from: Option<Date>,
+    /// The night from which on a no-show takes nothing any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_from: Option<Date>,
     /// From 1, one more with every change that the guest could see.
     pub revision: u64,
     /// The command that made this revision.
     pub lsn: Lsn,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+impl Reservation {
+    /// The nights `[from, to)` that it takes of its type; nights that a guest was charged for stay taken when they are
+    /// past. `None` where there are none.
+    pub fn nights(&self) -> Option<(Date, Date)> {
+        let to = match self.status {
+            Status::Held | Status::Confirmed | Status::InHouse | Status::CheckedOut => self.departure,
+            Status::NoShow => self.released_from?,
+            Status::Canceled | Status::Expired => return None,
+        };
+        (self.arrival < to).then_some((self.arrival, to))
+    }
+
+    /// Those of its nights on which it has its room.
+    pub fn room_nights(&self) -> Option<(Date, Date)> {
+        self.room.as_ref()?;
+        let (arrival, to) = self.nights()?;
+        let from = self.room_from.map_or(arrival, |from| from.max(arrival));
+        (from < to).then_some((from, to))
+    }
+
+    /// Whether it is among those that get a room when one becomes free.
+    pub fn waits_for_room(&self) -> bool {
+        self.status.is_live() && self.room.is_none()
+    }
 }

@@ -10,24 +10,36 @@ use super::outcome::{Outcome, Refusal};
 use super::plan;
 use super::quarantine::Failure;
 use super::rate::Quote;
-use super::record::{Record, ReservationRecord};
+use super::record::{Member, Record, ReservationRecord};
 use super::reservation::{Price, Reservation, Status};
 use super::state::Ledger;
 use super::stay;
 use super::txn::{Halt, Txn};
 
 pub fn reserve(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &Reserve) -> Result<Outcome, Halt> {
+    Ok(Outcome::Reserved(make(txn, key, command, None)?))
+}
+
+/// Makes one reservation, by itself or as a member of its booking.
+pub fn make(
+    txn: &mut Txn<'_>,
+    key: Option<&IdempotencyKey>,
+    command: &Reserve,
+    member: Option<Member>,
+) -> Result<Arc<Reservation>, Halt> {
     let reservation = Arc::new(decide(txn, command)?);
-    if txn.find(command.id).is_ok() {
+    let place = (command.booking_id, member.map_or(0, |member| member.index));
+    if txn.find(command.id).is_ok() || txn.bookings.contains(&place) {
         return Err(Failure::IdTaken.into());
     }
     let record = ReservationRecord {
         reservation: Arc::clone(&reservation),
         created_lsn: reservation.lsn,
         key: created_under(key),
+        member,
     };
     txn.put(Record::Reservation(record))?;
-    Ok(Outcome::Reserved(reservation))
+    Ok(reservation)
 }
 
 /// The reservation, or the first reason against it in the contract's order.
@@ -67,6 +79,8 @@ fn decide(ledger: &Ledger, command: &Reserve) -> Result<Reservation, Refusal> {
         price,
         block: None,
         external_ref: command.external_ref.clone(),
+        room_from: None,
+        released_from: None,
         revision: 1,
         lsn: ledger.lsn,
         created_at: ledger.stamp,
@@ -111,10 +125,10 @@ fn judge(
 }
 
 fn room_is_free(room: &RoomBook, command: &Reserve) -> Result<(), Refusal> {
-    if room.calendar.is_free(command.arrival, command.departure) {
+    if room.is_free(command.arrival, command.departure) {
         return Ok(());
     }
-    Err(Refusal::RoomUnavailable { nights: room.calendar.taken(command.arrival, command.departure) })
+    Err(Refusal::RoomUnavailable { nights: room.taken(command.arrival, command.departure) })
 }
 
 fn type_has_space(room_type: &TypeBook, command: &Reserve) -> Result<(), Refusal> {

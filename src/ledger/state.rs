@@ -4,20 +4,22 @@
 //! [`Ledger::restore`] call them, after the record has been checked against the rest.
 
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::book::{Book, RoomBook, TypeBook, lower_case};
 use super::calendar::{NightCount, RoomStay};
 use super::command::RateTarget;
+use super::date::Date;
 use super::digest::{StateHash, digest_fields, digest_of};
-use super::id::{Lsn, PropertyId, ReservationId, Timestamp};
+use super::id::{BookingId, Lsn, PropertyId, ReservationId, RoomId, Timestamp};
 use super::idempotency::{KeyHolder, OUTCOMES_MAX};
 use super::outcome::Refusal;
 use super::quarantine::Quarantined;
 use super::rate::{RateTable, Segment};
 use super::record::{
-    Header, OutcomeRecord, PropertyRecord, RateRecord, Record, RecordCounts, RecordKey, ReservationRecord,
-    RoomRecord, RoomTypeRecord,
+    Header, OutOfOrderRecord, OutcomeRecord, PropertyRecord, RateRecord, Record, RecordCounts, RecordKey,
+    ReservationRecord, RoomRecord, RoomTypeRecord,
 };
 use super::reservation::{Reservation, Status};
 use super::store::{Slab, Slot, SortedMap};
@@ -34,8 +36,12 @@ pub struct Ledger {
     pub(super) locations: SortedMap<(Arc<str>, PropertyId), ()>,
     pub(super) reservations: Slab<ReservationRecord>,
     pub(super) reservations_by_id: SortedMap<ReservationId, Slot>,
+    /// By booking, and by the place in it.
+    pub(super) bookings: SortedMap<(BookingId, u32), Slot>,
     /// Holds by their end.
     pub(super) due: SortedMap<(Timestamp, ReservationId), ()>,
+    /// Properties whose night audit has not marked all its no-shows.
+    pub(super) audits: SortedMap<PropertyId, ()>,
     /// What idempotency keys are answered from, by the key's digest.
     pub(super) keys: SortedMap<u128, KeyHolder>,
     pub(super) outcomes: SortedMap<Lsn, Arc<OutcomeRecord>>,
@@ -78,7 +84,9 @@ impl Ledger {
             locations: SortedMap::new(),
             reservations: Slab::new(),
             reservations_by_id: SortedMap::new(),
+            bookings: SortedMap::new(),
             due: SortedMap::new(),
+            audits: SortedMap::new(),
             keys: SortedMap::new(),
             outcomes: SortedMap::new(),
             outcomes_max: OUTCOMES_MAX,
@@ -101,9 +109,11 @@ impl Ledger {
         StateHash(self.sum.wrapping_add(digest_of(&position)))
     }
 
-    /// The earliest end of a hold; from that instant on something is due.
+    /// From this instant on something is due: the earliest end of a hold, or at once the rest of a night audit.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.due.first().map(|((end, _), ())| *end)
+        let end = self.due.first().map(|((end, _), ())| *end);
+        let audit = self.audits.first().map(|_| self.stamp);
+        end.into_iter().chain(audit).min()
     }
 
     /// Everything that is in no record.
@@ -134,6 +144,12 @@ impl Ledger {
         Ok(self.at(*slot))
     }
 
+    /// The reservations of a booking, in their order.
+    pub(super) fn members(&self, booking: BookingId) -> impl Iterator<Item = &ReservationRecord> {
+        let members = self.bookings.from(Bound::Included(&(booking, 0)));
+        members.take_while(move |((of, _), _)| *of == booking).map(|(_, slot)| self.at(*slot))
+    }
+
     /// Puts a record that [`check`](super::check) has passed, and gives the one that it replaces. A panic in here
     /// leaves the state damaged.
     pub(super) fn set(&mut self, record: Record) -> Option<Record> {
@@ -148,6 +164,7 @@ impl Ledger {
             Record::Rate(record) => self.set_rate(record).map(Record::Rate),
             Record::Reservation(record) => self.set_reservation(record).map(Record::Reservation),
             Record::Outcome(record) => self.outcomes.insert(record.lsn, record).map(Record::Outcome),
+            Record::OutOfOrder(record) => self.set_out_of_order(record).map(Record::OutOfOrder),
             Record::Quarantined(record) => {
                 self.quarantined.insert(record.lsn, record).map(Record::Quarantined)
             }
@@ -189,6 +206,9 @@ impl Ledger {
             }
             RecordKey::Reservation(id) => self.unset_reservation(*id).map(Record::Reservation),
             RecordKey::Outcome(lsn) => self.outcomes.remove(lsn).map(Record::Outcome),
+            RecordKey::OutOfOrder(property, room, from) => {
+                self.unset_out_of_order(property, room, *from).map(Record::OutOfOrder)
+            }
             RecordKey::Quarantined(lsn) => self.quarantined.remove(lsn).map(Record::Quarantined),
         }?;
         self.sum = self.sum.wrapping_sub(digest_of(&old));
@@ -209,6 +229,10 @@ impl Ledger {
 
     fn set_property(&mut self, record: PropertyRecord) -> Option<PropertyRecord> {
         let id = record.property.property.clone();
+        match record.auditing {
+            Some(_) => drop(self.audits.insert(id.clone(), ())),
+            None => drop(self.audits.remove(&id)),
+        }
         let location = lower_case(&record.property.location);
         let Some(book) = self.book_mut(&id) else {
             self.locations.insert((Arc::clone(&location), id.clone()), ());
@@ -226,6 +250,7 @@ impl Ledger {
 
     fn unset_property(&mut self, property: &PropertyId) -> Option<PropertyRecord> {
         let book = self.books.remove(property)?;
+        self.audits.remove(property);
         self.locations.remove(&(Arc::clone(&book.location), property.clone()));
         Some(book.record.clone())
     }
@@ -248,7 +273,12 @@ impl Ledger {
         let (slot, old) = match book.rooms_by_id.get(&id) {
             Some(slot) => (*slot, Some(std::mem::replace(&mut book.room_mut(&id).record, record))),
             None => {
-                let room = RoomBook { record, rates: Default::default(), calendar: Default::default() };
+                let room = RoomBook {
+                    record,
+                    rates: Default::default(),
+                    calendar: Default::default(),
+                    out_of_order: Vec::new(),
+                };
                 let slot = book.rooms.insert(Arc::new(room));
                 book.rooms_by_id.insert(id.clone(), slot);
                 (slot, None)
@@ -256,6 +286,14 @@ impl Ledger {
         };
         if let Some(old) = &old {
             book.room_type_mut(&old.room.room_type).rooms.remove(&id);
+            // The room takes with it the nights on which it is out of order.
+            for closure in book.room_mut(&id).out_of_order.clone() {
+                let (from, to) = (closure.from, closure.to);
+                let nights = &mut book.room_type_mut(&old.room.room_type).nights;
+                nights.change(from, to, |count| count.out_of_order -= 1);
+                let nights = &mut book.room_type_mut(&room_type).nights;
+                nights.change(from, to, |count| count.out_of_order += 1);
+            }
         }
         book.room_type_mut(&room_type).rooms.insert(id, slot);
         old
@@ -275,6 +313,34 @@ impl Ledger {
         }
     }
 
+    fn set_out_of_order(&mut self, record: Arc<OutOfOrderRecord>) -> Option<Arc<OutOfOrderRecord>> {
+        let old = self.unset_out_of_order(&record.property, &record.room, record.from);
+        let book = self.checked_book_mut(&record.property);
+        let room = book.room_mut(&record.room);
+        let at = room.out_of_order.partition_point(|other| other.from < record.from);
+        room.out_of_order.insert(at, Arc::clone(&record));
+        let room_type = room.record.room.room_type.clone();
+        let nights = &mut book.room_type_mut(&room_type).nights;
+        nights.change(record.from, record.to, |count| count.out_of_order += 1);
+        old
+    }
+
+    fn unset_out_of_order(
+        &mut self,
+        property: &PropertyId,
+        room: &RoomId,
+        from: Date,
+    ) -> Option<Arc<OutOfOrderRecord>> {
+        let book = self.checked_book_mut(property);
+        let room = book.room_mut(room);
+        let at = room.out_of_order.binary_search_by_key(&from, |closure| closure.from).ok()?;
+        let old = room.out_of_order.remove(at);
+        let room_type = room.record.room.room_type.clone();
+        let nights = &mut book.room_type_mut(&room_type).nights;
+        nights.change(old.from, old.to, |count| count.out_of_order -= 1);
+        Some(old)
+    }
+
     fn set_reservation(&mut self, record: ReservationRecord) -> Option<ReservationRecord> {
         let id = record.reservation.id;
         let (slot, old) = match self.reservations_by_id.get(&id) {
@@ -287,6 +353,7 @@ impl Ledger {
             None => {
                 let slot = self.reservations.insert(record.clone());
                 self.reservations_by_id.insert(id, slot);
+                self.bookings.insert((record.reservation.booking_id, record.index()), slot);
                 let property = &record.reservation.property;
                 self.checked_book_mut(property).reservations.insert(id, slot);
                 (slot, None)
@@ -299,6 +366,7 @@ impl Ledger {
     fn unset_reservation(&mut self, id: ReservationId) -> Option<ReservationRecord> {
         let slot = self.reservations_by_id.remove(&id)?;
         let record = self.reservations.remove(slot);
+        self.bookings.remove(&(record.reservation.booking_id, record.index()));
         self.release(&record, slot);
         self.checked_book_mut(&record.reservation.property).reservations.remove(&id);
         Some(record)
@@ -306,72 +374,68 @@ impl Ledger {
 
     /// Takes the nights, the room and the place among what is due.
     fn occupy(&mut self, record: &ReservationRecord, slot: Slot) {
-        let Some(claim) = Claim::of(record, slot) else { return };
-        let stay = claim.stay;
-        let book = self.checked_book_mut(&claim.reservation.property);
-        let room_type = book.room_type_mut(&claim.reservation.room_type);
-        room_type.nights.change(stay.arrival, stay.departure, |count| {
-            *claim.count(count) += 1;
-            count.roomless += u32::from(claim.roomless());
-        });
-        match &claim.reservation.room {
-            Some(room) => book.room_mut(room).calendar.insert(stay),
-            None => drop(room_type.roomless.insert((stay.arrival, record.created_lsn, claim.id()), slot)),
+        let reservation = &*record.reservation;
+        let book = self.checked_book_mut(&reservation.property);
+        let room_type = book.room_type_mut(&reservation.room_type);
+        if let Some((from, to)) = reservation.nights() {
+            room_type.nights.change(from, to, |count| {
+                *counted(reservation, count) += 1;
+                count.roomless += u32::from(reservation.room.is_none());
+            });
         }
-        if let Some(end) = claim.reservation.hold_expires_at {
-            self.due.insert((end, claim.id()), ());
+        if reservation.waits_for_room() {
+            room_type.roomless.insert((reservation.arrival, record.created_lsn, reservation.id), slot);
+        }
+        if let Some((room, stay)) = room_stay(reservation, slot) {
+            book.room_mut(room).calendar.insert(stay);
+        }
+        if book.expects(reservation) {
+            book.expected.insert((reservation.arrival, reservation.id), slot);
+        }
+        if let Some(end) = reservation.hold_expires_at {
+            self.due.insert((end, reservation.id), ());
         }
     }
 
     /// Gives back what [`occupy`](Ledger::occupy) took.
     fn release(&mut self, record: &ReservationRecord, slot: Slot) {
-        let Some(claim) = Claim::of(record, slot) else { return };
-        let stay = claim.stay;
-        let book = self.checked_book_mut(&claim.reservation.property);
-        let room_type = book.room_type_mut(&claim.reservation.room_type);
-        room_type.nights.change(stay.arrival, stay.departure, |count| {
-            let left = claim.count(count).checked_sub(1).expect("a stay is counted on each of its nights");
-            *claim.count(count) = left;
-            count.roomless -= u32::from(claim.roomless());
-        });
-        match &claim.reservation.room {
-            Some(room) => book.room_mut(room).calendar.remove(stay),
-            None => drop(room_type.roomless.remove(&(stay.arrival, record.created_lsn, claim.id()))),
-        }
-        if let Some(end) = claim.reservation.hold_expires_at {
-            self.due.remove(&(end, claim.id()));
-        }
-    }
-}
-
-/// What a live reservation takes of its property.
-struct Claim<'a> {
-    reservation: &'a Reservation,
-    stay: RoomStay,
-}
-
-impl<'a> Claim<'a> {
-    fn of(record: &'a ReservationRecord, slot: Slot) -> Option<Claim<'a>> {
         let reservation = &*record.reservation;
-        let stay =
-            RoomStay { arrival: reservation.arrival, departure: reservation.departure, reservation: slot };
-        reservation.status.is_live().then_some(Claim { reservation, stay })
-    }
-
-    fn id(&self) -> ReservationId {
-        self.reservation.id
-    }
-
-    fn roomless(&self) -> bool {
-        self.reservation.room.is_none()
-    }
-
-    fn count<'c>(&self, count: &'c mut NightCount) -> &'c mut u32 {
-        match self.reservation.status {
-            Status::Held => &mut count.held,
-            _ => &mut count.sold,
+        let book = self.checked_book_mut(&reservation.property);
+        let room_type = book.room_type_mut(&reservation.room_type);
+        if let Some((from, to)) = reservation.nights() {
+            room_type.nights.change(from, to, |count| {
+                let count_of = counted(reservation, count);
+                *count_of = count_of.checked_sub(1).expect("a stay is counted on each of its nights");
+                count.roomless -= u32::from(reservation.room.is_none());
+            });
+        }
+        if reservation.waits_for_room() {
+            room_type.roomless.remove(&(reservation.arrival, record.created_lsn, reservation.id));
+        }
+        if let Some((room, stay)) = room_stay(reservation, slot) {
+            book.room_mut(room).calendar.remove(stay);
+        }
+        if book.expects(reservation) {
+            book.expected.remove(&(reservation.arrival, reservation.id));
+        }
+        if let Some(end) = reservation.hold_expires_at {
+            self.due.remove(&(end, reservation.id));
         }
     }
+}
+
+/// What of a night's count the reservation is part of.
+fn counted<'c>(reservation: &Reservation, count: &'c mut NightCount) -> &'c mut u32 {
+    match reservation.status {
+        Status::Held => &mut count.held,
+        _ => &mut count.sold,
+    }
+}
+
+/// What the reservation takes of its room.
+fn room_stay(reservation: &Reservation, slot: Slot) -> Option<(&RoomId, RoomStay)> {
+    let (arrival, departure) = reservation.room_nights()?;
+    Some((reservation.room.as_ref()?, RoomStay { arrival, departure, reservation: slot }))
 }
 
 fn book_records(book: &Book) -> impl Iterator<Item = Record> + '_ {
@@ -387,10 +451,11 @@ fn book_records(book: &Book) -> impl Iterator<Item = Record> + '_ {
         let target = RateTarget::Room(room.record.room.room.clone());
         room.rates.segments().iter().map(move |segment| (target.clone(), segment.clone()))
     });
+    let closures = rooms().flat_map(|room| room.out_of_order.iter().cloned().map(Record::OutOfOrder));
     let property_id = &book.record.property.property;
     let rates = type_rates.chain(room_rates);
     let rates = rates.map(move |(target, segment)| Record::Rate(rate_record(property_id, &target, segment)));
-    property.chain(types).chain(room_records).chain(rates)
+    property.chain(types).chain(room_records).chain(rates).chain(closures)
 }
 
 fn rate_record(property: &PropertyId, target: &RateTarget, segment: Segment) -> RateRecord {

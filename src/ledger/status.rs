@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use super::command::Change;
 use super::outcome::{Outcome, Refusal};
-use super::plan;
 use super::record::{Record, ReservationRecord};
 use super::reservation::{Reservation, Status};
+use super::state::Ledger;
 use super::txn::{Halt, Txn};
+use super::{night_audit, plan};
 
-/// Ends of holds that one command runs before itself, at most. The rest are left to the commands behind it.
+/// Ends of holds, and no-shows of night audits, that one command runs before itself, at most. The rest are left to the
+/// commands behind it.
 pub const ENDED_MAX: usize = 256;
 
 pub fn confirm(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
@@ -36,18 +38,21 @@ pub fn cancel(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
     Ok(Outcome::Changed(reservation))
 }
 
-/// Ends the holds that are due, by (end, id).
+/// Ends what is due: holds, by (end, id), then what night audits have left.
 pub fn end_due(txn: &mut Txn<'_>) -> Result<(), Halt> {
-    for _ in 0..ENDED_MAX {
+    let mut left = ENDED_MAX;
+    while left > 0 {
         let Some(((_, id), ())) = txn.due.first().filter(|((end, _), ())| *end <= txn.stamp) else { break };
         let record = txn.find(*id)?.clone();
         end(txn, record, Status::Expired)?;
+        left -= 1;
     }
-    Ok(())
+    night_audit::go_on(txn, left)
 }
 
-fn find(txn: &Txn<'_>, command: &Change) -> Result<ReservationRecord, Refusal> {
-    let record = txn.find(command.reservation)?;
+/// The reservation that is to be changed, at the revision that the caller saw.
+pub fn find(ledger: &Ledger, command: &Change) -> Result<ReservationRecord, Refusal> {
+    let record = ledger.find(command.reservation)?;
     let revision = record.reservation.revision;
     if command.if_match.is_some_and(|seen| seen != revision) {
         return Err(Refusal::VersionMismatch { revision });
@@ -55,10 +60,11 @@ fn find(txn: &Txn<'_>, command: &Change) -> Result<ReservationRecord, Refusal> {
     Ok(record.clone())
 }
 
-/// A hold whose end is due has ended, also where so many are due that its turn has not come.
-fn status(txn: &Txn<'_>, reservation: &Reservation) -> Status {
+/// What is due has happened, also where so much is due that the reservation's turn has not come.
+pub fn status(ledger: &Ledger, reservation: &Reservation) -> Status {
     match reservation.hold_expires_at {
-        Some(end) if end <= txn.stamp => Status::Expired,
+        Some(end) if end <= ledger.stamp => Status::Expired,
+        _ if night_audit::awaits(ledger, reservation) => Status::NoShow,
         _ => reservation.status,
     }
 }
@@ -77,12 +83,12 @@ fn end(txn: &mut Txn<'_>, record: ReservationRecord, status: Status) -> Result<A
 }
 
 /// A change that the guest sees: the next revision.
-fn change(
+pub fn change(
     txn: &mut Txn<'_>,
     record: ReservationRecord,
     alter: impl FnOnce(&mut Reservation),
 ) -> Result<Arc<Reservation>, Halt> {
-    let ReservationRecord { reservation: before, created_lsn, key } = record;
+    let ReservationRecord { reservation: before, created_lsn, key, member } = record;
     let mut reservation = (*before).clone();
     alter(&mut reservation);
     reservation.revision += 1;
@@ -93,6 +99,7 @@ fn change(
         reservation: Arc::clone(&reservation),
         created_lsn,
         key: key.map(|key| key.keeping(&before)),
+        member,
     }))?;
     Ok(reservation)
 }

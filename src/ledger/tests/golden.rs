@@ -27,6 +27,8 @@ fn reservation() -> Reservation {
         occupancy: 2,
         status: Status::Held,
         hold_expires_at: Some(Timestamp(1_800_000_900_000)),
+        room_from: None,
+        released_from: None,
         price: Price { currency: eur(), from: day(10), amounts: [14_000, 15_000].into() },
         block: Some(BlockId::new("fair").unwrap()),
         external_ref: Some("their-7".into()),
@@ -52,6 +54,13 @@ fn full_reserve() -> Reserve {
     command
 }
 
+fn full_group() -> BookGroup {
+    let mut least = group(&[by_type(8, "double", 10, 12)]);
+    let full = group(&[full_reserve()]);
+    least.stays.extend(full.stays);
+    least
+}
+
 /// All bits of a digest matter on disk.
 const DIGEST: u128 = u128::MAX / 3;
 
@@ -74,6 +83,29 @@ pub fn submission_samples(digest: u128) -> Vec<(&'static str, Submission)> {
             Command::RollBusinessDate(RollBusinessDate { property: hotel(), date: day(1) }),
         ),
         ("end_due", Command::EndDue(EndDue {})),
+        ("check_in", Command::CheckIn(change(5))),
+        ("check_out", Command::CheckOut(change(5))),
+        ("no_show", Command::NoShow(change(5))),
+        (
+            "amend",
+            Command::Amend(Box::new(Amend {
+                reservation: id(5),
+                if_match: Some(3),
+                arrival: Some(day(10)),
+                departure: Some(day(12)),
+                room_type: Some(kind("double")),
+                room: Some(RoomChange::Pin(room("101"))),
+                occupancy: Some(2),
+            })),
+        ),
+        ("amend_unpin", Command::Amend(Box::new(Amend { room: Some(RoomChange::Unpin), ..amend(5) }))),
+        ("assign", Command::Assign(Assign { reservation: id(5), if_match: Some(3), room: room("101") })),
+        ("book_group", full_group().into()),
+        ("confirm_booking", Command::ConfirmBooking(BookingChange { booking: booking(6) })),
+        ("cancel_booking", Command::CancelBooking(BookingChange { booking: booking(6) })),
+        ("put_out_of_order", put_out_of_order("101", 3, 5).into()),
+        ("end_out_of_order", end_out_of_order("101", 3, 5)),
+        ("night_audit", Command::NightAudit(NightAudit { property: hotel(), business_date: day(1) })),
     ];
     let mut samples: Vec<(&str, Submission)> =
         commands.into_iter().map(|(name, command)| (name, Submission { key: None, command })).collect();
@@ -113,6 +145,15 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
             Record::Property(PropertyRecord {
                 property: Arc::new(property.clone()),
                 key: created_under(digest, property.clone()),
+                auditing: None,
+            }),
+        ),
+        (
+            "property_audited".into(),
+            Record::Property(PropertyRecord {
+                property: Arc::new(property.clone()),
+                key: None,
+                auditing: Some(Lsn(77)),
             }),
         ),
         (
@@ -145,6 +186,7 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
                 reservation: Arc::new(canceled.clone()),
                 created_lsn: Lsn(12),
                 key: created_under(digest, reservation()),
+                member: None,
             }),
         ),
         (
@@ -153,9 +195,42 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
                 reservation: Arc::new(reservation()),
                 created_lsn: Lsn(12),
                 key: None,
+                member: None,
             }),
         ),
     ];
+    for (name, status, room_from, released_from) in [
+        ("in_house", Status::InHouse, Some(day(11)), None),
+        ("checked_out", Status::CheckedOut, None, None),
+        ("no_show", Status::NoShow, None, Some(day(11))),
+    ] {
+        let stay = Reservation { status, room_from, released_from, ..canceled.clone() };
+        samples.push((
+            format!("reservation_{name}"),
+            Record::Reservation(ReservationRecord {
+                reservation: Arc::new(stay),
+                created_lsn: Lsn(12),
+                key: None,
+                member: None,
+            }),
+        ));
+    }
+    let both = Booking {
+        id: reservation().booking_id,
+        reservations: vec![Arc::new(reservation()), Arc::new(canceled.clone())],
+    };
+    samples.push((
+        "reservation_member".into(),
+        Record::Reservation(ReservationRecord {
+            reservation: Arc::new(reservation()),
+            created_lsn: Lsn(12),
+            key: None,
+            member: Some(Member { index: 3, of: 500 }),
+        }),
+    ));
+    let PutOutOfOrder { property: of, room: closed, from, to, reason } = put_out_of_order("101", 3, 5);
+    let closure = Arc::new(OutOfOrderRecord { property: of, room: closed, from, to, reason });
+    samples.push(("out_of_order".into(), Record::OutOfOrder(Arc::clone(&closure))));
     let outcomes = [
         ("property", Outcome::Property { created: false, property: Arc::new(property) }),
         ("room_type", Outcome::RoomType { created: false, room_type: Arc::new(room_type) }),
@@ -164,6 +239,10 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
         ("reserved", Outcome::Reserved(Arc::new(reservation()))),
         ("changed", Outcome::Changed(Arc::new(canceled))),
         ("done", Outcome::Done),
+        ("removed", Outcome::Removed),
+        ("out_of_order", Outcome::OutOfOrder(Arc::clone(&closure))),
+        ("booked", Outcome::Booked(both.clone())),
+        ("booking_changed", Outcome::BookingChanged(both)),
         ("quarantined", Outcome::Quarantined { lsn: Lsn(9) }),
     ];
     let refused = refusals().into_iter().map(|(name, refusal)| (name, Outcome::Refused(refusal)));
@@ -193,6 +272,8 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("room_not_found", Refusal::RoomNotFound),
         ("reservation_not_found", Refusal::ReservationNotFound),
         ("block_not_found", Refusal::BlockNotFound),
+        ("booking_not_found", Refusal::BookingNotFound),
+        ("member", Refusal::Member { index: 7, refusal: Box::new(Refusal::PriceChanged { total: 8 }) }),
         ("version_mismatch", Refusal::VersionMismatch { revision: 3 }),
         ("hold_expired", Refusal::HoldExpired),
         ("invalid_state", Refusal::InvalidState { state: Status::Expired }),
@@ -210,6 +291,10 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("no_availability", Refusal::NoAvailability { nights: nights.clone(), fragmented: false }),
         ("price_changed", Refusal::PriceChanged { total: 29_000 }),
         ("capacity_below_sold", Refusal::CapacityBelowSold { nights }),
+        (
+            "audit_not_allowed",
+            Refusal::AuditNotAllowed { mode: BusinessDateMode::Manual, business_date: day(0) },
+        ),
     ]
 }
 
@@ -268,10 +353,21 @@ fn every_kind_has_a_sample() {
         Command::Cancel(_) => 6,
         Command::RollBusinessDate(_) => 7,
         Command::EndDue(_) => 8,
+        Command::CheckIn(_) => 9,
+        Command::CheckOut(_) => 10,
+        Command::NoShow(_) => 11,
+        Command::NightAudit(_) => 12,
+        Command::Amend(_) => 13,
+        Command::Assign(_) => 14,
+        Command::BookGroup(_) => 15,
+        Command::ConfirmBooking(_) => 16,
+        Command::CancelBooking(_) => 17,
+        Command::PutOutOfOrder(_) => 18,
+        Command::EndOutOfOrder(_) => 19,
     };
     let kinds: std::collections::BTreeSet<i32> =
         submission_samples(DIGEST).iter().map(|(_, submission)| kind_of(&submission.command)).collect();
-    assert_eq!(kinds.len(), 9);
+    assert_eq!(kinds.len(), 20);
     let kind_of = |record: &Record| match record {
         Record::Property(_) => 0,
         Record::RoomType(_) => 1,
@@ -280,8 +376,9 @@ fn every_kind_has_a_sample() {
         Record::Reservation(_) => 4,
         Record::Outcome(_) => 5,
         Record::Quarantined(_) => 6,
+        Record::OutOfOrder(_) => 7,
     };
     let kinds: std::collections::BTreeSet<i32> =
         record_samples(DIGEST).iter().map(|(_, record)| kind_of(record)).collect();
-    assert_eq!(kinds.len(), 7);
+    assert_eq!(kinds.len(), 8);
 }

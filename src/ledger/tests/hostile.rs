@@ -18,7 +18,16 @@ fn commands() -> Vec<Command> {
             found.push(command.into());
         }
         found.push(Command::RollBusinessDate(RollBusinessDate { property: hotel(), date: first }));
+        found.push(Command::NightAudit(NightAudit { property: hotel(), business_date: first }));
         for second in ends {
+            for id in ["102", "nowhere"] {
+                let (property, room, from, to) = (hotel(), room(id), first, second);
+                let reason = long.clone();
+                let closed =
+                    PutOutOfOrder { property: property.clone(), room: room.clone(), from, to, reason };
+                found.push(closed.into());
+                found.push(Command::EndOutOfOrder(EndOutOfOrder { property, room, from, to }));
+            }
             for (occupancy, hold, total) in [
                 (2, None, None),
                 (0, Some(0), Some(i64::MIN)),
@@ -47,6 +56,34 @@ fn commands() -> Vec<Command> {
             }
         }
     }
+    for n in [u128::MAX, 1_001, 1_005, 1_020] {
+        for arrival in ends.map(Some).into_iter().chain([None]) {
+            for departure in ends.map(Some).into_iter().chain([None]) {
+                for (occupancy, change) in [
+                    (None, None),
+                    (Some(0), Some(RoomChange::Unpin)),
+                    (Some(1), Some(RoomChange::Pin(room("101")))),
+                    (Some(u32::MAX), Some(RoomChange::Pin(room("nowhere")))),
+                ] {
+                    let command = Amend { arrival, departure, occupancy, room: change, ..amend(n) };
+                    found.push(command.into());
+                }
+            }
+        }
+        found.extend([assign(n, "101"), assign(n, "nowhere")]);
+    }
+    for room in ["101", "nowhere"] {
+        let mut command = group(&[by_type(1, "double", 10, 12), by_room(2, room, 10, 12)]);
+        found.push(command.clone().into());
+        command.stays.clear();
+        found.push(command.clone().into());
+        command.property = PropertyId::new("nowhere").unwrap();
+        found.push(command.into());
+    }
+    for n in [u128::MAX, 1_001, 1_005, 1_020] {
+        let change = BookingChange { booking: booking(n) };
+        found.extend([Command::ConfirmBooking(change.clone()), Command::CancelBooking(change)]);
+    }
     for limit in [0, 1, u32::MAX] {
         for max_occupancy in [0, 1, u32::MAX] {
             let mut command = put_room_type("double", limit);
@@ -55,8 +92,14 @@ fn commands() -> Vec<Command> {
         }
     }
     for revision in [0, 1, u64::MAX] {
-        let change = Change { reservation: id(u128::MAX), if_match: Some(revision) };
-        found.extend([Command::Confirm(change.clone()), Command::Cancel(change)]);
+        // One that is not there, and those that are made on the way.
+        for n in [u128::MAX, 1_001, 1_005, 1_020] {
+            let change = Change { reservation: id(n), if_match: (revision > 0).then_some(revision) };
+            found.extend(
+                [Command::CheckIn, Command::CheckOut, Command::NoShow, Command::Confirm, Command::Cancel]
+                    .map(|command| command(change.clone())),
+            );
+        }
     }
     found
 }
@@ -81,7 +124,14 @@ fn every_command_has_an_outcome_and_none_a_panic() {
             for (n, mut command) in commands().into_iter().enumerate() {
                 if let Command::Reserve(command) = &mut command {
                     ids += 1;
-                    command.id = id(ids);
+                    (command.id, command.booking_id) = (id(ids), booking(ids));
+                }
+                if let Command::BookGroup(command) = &mut command {
+                    for stay in &mut command.stays {
+                        ids += 1;
+                        stay.id = id(ids);
+                    }
+                    command.booking_id = booking(ids);
                 }
                 let key = (n % 3 == 0).then(|| key(n as u128 % 50, n as u128 % 7));
                 let submission = Submission { key, command };

@@ -1,13 +1,17 @@
 //! Tests of the whole ledger through its public face.
 
+mod amend;
 mod booking;
 mod capacity;
 mod golden;
+mod group;
 mod hashing;
 mod hostile;
 mod idempotency;
+mod in_house;
 mod inventory;
 mod model;
+mod out_of_order;
 mod persistence;
 mod queries;
 mod refusals;

@@ -12,8 +12,7 @@ const NIGHTS: i32 = 12;
 #[derive(Clone, Debug)]
 enum Step {
     Reserve { room: Option<u8>, double: bool, arrival: i32, nights: i32, hold: bool, key: Option<u8> },
-    Confirm { reservation: u8, key: Option<u8> },
-    Cancel { reservation: u8, key: Option<u8> },
+    Change { call: Call, reservation: u8, key: Option<u8> },
     Limit { double: bool, limit: u32 },
     Room { room: u8, double: bool },
     Wait { seconds: u64 },
@@ -21,17 +20,47 @@ enum Step {
     Restore,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Call {
+    Confirm,
+    Cancel,
+    CheckIn,
+    CheckOut,
+    NoShow,
+}
+
+impl Call {
+    fn command(self, change: Change) -> Command {
+        match self {
+            Call::Confirm => Command::Confirm(change),
+            Call::Cancel => Command::Cancel(change),
+            Call::CheckIn => Command::CheckIn(change),
+            Call::CheckOut => Command::CheckOut(change),
+            Call::NoShow => Command::NoShow(change),
+        }
+    }
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    prop_oneof![
+        3 => Just(Call::Confirm),
+        4 => Just(Call::Cancel),
+        3 => Just(Call::CheckIn),
+        2 => Just(Call::CheckOut),
+        1 => Just(Call::NoShow),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let key = || proptest::option::weighted(0.3, 0..40u8);
     prop_oneof![
         12 => (proptest::option::of(0..5u8), any::<bool>(), -1..NIGHTS, 0..5, any::<bool>(), key())
             .prop_map(|(room, double, arrival, nights, hold, key)| Step::Reserve { room, double, arrival, nights, hold, key }),
-        3 => (any::<u8>(), key()).prop_map(|(reservation, key)| Step::Confirm { reservation, key }),
-        4 => (any::<u8>(), key()).prop_map(|(reservation, key)| Step::Cancel { reservation, key }),
+        13 => (call(), any::<u8>(), key()).prop_map(|(call, reservation, key)| Step::Change { call, reservation, key }),
         2 => (any::<bool>(), 0..3u32).prop_map(|(double, limit)| Step::Limit { double, limit }),
         2 => (0..5u8, any::<bool>()).prop_map(|(room, double)| Step::Room { room, double }),
         3 => (1..90u64).prop_map(|seconds| Step::Wait { seconds }),
-        1 => (0..4).prop_map(|to| Step::Roll { to }),
+        1 => (0..6).prop_map(|to| Step::Roll { to }),
         1 => Just(Step::Restore),
     ]
 }
@@ -41,9 +70,12 @@ struct Stay {
     id: u128,
     double: bool,
     room: Option<u8>,
+    room_from: i32,
     pinned: bool,
     arrival: i32,
     departure: i32,
+    /// The end of the nights that a no-show keeps.
+    released_from: i32,
     status: Status,
     ends: u64,
     revision: u64,
@@ -51,7 +83,8 @@ struct Stay {
 
 impl Stay {
     fn has(&self, night: i32) -> bool {
-        self.status.is_live() && (self.arrival..self.departure).contains(&night)
+        let to = if self.status == Status::NoShow { self.released_from } else { self.departure };
+        !matches!(self.status, Status::Canceled | Status::Expired) && (self.arrival..to).contains(&night)
     }
 }
 
@@ -131,7 +164,8 @@ impl Model {
     }
 
     fn taken(&self, room: u8, from: i32, to: i32) -> Vec<i32> {
-        (from..to).filter(|n| self.stays.iter().any(|stay| stay.room == Some(room) && stay.has(*n))).collect()
+        let has = |stay: &Stay, night| stay.room == Some(room) && stay.has(night) && night >= stay.room_from;
+        (from..to).filter(|night| self.stays.iter().any(|stay| has(stay, *night))).collect()
     }
 
     fn count(&self, double: bool, night: i32) -> usize {
@@ -202,9 +236,11 @@ impl Model {
             id,
             double,
             room: planned,
+            room_from: arrival,
             pinned,
             arrival,
             departure,
+            released_from: arrival,
             status,
             ends,
             revision: 1,
@@ -212,18 +248,39 @@ impl Model {
         Expected::Reservation(id, status, 1, planned)
     }
 
-    fn change(&mut self, id: u128, confirm: bool) -> Expected {
-        let Some(stay) = self.stays.iter().find(|stay| stay.id == id) else {
+    fn change(&mut self, id: u128, call: Call) -> Expected {
+        let Some(stay) = self.stays.iter().find(|stay| stay.id == id).cloned() else {
             return Expected::Refused(Refusal::ReservationNotFound);
         };
-        match (confirm, stay.status) {
-            (true, Status::Held) => {
+        let today = self.today;
+        match (call, stay.status) {
+            (Call::Confirm, Status::Held) => {
                 let stay = self.find(id);
                 stay.status = Status::Confirmed;
                 stay.revision += 1;
             }
-            (true, Status::Expired) => return Expected::Refused(Refusal::HoldExpired),
-            (false, Status::Held | Status::Confirmed) => self.end(id, Status::Canceled),
+            (Call::Confirm, Status::Expired) => return Expected::Refused(Refusal::HoldExpired),
+            (Call::Cancel, Status::Held | Status::Confirmed) => self.end(id, Status::Canceled),
+            (Call::CheckIn, Status::Confirmed) if stay.arrival <= today && today < stay.departure => {
+                let rooms = self.rooms_of(stay.double);
+                let free = rooms.iter().find(|room| self.is_free(**room, today, stay.departure));
+                let Some(room) = stay.room.or(free.copied()) else {
+                    let full = |night: &i32| rooms.iter().all(|room| !self.is_free(*room, *night, night + 1));
+                    let nights = days((today..stay.departure).filter(full).collect());
+                    return Expected::Refused(Refusal::RoomUnavailable { nights });
+                };
+                let new = self.find(id);
+                (new.status, new.room, new.revision) = (Status::InHouse, Some(room), stay.revision + 1);
+                new.room_from = if stay.room.is_none() { today } else { stay.room_from };
+            }
+            (Call::CheckOut, Status::InHouse) => {
+                self.find(id).departure = stay.departure.min(today);
+                self.end(id, Status::CheckedOut);
+            }
+            (Call::NoShow, Status::Confirmed) if stay.arrival <= today => {
+                self.find(id).released_from = today.min(stay.departure);
+                self.end(id, Status::NoShow);
+            }
             (_, state) => return Expected::Refused(Refusal::InvalidState { state }),
         }
         let stay = self.find(id);
@@ -300,9 +357,10 @@ fn start() -> (House, Model) {
 /// Runs one step on both, and compares the outcomes.
 fn run(house: &mut House, model: &mut Model, n: usize, step: &Step) {
     house.now = Timestamp(model.now);
-    let any_reservation = |pick: u8| match model.stays.len() {
+    let ids: Vec<u128> = model.stays.iter().map(|stay| stay.id).collect();
+    let any_reservation = |pick: u8| match ids.len() {
         0 => 424_242,
-        count => model.stays[pick as usize % count].id,
+        count => ids[pick as usize % count],
     };
     let id_now = n as u128 + 1;
     let (command, key): (Command, Option<u8>) = match *step {
@@ -315,8 +373,7 @@ fn run(house: &mut House, model: &mut Model, n: usize, step: &Step) {
             command.hold_seconds = hold.then_some(60);
             (command.into(), key)
         }
-        Step::Confirm { reservation, key } => (Command::Confirm(change(any_reservation(reservation))), key),
-        Step::Cancel { reservation, key } => (Command::Cancel(change(any_reservation(reservation))), key),
+        Step::Change { call, reservation, key } => (call.command(change(any_reservation(reservation))), key),
         Step::Limit { double, limit } => (put_room_type(type_of(double).as_str(), limit).into(), None),
         Step::Room { room, double } => {
             (PutRoom { property: hotel(), room: name(room), room_type: type_of(double) }.into(), None)
@@ -353,11 +410,9 @@ fn run(house: &mut House, model: &mut Model, n: usize, step: &Step) {
         None => {
             let expected = match *step {
                 Step::Reserve { .. } => model.reserve(id_now, step),
-                Step::Confirm { .. } | Step::Cancel { .. } => {
-                    let (Command::Confirm(change) | Command::Cancel(change)) = &command else {
-                        unreachable!()
-                    };
-                    model.change(change.reservation.0.as_u128(), matches!(step, Step::Confirm { .. }))
+                Step::Change { call, reservation, .. } => {
+                    let reservation = any_reservation(reservation);
+                    model.change(reservation, call)
                 }
                 Step::Limit { double, limit } => model.limit(double, limit),
                 Step::Room { room, double } => model.room(room, double),
@@ -385,10 +440,9 @@ fn same(house: &House, model: &Model) {
     let nights = house.ledger.availability(&hotel(), day(0), day(NIGHTS + 5)).unwrap();
     for double in [false, true] {
         for (n, shown) in (0..).zip(&nights[&type_of(double)]) {
-            let with = |status| {
-                model.stays.iter().filter(|s| s.double == double && s.status == status && s.has(n)).count()
-            };
-            let (held, sold) = (with(Status::Held), with(Status::Confirmed));
+            let stays = || model.stays.iter().filter(|stay| stay.double == double && stay.has(n));
+            let held = stays().filter(|stay| stay.status == Status::Held).count();
+            let sold = stays().count() - held;
             let available = model.capacity(double) as i64 - (held + sold) as i64;
             assert_eq!(
                 (shown.held as usize, shown.sold as usize, shown.available),

@@ -25,6 +25,7 @@ fn reservation_in(state: Status) -> House {
             house.later(900_000);
             house.run(Command::EndDue(EndDue {}));
         }
+        Status::InHouse | Status::CheckedOut | Status::NoShow => unreachable!("see in_house.rs"),
     }
     assert_eq!(house.get(1).status, state);
     house

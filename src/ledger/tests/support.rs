@@ -114,6 +114,77 @@ pub fn change(n: u128) -> Change {
     Change { reservation: id(n), if_match: None }
 }
 
+pub fn booking(n: u128) -> BookingId {
+    BookingId(Uuid::from_u128(n))
+}
+
+/// The stays as one booking, under the first one's number.
+pub fn group(stays: &[Reserve]) -> BookGroup {
+    let member = |stay: &Reserve| GroupStay {
+        id: stay.id,
+        wanted: stay.wanted.clone(),
+        arrival: stay.arrival,
+        departure: stay.departure,
+        occupancy: stay.occupancy,
+        currency: stay.currency,
+        currency_known: stay.currency_known,
+        hold_seconds: stay.hold_seconds,
+        expected_total: stay.expected_total,
+        block: stay.block.clone(),
+        external_ref: stay.external_ref.clone(),
+    };
+    BookGroup {
+        booking_id: stays[0].booking_id,
+        property: hotel(),
+        guest: "group".into(),
+        stays: stays.iter().map(member).collect(),
+    }
+}
+
+impl From<BookGroup> for Command {
+    fn from(command: BookGroup) -> Command {
+        Command::BookGroup(command)
+    }
+}
+
+/// An amendment of reservation `n` that changes nothing yet.
+pub fn amend(n: u128) -> Amend {
+    Amend {
+        reservation: id(n),
+        if_match: None,
+        arrival: None,
+        departure: None,
+        room_type: None,
+        room: None,
+        occupancy: None,
+    }
+}
+
+pub fn assign(n: u128, to: &str) -> Command {
+    Command::Assign(Assign { reservation: id(n), if_match: None, room: room(to) })
+}
+
+pub fn put_out_of_order(id: &str, from: i32, to: i32) -> PutOutOfOrder {
+    PutOutOfOrder { property: hotel(), room: room(id), from: day(from), to: day(to), reason: "paint".into() }
+}
+
+pub fn end_out_of_order(id: &str, from: i32, to: i32) -> Command {
+    let (from, to) = (day(from), day(to));
+    Command::EndOutOfOrder(EndOutOfOrder { property: hotel(), room: room(id), from, to })
+}
+
+impl From<PutOutOfOrder> for Command {
+    fn from(command: PutOutOfOrder) -> Command {
+        Command::PutOutOfOrder(command)
+    }
+}
+
+impl From<Amend> for Command {
+    fn from(command: Amend) -> Command {
+        Command::Amend(Box::new(command))
+    }
+}
+
 impl From<PutProperty> for Command {
     fn from(command: PutProperty) -> Command {
         Command::PutProperty(command)
@@ -159,11 +230,25 @@ impl House {
     /// Doubles 101, 102, 103 at 100 for one and 140 for two in EUR; suite 201 at 300 for two, and 250 of its own in USD.
     /// Prices for two years.
     pub fn new() -> House {
+        House::opened(FirstBusinessDate::Manual(day(0)))
+    }
+
+    /// The same house with a business date that follows the clock, and so marks no no-shows.
+    pub fn on_clock() -> House {
+        House::opened(FirstBusinessDate::Clock(day(0)))
+    }
+
+    /// Moves the business date of a house on the clock.
+    pub fn roll(to: i32) -> Command {
+        Command::RollBusinessDate(RollBusinessDate { property: hotel(), date: day(to) })
+    }
+
+    fn opened(business_date: FirstBusinessDate) -> House {
         let mut house = House::empty();
         let doubles = prices(&[("EUR", 1, 100), ("EUR", 2, 140), ("USD", 2, 160)]);
         let rate = |target, prices| put_rates(target, day(-30), day(730), prices);
         let commands: [Command; 10] = [
-            put_property(FirstBusinessDate::Manual(day(0))).into(),
+            put_property(business_date).into(),
             put_room_type("double", 0).into(),
             put_room_type("suite", 0).into(),
             put_room("101", "double").into(),

@@ -1,0 +1,142 @@
+//! Bookings of several reservations: made, shown, confirmed and canceled together.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::extract::{GROUP_BYTES_MAX, Params, Segments, Text, json_up_to, judge_currency, no_body};
+use super::inventory::{read, write};
+use super::problem::Problem;
+use super::render;
+use super::reservations::wanted;
+use crate::ledger::{
+    BlockId, BookGroup, BookingChange, BookingId, Command, Date, GroupStay, Ledger, PropertyId,
+    ReservationId, RoomId, RoomTypeId,
+};
+use crate::node::Node;
+
+/// Reservations of one booking, at most.
+const STAYS_MAX: usize = 500;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BookFields {
+    guest: Text,
+    reservations: Vec<StayFields>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StayFields {
+    #[serde(default)]
+    room: Option<RoomId>,
+    #[serde(default)]
+    room_type: Option<RoomTypeId>,
+    arrival: Date,
+    departure: Date,
+    occupancy: u32,
+    #[serde(default)]
+    currency: Option<String>,
+    #[serde(default)]
+    hold_seconds: Option<u64>,
+    #[serde(default)]
+    expected_total: Option<i64>,
+    #[serde(default)]
+    block: Option<BlockId>,
+    #[serde(default)]
+    external_ref: Option<Text>,
+}
+
+impl StayFields {
+    fn stay(&self, id: Uuid, index: usize) -> Result<GroupStay, Problem> {
+        let name = format!("reservations[{index}].room");
+        let (currency, currency_known) = judge_currency(self.currency.as_deref());
+        Ok(GroupStay {
+            id: ReservationId(id),
+            wanted: wanted(&name, self.room.as_ref(), self.room_type.as_ref())?,
+            arrival: self.arrival,
+            departure: self.departure,
+            occupancy: self.occupancy,
+            currency,
+            currency_known,
+            hold_seconds: self.hold_seconds,
+            expected_total: self.expected_total,
+            block: self.block.clone(),
+            external_ref: self.external_ref.as_ref().map(|text| text.0.clone()),
+        })
+    }
+}
+
+pub async fn book(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let fields: BookFields = json_up_to(request, GROUP_BYTES_MAX).await?;
+    if !(1..=STAYS_MAX).contains(&fields.reservations.len()) {
+        return Err(Problem::malformed("reservations", "must be 1 to 500"));
+    }
+    let property: PropertyId = segments.get(0, "property")?;
+    let stays = fields.reservations.iter().enumerate();
+    let stays = stays.map(|(index, stay)| stay.stay(node.ids.next(), index)).collect::<Result<_, _>>()?;
+    let path = [property.as_str()];
+    let command = Command::BookGroup(BookGroup {
+        booking_id: BookingId(node.ids.next()),
+        property: property.clone(),
+        guest: fields.guest.0.clone(),
+        stays,
+    });
+    write(&node, &headers, "book_group", &path, &fields, command).await
+}
+
+fn booking_id(segments: &Segments) -> Result<BookingId, Problem> {
+    segments.get::<Uuid>(0, "id").map(BookingId)
+}
+
+async fn change(
+    node: &Node,
+    segments: &Segments,
+    headers: &HeaderMap,
+    request: Request,
+    call: &str,
+    command: fn(BookingChange) -> Command,
+) -> Result<Response, Problem> {
+    no_body(request).await?;
+    let booking = booking_id(segments)?;
+    let path = [&*booking.to_string()];
+    write(node, headers, call, &path, &(), command(BookingChange { booking })).await
+}
+
+pub async fn confirm(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    change(&node, &segments, &headers, request, "confirm_booking", Command::ConfirmBooking).await
+}
+
+pub async fn cancel(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    change(&node, &segments, &headers, request, "cancel_booking", Command::CancelBooking).await
+}
+
+pub async fn show(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    request: Request,
+) -> Result<Response, Problem> {
+    let id = booking_id(&segments)?;
+    let show = |ledger: &Ledger| ledger.booking(id);
+    let (found, lsn) = read(&node, Params::of(request.uri())?, show).await?;
+    Ok(render::json(StatusCode::OK, lsn, &render::booking(&found)))
+}

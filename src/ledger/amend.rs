@@ -1,0 +1,232 @@
+//! Changing a stay: its dates, type, room or occupancy, in one step.
+//!
+//! The stay steps aside first, so that its own nights don't stand in its way; a refusal brings it back as it was.
+
+use std::sync::Arc;
+
+use super::book::{Book, TypeBook};
+use super::command::{Amend, Assign, Change, RoomChange};
+use super::date::Date;
+use super::id::{PropertyId, RoomId, RoomTypeId};
+use super::outcome::{Outcome, Refusal};
+use super::plan;
+use super::rate::Quote;
+use super::record::{Record, ReservationRecord};
+use super::reservation::{Price, Reservation, Status};
+use super::state::Ledger;
+use super::status::{change, find, status};
+use super::stay;
+use super::txn::{Halt, Txn};
+
+/// What a stay shall be.
+#[derive(PartialEq)]
+struct Target {
+    arrival: Date,
+    departure: Date,
+    occupancy: u32,
+    room_type: RoomTypeId,
+    pinned: Option<RoomId>,
+}
+
+pub fn amend(txn: &mut Txn<'_>, command: &Amend) -> Result<Outcome, Halt> {
+    let Amend { reservation, if_match, .. } = *command;
+    let book = txn.book(&txn.find(reservation)?.reservation.property)?;
+    let named = match &command.room {
+        Some(RoomChange::Pin(room)) => Some(book.room(room)?),
+        Some(RoomChange::Unpin) | None => None,
+    };
+    if let Some(room_type) = &command.room_type {
+        book.room_type(room_type)?;
+    }
+    let record = find(txn, &Change { reservation, if_match })?;
+    let old = Arc::clone(&record.reservation);
+    let before = Target::of(&old);
+    let room_type = named.map(|room| room.record.room.room_type.clone()).or(command.room_type.clone());
+    let room_type = room_type.unwrap_or_else(|| old.room_type.clone());
+    let target = Target {
+        arrival: command.arrival.unwrap_or(old.arrival),
+        departure: command.departure.unwrap_or(old.departure),
+        occupancy: command.occupancy.unwrap_or(old.occupancy),
+        pinned: match &command.room {
+            Some(RoomChange::Pin(room)) => Some(room.clone()),
+            Some(RoomChange::Unpin) => None,
+            None => before.pinned.clone().filter(|_| room_type == old.room_type),
+        },
+        room_type,
+    };
+    let state = allows(txn, &old)?;
+    let moves = |from: &Target, to: &Target| {
+        (from.arrival, &from.room_type, &from.pinned) != (to.arrival, &to.room_type, &to.pinned)
+    };
+    if state == Status::InHouse && moves(&before, &target) {
+        return Err(Refusal::InvalidState { state }.into());
+    }
+    if target == before {
+        return Ok(Outcome::Changed(old));
+    }
+    let price = judge(book, &old, &before, &target)?;
+    Ok(Outcome::Changed(place(txn, record, target, price)?))
+}
+
+/// Never reprices. A room of another type counts there from now on.
+pub fn assign(txn: &mut Txn<'_>, command: &Assign) -> Result<Outcome, Halt> {
+    let Assign { reservation, if_match, ref room } = *command;
+    let book = txn.book(&txn.find(reservation)?.reservation.property)?;
+    let room_type = book.room_type(&book.room(room)?.record.room.room_type)?;
+    let record = find(txn, &Change { reservation, if_match })?;
+    let old = Arc::clone(&record.reservation);
+    allows(txn, &old)?;
+    let before = Target::of(&old);
+    let room_type_id = room_type.record.room_type.room_type.clone();
+    let target = Target { pinned: Some(room.clone()), room_type: room_type_id, ..Target::of(&old) };
+    if target == before {
+        return Ok(Outcome::Changed(old));
+    }
+    if target.room_type != before.room_type {
+        stay::occupancy(old.occupancy, room_type)?;
+    }
+    Ok(Outcome::Changed(place(txn, record, target, old.price.clone())?))
+}
+
+/// Held, confirmed or in house.
+fn allows(ledger: &Ledger, old: &Reservation) -> Result<Status, Refusal> {
+    let state = status(ledger, old);
+    if state.is_live() { Ok(state) } else { Err(Refusal::InvalidState { state }) }
+}
+
+impl Target {
+    /// What the stay is.
+    fn of(stay: &Reservation) -> Target {
+        Target {
+            arrival: stay.arrival,
+            departure: stay.departure,
+            occupancy: stay.occupancy,
+            room_type: stay.room_type.clone(),
+            pinned: stay.room.clone().filter(|_| stay.room_pinned),
+        }
+    }
+}
+
+/// What is wrong with the change whatever is sold; the new price where nothing is. Only what changes is judged.
+fn judge(book: &Book, old: &Reservation, before: &Target, target: &Target) -> Result<Price, Refusal> {
+    let Target { arrival, departure, occupancy, .. } = *target;
+    let today = book.business_date();
+    stay::length(arrival, departure)?;
+    if arrival != before.arrival {
+        stay::not_in_past(arrival, today)?;
+    }
+    if departure != before.departure {
+        // Nights that are gone can't be given back.
+        if departure < today {
+            return Err(Refusal::InvalidStay);
+        }
+        stay::within_horizon(departure, today)?;
+    }
+    let room_type = book.room_type(&target.room_type)?;
+    let reprices = (&target.room_type, occupancy) != (&before.room_type, before.occupancy);
+    if reprices {
+        stay::occupancy(occupancy, room_type)?;
+    }
+    let room = target.pinned.as_ref().map(|room| book.room(room)).transpose()?;
+    let quote = Quote { arrival, departure, occupancy, currency: old.price.currency };
+    let kept = |night: Date| old.price.on(night).filter(|_| !reprices || night < today);
+    quote.price_keeping(room_type, room, kept).map_err(|nights| Refusal::NotPriced { nights })
+}
+
+/// Where a stay is put: its room, and the first night there if that is later than the arrival.
+struct Place {
+    room: Option<RoomId>,
+    room_from: Option<Date>,
+}
+
+fn place(
+    txn: &mut Txn<'_>,
+    record: ReservationRecord,
+    target: Target,
+    price: Price,
+) -> Result<Arc<Reservation>, Halt> {
+    let old = Arc::clone(&record.reservation);
+    step_aside(txn, &record)?;
+    let Place { room, room_from } = find_place(txn.book(&old.property)?, &old, &target)?;
+    let Target { arrival, departure, occupancy, room_type, pinned } = target;
+    let new = change(txn, record, |reservation| {
+        reservation.arrival = arrival;
+        reservation.departure = departure;
+        reservation.occupancy = occupancy;
+        reservation.room_type = room_type;
+        reservation.room_pinned = pinned.is_some();
+        reservation.room = room;
+        reservation.room_from = room_from;
+        reservation.price = price;
+    })?;
+    give_left(txn, &old.property, &old, &new)?;
+    Ok(new)
+}
+
+/// Takes nothing for the time in which the rest is looked at without it.
+fn step_aside(txn: &mut Txn<'_>, record: &ReservationRecord) -> Result<(), Halt> {
+    let mut record = record.clone();
+    let reservation = Arc::make_mut(&mut record.reservation);
+    reservation.status = Status::Canceled;
+    reservation.hold_expires_at = None;
+    Ok(txn.put(Record::Reservation(record))?)
+}
+
+/// The old stay has stepped aside.
+fn find_place(book: &Book, old: &Reservation, target: &Target) -> Result<Place, Refusal> {
+    let today = book.business_date();
+    let room_type = book.room_type(&target.room_type)?;
+    // Nights that are gone need no room, unless it is the one that the stay had then.
+    let later = (target.arrival < today).then_some(today);
+    let stays_there = target.arrival == old.arrival;
+    let room_from = |room: &RoomId| match &old.room {
+        Some(own) if own == room && stays_there => old.room_from,
+        _ => later,
+    };
+    let taken = |id: &RoomId| -> Result<Vec<Date>, Refusal> {
+        let room = book.room(id)?;
+        let from = room_from(id).unwrap_or(target.arrival);
+        if from >= target.departure { Ok(Vec::new()) } else { Ok(room.taken(from, target.departure)) }
+    };
+    let in_house = old.status == Status::InHouse;
+    let fixed = target.pinned.as_ref().or(old.room.as_ref().filter(|_| in_house));
+    if let Some(room) = fixed {
+        let nights = taken(room)?;
+        if !nights.is_empty() {
+            return Err(Refusal::RoomUnavailable { nights });
+        }
+        has_space(room_type, target, today)?;
+        return Ok(Place { room: Some(room.clone()), room_from: room_from(room) });
+    }
+    has_space(room_type, target, today)?;
+    let planned = old.room.as_ref().filter(|_| target.room_type == old.room_type);
+    if let Some(room) = planned
+        && taken(room)?.is_empty()
+    {
+        return Ok(Place { room: Some(room.clone()), room_from: room_from(room) });
+    }
+    match plan::choose(book, room_type, later.unwrap_or(target.arrival), target.departure) {
+        plan::Choice::Room(room) => Ok(Place { room: Some(room), room_from: later }),
+        plan::Choice::Overbooked => Ok(Place { room: None, room_from: None }),
+        plan::Choice::Fragmented => Err(Refusal::NoAvailability { nights: Vec::new(), fragmented: true }),
+    }
+}
+
+fn has_space(room_type: &TypeBook, target: &Target, today: Date) -> Result<(), Refusal> {
+    let nights = room_type.full(target.arrival.max(today), target.departure);
+    if nights.is_empty() { Ok(()) } else { Err(Refusal::NoAvailability { nights, fragmented: false }) }
+}
+
+/// Offers the nights of the old room that the new stay leaves to whom they help.
+fn give_left(
+    txn: &mut Txn<'_>,
+    property: &PropertyId,
+    old: &Reservation,
+    new: &Reservation,
+) -> Result<(), Halt> {
+    let (Some(room), Some((from, to))) = (&old.room, old.room_nights()) else { return Ok(()) };
+    if old.room == new.room && old.room_nights() == new.room_nights() {
+        return Ok(());
+    }
+    plan::give(txn, property, room, from, to)
+}

@@ -1,0 +1,94 @@
+//! The guest arrives, leaves, or does not come.
+
+use super::book::Book;
+use super::command::Change;
+use super::date::Date;
+use super::id::RoomId;
+use super::outcome::{Outcome, Refusal};
+use super::plan;
+use super::record::ReservationRecord;
+use super::reservation::{Reservation, Status};
+use super::status::{change, find, status};
+use super::txn::{Halt, Txn};
+
+/// A stay that has no room gets one for the nights from the business date on; those before it are gone.
+pub fn check_in(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
+    let record = find(txn, command)?;
+    let stay = &record.reservation;
+    let book = txn.book(&stay.property)?;
+    let today = book.business_date();
+    let state = status(txn, stay);
+    if state != Status::Confirmed || !(stay.arrival..stay.departure).contains(&today) {
+        return Err(Refusal::InvalidState { state }.into());
+    }
+    let picked = if stay.room.is_none() { Some(pick(book, stay, today)?) } else { None };
+    let reservation = change(txn, record, |reservation| {
+        reservation.status = Status::InHouse;
+        if let Some(room) = picked {
+            reservation.room = Some(room);
+            reservation.room_from = (reservation.arrival < today).then_some(today);
+        }
+    })?;
+    Ok(Outcome::Changed(reservation))
+}
+
+/// The first room of the type, by id, that is free from `today` to the departure.
+fn pick(book: &Book, stay: &Reservation, today: Date) -> Result<RoomId, Refusal> {
+    let room_type = book.room_type(&stay.room_type)?;
+    let mut rooms = room_type.rooms.iter().map(|(id, slot)| (id, book.room_at(*slot)));
+    if let Some((id, _)) = rooms.find(|(_, room)| room.is_free(today, stay.departure)) {
+        return Ok(id.clone());
+    }
+    let rooms = || room_type.rooms.iter().map(|(_, slot)| book.room_at(*slot));
+    let full = |night: &Date| rooms().all(|room| !room.is_free(*night, night.plus(1)));
+    Err(Refusal::RoomUnavailable { nights: today.until(stay.departure).filter(full).collect() })
+}
+
+/// The price stays, whenever the guest leaves.
+pub fn check_out(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
+    let record = find(txn, command)?;
+    let state = status(txn, &record.reservation);
+    if state != Status::InHouse {
+        return Err(Refusal::InvalidState { state }.into());
+    }
+    let today = txn.book(&record.reservation.property)?.business_date();
+    let booked_to = record.reservation.departure;
+    let reservation = change(txn, record, |reservation| {
+        reservation.status = Status::CheckedOut;
+        reservation.departure = booked_to.min(today);
+    })?;
+    release(txn, &reservation, today, booked_to)?;
+    Ok(Outcome::Changed(reservation))
+}
+
+pub fn no_show(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
+    let record = find(txn, command)?;
+    let stay = &record.reservation;
+    let state = status(txn, stay);
+    if state != Status::Confirmed || stay.arrival > txn.book(&stay.property)?.business_date() {
+        return Err(Refusal::InvalidState { state }.into());
+    }
+    Ok(Outcome::Changed(mark_no_show(txn, record)?))
+}
+
+/// The nights before the business date stay taken: nobody else had them.
+pub fn mark_no_show(
+    txn: &mut Txn<'_>,
+    record: ReservationRecord,
+) -> Result<std::sync::Arc<Reservation>, Halt> {
+    let today = txn.book(&record.reservation.property)?.business_date();
+    let reservation = change(txn, record, |reservation| {
+        reservation.status = Status::NoShow;
+        reservation.released_from = Some(today.min(reservation.departure));
+    })?;
+    release(txn, &reservation, today, reservation.departure)?;
+    Ok(reservation)
+}
+
+/// Gives the nights that a stay no longer takes of its room to whom they help.
+fn release(txn: &mut Txn<'_>, stay: &Reservation, from: Date, to: Date) -> Result<(), Halt> {
+    match &stay.room {
+        Some(room) if from < to => plan::give(txn, &stay.property, room, from, to),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,243 @@
+//! Amending and assigning: prices, rooms, and the order of refusals.
+
+use super::support::*;
+use crate::ledger::*;
+
+fn dates(n: u128, arrival: i32, departure: i32) -> Amend {
+    Amend { arrival: Some(day(arrival)), departure: Some(day(departure)), ..amend(n) }
+}
+
+fn pin(n: u128, to: &str) -> Amend {
+    Amend { room: Some(RoomChange::Pin(room(to))), ..amend(n) }
+}
+
+fn unpin(n: u128) -> Amend {
+    Amend { room: Some(RoomChange::Unpin), ..amend(n) }
+}
+
+fn sound(house: &House) {
+    house.ledger.audit().unwrap();
+    let restored = house.restored();
+    restored.ledger.audit().unwrap();
+    assert_eq!(restored.ledger.state_hash(), house.ledger.state_hash());
+}
+
+/// What a test looks at: room, whether it is pinned, type, arrival, departure, and the amounts.
+fn shape(stay: &Reservation) -> (Option<String>, bool, String, i32, i32, Vec<i64>) {
+    (
+        stay.room.as_ref().map(ToString::to_string),
+        stay.room_pinned,
+        stay.room_type.to_string(),
+        day(0).nights_to(stay.arrival),
+        day(0).nights_to(stay.departure),
+        stay.price.amounts.to_vec(),
+    )
+}
+
+#[test]
+fn nights_kept_keep_their_price_and_another_type_or_occupancy_reprices() {
+    let raised = prices(&[("EUR", 1, 110), ("EUR", 2, 150)]);
+    let at = |room: &str| Some(room.to_owned());
+    let double = || "double".to_owned();
+    // Booked in 101 for the days 10 to 13 at 140; then doubles cost 150, and 103 has a price of its own.
+    type Shape = (Option<String>, bool, String, i32, i32, Vec<i64>);
+    let cases: Vec<(Amend, Shape)> = vec![
+        (dates(1, 11, 14), (at("101"), true, double(), 11, 14, vec![140, 140, 150])),
+        (dates(1, 8, 11), (at("101"), true, double(), 8, 11, vec![150, 150, 140])),
+        (dates(1, 20, 22), (at("101"), true, double(), 20, 22, vec![150, 150])),
+        (dates(1, 11, 12), (at("101"), true, double(), 11, 12, vec![140])),
+        (pin(1, "103"), (at("103"), true, double(), 10, 13, vec![140, 140, 140])),
+        (
+            Amend { departure: Some(day(14)), ..pin(1, "103") },
+            (at("103"), true, double(), 10, 14, vec![140, 140, 140, 170]),
+        ),
+        (pin(1, "201"), (at("201"), true, "suite".to_owned(), 10, 13, vec![300, 300, 300])),
+        (
+            Amend { room_type: Some(kind("suite")), ..amend(1) },
+            (at("201"), false, "suite".to_owned(), 10, 13, vec![300, 300, 300]),
+        ),
+        (
+            Amend { room_type: Some(kind("double")), departure: Some(day(12)), ..amend(1) },
+            (at("101"), true, double(), 10, 12, vec![140, 140]),
+        ),
+        (Amend { occupancy: Some(1), ..amend(1) }, (at("101"), true, double(), 10, 13, vec![110, 110, 110])),
+        (unpin(1), (at("101"), false, double(), 10, 13, vec![140, 140, 140])),
+    ];
+    for (command, expected) in cases {
+        let mut house = House::new();
+        let first = house.reserved(by_room(1, "101", 10, 13));
+        let rate = |target, prices| put_rates(target, day(-30), day(730), prices);
+        house.run(rate(RateTarget::RoomType(kind("double")), raised.clone()));
+        house.run(rate(RateTarget::Room(room("103")), prices(&[("EUR", 2, 170)])));
+        house.later(9);
+        let changed = house.changed(command.clone().into());
+        assert_eq!(shape(&changed), expected, "{command:?}");
+        assert_eq!((changed.revision, changed.lsn, changed.updated_at), (2, house.ledger.lsn(), house.now));
+        assert_eq!((changed.created_at, changed.status), (first.created_at, Status::Confirmed));
+        assert_eq!(changed, house.get(1));
+        sound(&house);
+    }
+}
+
+#[test]
+fn what_changes_nothing_changes_no_revision() {
+    let mut house = House::new();
+    house.reserved(by_room(1, "101", 10, 13));
+    for command in [amend(1), dates(1, 10, 13), pin(1, "101")] {
+        assert_eq!(house.changed(command.into()).revision, 1);
+    }
+    assert_eq!(house.changed(assign(1, "101")).revision, 1);
+}
+
+#[test]
+fn a_refusal_leaves_the_old_stay() {
+    let suite = Some(kind("suite"));
+    let nights = |from: i32, to: i32| day(from).until(day(to)).collect::<Vec<Date>>();
+    let cases: Vec<(Amend, Refusal)> = vec![
+        (
+            Amend { room: Some(RoomChange::Pin(room("999"))), if_match: Some(9), ..amend(1) },
+            Refusal::RoomNotFound,
+        ),
+        (Amend { room_type: Some(kind("none")), ..amend(1) }, Refusal::RoomTypeNotFound),
+        (amend(77), Refusal::ReservationNotFound),
+        (Amend { if_match: Some(2), ..dates(1, 13, 13) }, Refusal::VersionMismatch { revision: 1 }),
+        (dates(1, 13, 13), Refusal::InvalidStay),
+        (dates(1, 10, 377), Refusal::StayTooLong),
+        (dates(1, -1, 13), Refusal::ArrivalInPast { business_date: day(0) }),
+        (dates(1, 1_000, 1_101), Refusal::BeyondHorizon { latest_departure: day(1_100) }),
+        (Amend { occupancy: Some(0), ..amend(1) }, Refusal::OccupancyInvalid { max_occupancy: 2 }),
+        (Amend { occupancy: Some(3), ..pin(1, "102") }, Refusal::OccupancyInvalid { max_occupancy: 2 }),
+        (
+            Amend { room_type: suite.clone(), occupancy: Some(1), ..amend(1) },
+            Refusal::NotPriced { nights: nights(10, 13) },
+        ),
+        (dates(1, 729, 731), Refusal::NotPriced { nights: nights(730, 731) }),
+        (pin(1, "102"), Refusal::RoomUnavailable { nights: nights(12, 13) }),
+        (dates(1, 10, 17), Refusal::RoomUnavailable { nights: nights(15, 17) }),
+        (
+            Amend { room_type: suite, ..amend(1) },
+            Refusal::NoAvailability { nights: nights(10, 12), fragmented: false },
+        ),
+    ];
+    for (command, refusal) in cases {
+        let mut house = House::new();
+        house.reserved(by_room(1, "101", 10, 13));
+        house.reserved(by_room(2, "102", 12, 15));
+        house.reserved(by_room(3, "101", 15, 17));
+        house.reserved(by_room(4, "201", 8, 12));
+        let before = house.get(1);
+        assert_eq!(house.refused(command.clone()), refusal, "{command:?}");
+        assert_eq!(house.get(1), before);
+        assert_eq!(house.free(10, 13), ["103"]);
+        sound(&house);
+    }
+}
+
+#[test]
+fn each_state_allows_what_the_table_says() {
+    for state in [Status::Canceled, Status::Expired, Status::CheckedOut, Status::NoShow] {
+        let mut house = House::new();
+        let mut command = by_room(1, "101", 0, 3);
+        command.hold_seconds = (state == Status::Expired).then_some(1);
+        house.reserved(command);
+        match state {
+            Status::Canceled => drop(house.changed(Command::Cancel(change(1)))),
+            Status::NoShow => drop(house.changed(Command::NoShow(change(1)))),
+            Status::CheckedOut => {
+                house.changed(Command::CheckIn(change(1)));
+                house.changed(Command::CheckOut(change(1)));
+            }
+            _ => house.later(1_000),
+        }
+        assert_eq!(house.refused(dates(1, 1, 1)), Refusal::InvalidState { state });
+        assert_eq!(house.refused(assign(1, "102")), Refusal::InvalidState { state });
+        sound(&house);
+    }
+    // A hold stays one, with its end.
+    let mut house = House::new();
+    let mut command = by_room(1, "101", 0, 3);
+    command.hold_seconds = Some(900);
+    let end = house.reserved(command).hold_expires_at;
+    let changed = house.changed(dates(1, 1, 4).into());
+    assert_eq!((changed.status, changed.hold_expires_at), (Status::Held, end));
+    assert_eq!(house.ledger.next_due(), end);
+    sound(&house);
+}
+
+#[test]
+fn in_house_only_departure_and_occupancy_change() {
+    let mut start = House::on_clock();
+    start.reserved(by_type(1, "double", 2, 6));
+    start.reserved(by_room(2, "101", 8, 9));
+    start.run(House::roll(2));
+    assert_eq!(start.changed(Command::CheckIn(change(1))).room, Some(room("101")));
+    start.run(House::roll(4));
+    let state = Status::InHouse;
+    let suite = Amend { room_type: Some(kind("suite")), ..amend(1) };
+    for command in [dates(1, 3, 6), dates(1, 5, 7), pin(1, "102"), pin(1, "101"), suite] {
+        assert_eq!(start.clone().refused(command), Refusal::InvalidState { state });
+    }
+    let leave = |departure: i32| Amend { departure: Some(day(departure)), ..amend(1) };
+    let shorter = start.clone().changed(leave(4).into());
+    assert_eq!((shorter.departure, shorter.price.amounts.len()), (day(4), 2));
+    assert_eq!(start.clone().changed(leave(8).into()).price.total(), 6 * 140);
+    assert_eq!(start.refused(leave(3)), Refusal::InvalidStay);
+    assert_eq!(start.refused(leave(9)), Refusal::RoomUnavailable { nights: vec![day(8)] });
+    // The nights past keep their price.
+    let alone = start.changed(Amend { occupancy: Some(1), ..amend(1) }.into());
+    assert_eq!(*alone.price.amounts, [140, 140, 100, 100]);
+    sound(&start);
+}
+
+#[test]
+fn assign_pins_at_the_price_that_stands() {
+    let mut house = House::new();
+    let first = house.reserved(by_type(1, "double", 10, 13));
+    let second = house.changed(assign(1, "103"));
+    assert_eq!((second.room.clone(), second.room_pinned, second.revision), (Some(room("103")), true, 2));
+    assert_eq!(second.price, first.price);
+    // An upgrade counts in the type of its room.
+    let third = house.changed(assign(1, "201"));
+    assert_eq!((third.room_type.as_str(), &third.price), ("suite", &first.price));
+    let nights = house.ledger.availability(&hotel(), day(10), day(13)).unwrap();
+    let sold = |room_type| nights[&kind(room_type)].iter().map(|night| night.sold).sum::<u32>();
+    assert_eq!((sold("double"), sold("suite")), (0, 3));
+    assert_eq!(house.refused(assign(1, "999")), Refusal::RoomNotFound);
+    house.reserved(by_room(2, "102", 12, 14));
+    assert_eq!(house.refused(assign(1, "102")), Refusal::RoomUnavailable { nights: vec![day(12)] });
+    let stale = Assign { reservation: id(1), if_match: Some(1), room: room("101") };
+    assert_eq!(house.refused(Command::Assign(stale)), Refusal::VersionMismatch { revision: 3 });
+    sound(&house);
+}
+
+#[test]
+fn a_guest_in_house_moves_from_the_business_date_on() {
+    let mut house = House::on_clock();
+    house.reserved(by_room(1, "101", 0, 6));
+    house.reserved(by_room(2, "102", 0, 3));
+    house.changed(Command::CheckIn(change(1)));
+    house.run(House::roll(3));
+    let moved = house.changed(assign(1, "102"));
+    assert_eq!((moved.room.clone(), moved.room_from), (Some(room("102")), Some(day(3))));
+    assert_eq!(house.free(3, 6), ["101", "103", "201"]);
+    sound(&house);
+    house.run(House::roll(4));
+    house.changed(Command::CheckOut(change(1)));
+    assert_eq!(house.free(4, 6), ["101", "102", "103", "201"]);
+    sound(&house);
+}
+
+#[test]
+fn nights_that_are_left_go_to_a_stay_without_a_room() {
+    for command in [dates(1, 20, 22).into(), Command::from(pin(1, "201")), assign(1, "201")] {
+        let mut house = House::new();
+        house.run(put_room_type("double", 1));
+        for (n, room) in [(1, "101"), (2, "102"), (3, "103")] {
+            house.reserved(by_room(n, room, 10, 13));
+        }
+        assert_eq!(house.reserved(by_type(4, "double", 10, 13)).room, None);
+        house.changed(command);
+        assert_eq!(house.get(4).room, Some(room("101")));
+        sound(&house);
+    }
+}

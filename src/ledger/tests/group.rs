@@ -1,0 +1,156 @@
+//! Bookings of several reservations: all or none, in their order, under one key.
+
+use super::support::*;
+use crate::ledger::*;
+
+fn booked(outcome: Outcome) -> Booking {
+    match outcome {
+        Outcome::Booked(booking) | Outcome::BookingChanged(booking) => booking,
+        other => panic!("expected a booking, got {other:?}"),
+    }
+}
+
+fn held(mut stay: Reserve, seconds: u64) -> Reserve {
+    stay.hold_seconds = Some(seconds);
+    stay
+}
+
+fn confirm(n: u128) -> Command {
+    Command::ConfirmBooking(BookingChange { booking: booking(n) })
+}
+
+fn cancel(n: u128) -> Command {
+    Command::CancelBooking(BookingChange { booking: booking(n) })
+}
+
+fn member(index: u32, refusal: Refusal) -> Refusal {
+    Refusal::Member { index, refusal: Box::new(refusal) }
+}
+
+fn states(house: &House, n: u128) -> Vec<Status> {
+    let booking = house.ledger.booking(booking(n)).unwrap();
+    booking.reservations.iter().map(|reservation| reservation.status).collect()
+}
+
+fn sound(house: &House) {
+    house.ledger.audit().unwrap();
+    let restored = house.restored();
+    restored.ledger.audit().unwrap();
+    assert_eq!(restored.ledger.state_hash(), house.ledger.state_hash());
+}
+
+#[test]
+fn reservations_are_made_together_in_their_order() {
+    let mut house = House::new();
+    // Ids run against the order, which is the caller's.
+    let stays = [by_type(9, "double", 10, 12), by_room(8, "101", 12, 14), by_type(7, "double", 10, 14)];
+    let made = booked(house.run(group(&stays)));
+    let ids: Vec<ReservationId> = made.reservations.iter().map(|reservation| reservation.id).collect();
+    assert_eq!((made.id, ids), (booking(9), vec![id(9), id(8), id(7)]));
+    assert!(made.reservations.iter().all(|stay| stay.booking_id == booking(9) && &*stay.guest == "group"));
+    assert!(made.reservations.iter().all(|stay| stay.lsn == house.ledger.lsn() && stay.revision == 1));
+    assert_eq!(house.ledger.booking(booking(9)).unwrap(), made);
+    assert_eq!(house.restored().ledger.booking(booking(9)).unwrap(), made);
+    sound(&house);
+    // One that was made by itself is a booking too.
+    house.reserved(by_room(1, "201", 10, 12));
+    assert_eq!(house.ledger.booking(booking(1)).unwrap().reservations, [house.get(1)]);
+    assert_eq!(house.ledger.booking(booking(2)), Err(Refusal::BookingNotFound));
+}
+
+#[test]
+fn all_or_none_and_the_refusal_names_the_member() {
+    let three = || [by_type(1, "double", 10, 12), by_type(2, "double", 10, 12), by_type(3, "double", 10, 12)];
+    let full = Refusal::NoAvailability { nights: vec![day(10), day(11)], fragmented: false };
+    let fourth = |stay: Reserve| [three().to_vec(), vec![stay]].concat();
+    let cases = [
+        (fourth(by_type(4, "double", 10, 12)), member(3, full)),
+        (fourth(by_room(4, "999", 10, 12)), member(3, Refusal::RoomNotFound)),
+        (fourth(by_type(4, "suite", 12, 12)), member(3, Refusal::InvalidStay)),
+        (
+            vec![by_room(1, "101", 10, 12), by_room(2, "101", 11, 13)],
+            member(1, Refusal::RoomUnavailable { nights: vec![day(11)] }),
+        ),
+        (
+            vec![by_type(1, "double", -1, 12), by_type(2, "none", 1, 1)],
+            member(0, Refusal::ArrivalInPast { business_date: day(0) }),
+        ),
+    ];
+    for (stays, refusal) in cases {
+        let mut house = House::new();
+        assert_eq!(house.refused(group(&stays)), refusal);
+        assert_eq!(house.ledger.header().records.reservations, 0);
+        assert_eq!(house.free(10, 12).len(), 4);
+        sound(&house);
+    }
+    let mut house = House::new();
+    let mut nowhere = group(&three());
+    nowhere.property = PropertyId::new("nowhere").unwrap();
+    assert_eq!(house.refused(nowhere), Refusal::PropertyNotFound);
+}
+
+#[test]
+fn a_retry_gets_the_booking_as_it_was_made() {
+    let mut house = House::new();
+    let stays = [held(by_room(1, "101", 10, 12), 900), held(by_room(2, "102", 10, 12), 900)];
+    let first = house.run_keyed(key(1, 1), group(&stays));
+    house.run(confirm(1));
+    house.changed(Command::Cancel(change(2)));
+    let mut again = group(&[by_room(3, "103", 10, 12)]);
+    again.booking_id = booking(77);
+    for house in [&mut house.clone(), &mut house.restored()] {
+        house.later(48 * 60 * 60 * 1_000);
+        let retried = house.run_keyed(key(1, 1), again.clone());
+        assert_eq!((retried.replayed, &retried.outcome), (true, &first.outcome));
+        let other = house.run_keyed(key(1, 2), again.clone());
+        assert_eq!(other.outcome, Outcome::Refused(Refusal::IdempotencyKeyReused));
+        sound(house);
+    }
+    // A refused booking is stored as well.
+    let refused = house.run_keyed(key(2, 1), group(&[by_room(4, "101", 10, 12), by_room(5, "101", 10, 12)]));
+    let retried = house.run_keyed(key(2, 1), group(&[by_room(6, "103", 10, 12)]));
+    assert_eq!((retried.replayed, retried.outcome), (true, refused.outcome));
+}
+
+#[test]
+fn confirm_and_cancel_of_the_whole() {
+    let mut house = House::new();
+    let stays = [held(by_room(1, "101", 10, 12), 900), by_room(2, "102", 10, 12)];
+    house.run(group(&stays));
+    let made = house.get(2);
+    let confirmed = booked(house.run(confirm(1)));
+    assert_eq!(states(&house, 1), [Status::Confirmed; 2]);
+    assert_eq!(confirmed, house.ledger.booking(booking(1)).unwrap());
+    assert_eq!(house.get(2), made, "who is there is left alone");
+    house.changed(Command::Cancel(change(1)));
+    let refused = member(0, Refusal::InvalidState { state: Status::Canceled });
+    assert_eq!(house.refused(confirm(1)), refused);
+    booked(house.run(cancel(1)));
+    assert_eq!(states(&house, 1), [Status::Canceled; 2]);
+    assert_eq!((house.get(1).revision, house.get(2).revision), (3, 2));
+    booked(house.run(cancel(1)));
+    assert_eq!((house.get(1).revision, house.get(2).revision), (3, 2));
+    for command in [confirm(9), cancel(9)] {
+        assert_eq!(house.refused(command), Refusal::BookingNotFound);
+    }
+    sound(&house);
+}
+
+#[test]
+fn a_change_that_one_member_refuses_changes_none() {
+    let mut house = House::new();
+    let stays = [by_room(1, "101", 0, 2), by_room(2, "102", 0, 2), held(by_room(3, "103", 0, 2), 1)];
+    house.run(group(&stays));
+    house.changed(Command::CheckIn(change(2)));
+    let before = house.get(1);
+    assert_eq!(house.refused(cancel(1)), member(1, Refusal::InvalidState { state: Status::InHouse }));
+    assert_eq!(house.get(1), before);
+    house.changed(Command::CheckOut(change(2)));
+    house.later(1_000);
+    assert_eq!(house.refused(confirm(1)), member(1, Refusal::InvalidState { state: Status::CheckedOut }));
+    let stays = [by_room(4, "101", 4, 6), held(by_room(5, "102", 4, 6), 1)];
+    house.run(group(&stays));
+    house.later(1_000);
+    assert_eq!(house.refused(confirm(4)), member(1, Refusal::HoldExpired));
+    sound(&house);
+}
