@@ -12,12 +12,12 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::history::{Answered, Call, History, Operation, Outcome, Reply, Wanted};
-use super::machine::STEP;
+use super::machine::{STEP, runtime};
 use super::network::{Answer, CLIENTS, HttpAnswer, HttpRequest, Network, Question};
 use super::trace::Trace;
 
@@ -31,7 +31,7 @@ pub const TYPE_ROOMS: [&str; 2] = ["201", "202"];
 const NIGHTS: i32 = 6;
 const STAY_NIGHTS_MAX: i32 = 3;
 /// A little more than a node gives itself.
-const ANSWER_WAIT: Duration = Duration::from_secs(6);
+const ANSWER_WAIT: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 4;
 const KNOWN_MAX: usize = 12;
 
@@ -56,9 +56,8 @@ pub struct Clients {
 }
 
 impl Clients {
-    pub fn new(network: Network, nodes: u64, trace: Arc<Mutex<Trace>>) -> Clients {
-        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
-        let runtime = runtime.expect("a runtime without I/O needs nothing of the system");
+    pub fn new(network: Network, nodes: u64, trace: Arc<Mutex<Trace>>, seed: u64) -> Clients {
+        let runtime = runtime(seed);
         let epoch = runtime.block_on(async { Instant::now() });
         let history = Arc::new(Mutex::new(History::default()));
         let desk = Desk { network, nodes, history, trace, epoch, is_open: Arc::new(Mutex::new(true)) };

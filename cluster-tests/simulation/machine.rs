@@ -17,7 +17,7 @@ use innkeeper::node::{Config, IdSource, Limits, Node, StartError, Timings, World
 use innkeeper::replication::{NodeId, Position};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, RngSeed, Runtime};
 use tower::ServiceExt;
 
 use super::clock::{SimulatedClock, WallOffset};
@@ -87,8 +87,7 @@ impl Machine {
     /// Starts the process; it answers once it has opened its data directory.
     pub fn start(&mut self, now_ms: u64) {
         self.starts += 1;
-        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
-        let runtime = runtime.expect("a runtime without I/O needs nothing of the system");
+        let runtime = runtime(self.seed ^ self.starts);
         let start = Arc::new(Mutex::new(Start::Starting));
         let config = self.config();
         let transport = Arc::new(SimulatedTransport { from: self.id, network: self.network.clone() });
@@ -107,8 +106,13 @@ impl Machine {
     }
 
     fn config(&self) -> Config {
-        let timings =
-            Timings { snapshot_every: Duration::from_secs(4), snapshot_entries: 60, ..Timings::default() };
+        // Short, so that a run of seconds sees many snapshots and few requests that only wait.
+        let timings = Timings {
+            request: Duration::from_millis(1_500),
+            snapshot_every: Duration::from_secs(4),
+            snapshot_entries: 60,
+            ..Timings::default()
+        };
         Config {
             node_id: self.id,
             data_dir: self.data_dir.clone(),
@@ -215,6 +219,13 @@ impl Process {
             _ => None,
         }
     }
+}
+
+/// One thread, whose clock stands still but for the simulation, and whose scheduling follows from `seed`.
+pub fn runtime(seed: u64) -> Runtime {
+    let seed = RngSeed::from_bytes(&seed.to_le_bytes());
+    let built = Builder::new_current_thread().enable_time().start_paused(true).rng_seed(seed).build();
+    built.expect("a runtime without I/O needs nothing of the system")
 }
 
 async fn call(router: Router, request: HttpRequest) -> HttpAnswer {

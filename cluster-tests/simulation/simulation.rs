@@ -107,7 +107,7 @@ impl Simulation {
                 Machine::new(*id, dir, members.clone(), network.clone(), observer.clone(), seed)
             })
             .collect();
-        let clients = Clients::new(network.clone(), NODES, trace.clone());
+        let clients = Clients::new(network.clone(), NODES, trace.clone(), random.random());
         let faults = Faults::new(random.random(), NODES, 0);
         Simulation {
             now_ms: 0,

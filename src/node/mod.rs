@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use openraft::async_runtime::WatchReceiver;
+use openraft::async_runtime::{RecvError, WatchReceiver};
 use openraft::{Instant as _, Raft, RaftMetrics, ServerState};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -304,6 +304,18 @@ impl Node {
         disks.extend(self.members().into_iter().map(|(id, member)| (id, member.disk_id)));
         disks
     }
+}
+
+/// Returns when `changed` tells of a change of leadership, or after `at_most`.
+async fn change_of_leader(changed: impl Future<Output = Result<(), RecvError>>, at_most: Duration) {
+    let changed = async {
+        if changed.await.is_err() {
+            // Raft has stopped: nothing changes any more, and who asks again at once would spin.
+            std::future::pending::<()>().await;
+        }
+    };
+    // The change and the end of the wait are alike: the caller looks again.
+    let _ = timeout(at_most, changed).await;
 }
 
 /// Opens identity, log and newest snapshot. A directory that is new becomes the disk `new_disk`.

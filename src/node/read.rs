@@ -10,9 +10,9 @@ use std::time::Duration;
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use super::Node;
+use super::{Node, change_of_leader};
 use crate::ledger::Lsn;
 use crate::replication::{NodeId, NotApplied, PeerRefusal, Reply, Request};
 
@@ -206,7 +206,7 @@ async fn round(node: &Node, mut waiting: Vec<Waiting>) -> Vec<Waiting> {
     waiting.retain(|read| !read.answer.is_closed());
     if !waiting.is_empty() {
         // Either a change of leader or the pause is what was waited for.
-        let _ = timeout(RETRY_AFTER, leadership.changed()).await;
+        change_of_leader(leadership.changed(), RETRY_AFTER).await;
     }
     waiting
 }

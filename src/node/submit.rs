@@ -11,10 +11,10 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use super::Node;
 use super::config::Limits;
+use super::{Node, change_of_leader};
 use crate::ledger::{Applied, Submission};
 use crate::replication::{
     Batch, BatchReply, EncodedSubmission, Forwarded, NodeId, NotApplied, Reply, Request,
@@ -198,7 +198,7 @@ async fn dispatch(node: &Node, mut batch: Vec<Pending>) {
             Attempt::Again(rest) => batch = rest,
         }
         // Either a change of leader or the pause is what was waited for.
-        let _ = timeout(RETRY_AFTER, leadership.changed()).await;
+        change_of_leader(leadership.changed(), RETRY_AFTER).await;
     }
 }
 
