@@ -12,7 +12,9 @@ use super::extract::{Params, Segments, Text, UniqueMap, idempotency_key, json, j
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{
-    AVAILABILITY_NIGHTS_MAX, Applied, Command, Date, EndOutOfOrder, FirstBusinessDate, Ledger, Lsn, NightAudit, PropertyId, PutOutOfOrder, PutProperty, PutRates, PutRoom, PutRoomType, RateTarget, Refusal, RoomId, RoomTypeId, Submission,
+    AVAILABILITY_NIGHTS_MAX, Applied, Command, Date, EndOutOfOrder, FirstBusinessDate, Ledger, Lsn,
+    NightAudit, PropertyId, PutOutOfOrder, PutProperty, PutRates, PutRoom, PutRoomType, RateTarget, Refusal,
+    RoomId, RoomTypeId, Submission,
 };
 use crate::node::{Consistency, Node, NotRead, date_at, time_zone_known};
 use crate::wire;
