@@ -98,8 +98,7 @@ impl SimulatedDisk {
                 self.state().durable = covered;
             }
             for flush in flushes {
-                let result =
-                    result.as_ref().map(|()| ()).map_err(|error| io::Error::other(error.to_string()));
+                let result = result.as_ref().copied().map_err(|error| io::Error::other(error.to_string()));
                 flush.complete(result);
             }
         }

@@ -27,13 +27,8 @@ pub fn check(
     ordered.sort_by_key(|(lsn, operation, _)| (*lsn, !operation.call.is_write(), operation.number));
     let mut last_write = None;
     for (lsn, operation, answered) in ordered {
-        if operation.call.is_write() {
-            if last_write.replace(lsn) == Some(lsn) {
-                return Err(format!(
-                    "linearizability: two writes at LSN {lsn}, one is #{}",
-                    operation.number
-                ));
-            }
+        if operation.call.is_write() && last_write.replace(lsn) == Some(lsn) {
+            return Err(format!("linearizability: two writes at LSN {lsn}, one is #{}", operation.number));
         }
         let number = operation.number;
         let wrong = |reason: String| {
