@@ -9,9 +9,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::hotel::date;
-use crate::support::{Cluster, Hotel};
+use crate::support::{Answer, Cluster, Hotel};
 
 const MIB: usize = 1024 * 1024;
+
+/// Where members send their messages.
+const PEER_ROUTE: &str = "/v1/groups/0/messages";
 
 /// After so long a silence nothing more is expected of a connection.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -194,29 +197,28 @@ async fn garbage_on_the_peer_port_is_refused_and_the_node_goes_on() {
                 "{length} bytes of noise: {answer}"
             );
         }
-        // HTTP on routes that peers have and haven't, with bodies that no peer sends.
-        let raft =
-            ["append", "vote", "pre-vote", "snapshot", "forward", "transfer-leader", "hello", "nothing"];
-        for path in raft.iter().flat_map(|name| {
-            [
-                format!("/{name}"),
-                format!("/raft/{name}"),
-                format!("/peer/{name}"),
-                format!("/raft/0/{name}"),
-                format!("/peer/0/{name}"),
-            ]
-        }) {
-            for length in [0, 10, 10_000] {
-                let call = peer.call(Method::POST, &path).body("application/octet-stream", noise(length));
+        // The route that peers use, and routes that look like it, with bodies that no peer sends.
+        for path in [PEER_ROUTE, "/v1/groups/1/messages", "/v1/groups/0", "/v1/groups/0/messages/1", "/"] {
+            for length in [0, 1, 10, 100, 10_000, MIB] {
+                let call = peer.call(Method::POST, path).body("application/octet-stream", noise(length));
                 let answer = call.answer().await;
-                assert!((400..500).contains(&answer.status), "{length} bytes: {}", answer.in_words());
+                let refused = (400..500).contains(&answer.status) || is_refusal(&answer);
+                assert!(refused, "{length} bytes: {}", answer.in_words());
             }
+        }
+        let answer = peer
+            .call(Method::POST, PEER_ROUTE)
+            .body("application/octet-stream", vec![0; 50 * MIB])
+            .send()
+            .await;
+        if let Ok(answer) = answer {
+            assert_eq!(answer.status, 413, "{}", answer.in_words());
         }
         // Clients that took the wrong port.
         let answer = peer.get("/v1/properties").answer().await;
         assert!((400..500).contains(&answer.status), "{}", answer.in_words());
         // Far more than any append, by length alone and in full.
-        for path in ["/", "/raft/append", "/peer/append"] {
+        for path in ["/", PEER_ROUTE] {
             let header =
                 format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 99999999999\r\n\r\n");
             let answer = raw(&address, header.as_bytes()).await;
@@ -227,6 +229,12 @@ async fn garbage_on_the_peer_port_is_refused_and_the_node_goes_on() {
     let seen = cluster.cluster_seen_by(1).await.expect("a node that answers");
     assert_eq!(seen["term"], term, "garbage made nobody elect: {seen}");
     cluster.agree().await;
+}
+
+/// Peers answer a frame with a frame; what is in it is named in plain text.
+fn is_refusal(answer: &Answer) -> bool {
+    let names = |word: &[u8]| answer.body.windows(word.len()).any(|bytes| bytes == word);
+    answer.status == 200 && names(b"refused") && names(b"unreadable")
 }
 
 /// A booking through this node, canceled again so that the next probe finds the room free.
