@@ -6,13 +6,15 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::middleware;
 use axum::routing::post;
 
+use super::drain::drain_bodies;
 use crate::node::Node;
 use crate::replication::{FRAME_BYTES_MAX, PEER_PATH};
 
 pub fn router(node: Arc<Node>) -> Router {
-    Router::new().route(PEER_PATH, post(handle)).with_state(node)
+    Router::new().route(PEER_PATH, post(handle)).layer(middleware::from_fn(drain_bodies)).with_state(node)
 }
 
 async fn handle(State(node): State<Arc<Node>>, body: Body) -> Result<Bytes, StatusCode> {
