@@ -59,17 +59,25 @@ pub struct Sightings {
 struct Sighting {
     /// Milliseconds to add to this node's wall clock to get the member's.
     offset_ms: i64,
-    /// By this node's monotonic clock.
+    /// When the offset was seen, by this node's monotonic clock.
+    measured_at: Duration,
+    /// When the member was last heard from, by the same clock.
     at: Duration,
 }
 
 impl Sightings {
-    /// A member's wall clock as a message carried it, and this node's clocks when the message arrived. The time under
-    /// way is taken for nothing: it is far below the second that matters.
+    /// A member's wall clock as a message carried it. A message that was under way for long makes the member's clock look
+    /// late, and none makes it look early: so the greatest offset seen lately counts.
     pub fn saw(&self, member: NodeId, theirs: Timestamp, clock: &dyn Clock) {
+        let now = clock.monotonic();
         let offset_ms = theirs.0 as i64 - clock.wall().0 as i64;
-        let sighting = Sighting { offset_ms, at: clock.monotonic() };
-        self.by_member.lock().expect("no panic while the sightings are locked").insert(member, sighting);
+        let seen = Sighting { offset_ms, measured_at: now, at: now };
+        let mut by_member = self.by_member.lock().expect("no panic while the sightings are locked");
+        let kept = by_member.entry(member).or_insert(seen);
+        kept.at = now;
+        if offset_ms >= kept.offset_ms || now.saturating_sub(kept.measured_at) > SIGHTING_AGE_MAX {
+            *kept = seen;
+        }
     }
 
     /// When the member was last heard from, by this node's monotonic clock.
@@ -119,21 +127,20 @@ impl LogClock {
         monotonic: Duration,
     ) -> Timestamp {
         let mut last = self.last.lock().expect("no panic while the log clock is locked");
-        let stamp = match *last {
+        let (stamp, read_at) = match *last {
             Some(reading) if reading.term == term => {
                 let elapsed = monotonic.saturating_sub(reading.monotonic).as_millis() as u64;
-                if elapsed == 0 {
-                    // Kept as it was, so that parts of a millisecond add up.
-                    return reading.stamp.max(last_stamp);
-                }
                 let steady = reading.stamp.0 + elapsed;
-                let slew = elapsed.div_ceil(SLEW);
-                Timestamp(median_wall.0.clamp(steady - slew.min(elapsed), steady + slew))
+                let slew = elapsed.div_ceil(SLEW).min(elapsed);
+                let stamp = Timestamp(median_wall.0.clamp(steady - slew, steady + slew));
+                // Whole milliseconds are counted, and what is left of one is counted the next time: lost at each of
+                // many readings a second, it would make the clock late.
+                (stamp, reading.monotonic + Duration::from_millis(elapsed))
             }
-            _ => median_wall,
+            _ => (median_wall, monotonic),
         };
         let stamp = stamp.max(last_stamp).min(Timestamp::MAX);
-        *last = Some(Reading { term, monotonic, stamp });
+        *last = Some(Reading { term, monotonic: read_at, stamp });
         stamp
     }
 }
@@ -155,6 +162,17 @@ mod tests {
         assert_eq!(clock.now(1, start, Timestamp(0), 200 * MS), Timestamp(5_200));
         // A new term starts from the median, held at the last stamp.
         assert_eq!(clock.now(2, Timestamp(5_150), Timestamp(9_000), 201 * MS), Timestamp(9_000));
+    }
+
+    #[test]
+    fn many_readings_a_second_lose_no_time() {
+        let clock = LogClock::default();
+        let mut stamp = clock.now(1, Timestamp(0), Timestamp(0), Duration::ZERO);
+        for reading in 1..=1_000_u32 {
+            let monotonic = reading * Duration::from_micros(1_900);
+            stamp = clock.now(1, stamp, Timestamp(monotonic.as_millis() as u64), monotonic);
+        }
+        assert_eq!(stamp, Timestamp(1_900));
     }
 
     struct Fixed(Timestamp);
@@ -179,8 +197,8 @@ mod tests {
         assert_eq!(sightings.median_offset_ms(MS), 0);
         sightings.saw(3, Timestamp(15), &ours);
         assert_eq!(sightings.median_offset_ms(MS), 5);
-        sightings.saw(2, Timestamp(12), &ours);
-        assert_eq!(sightings.median_offset_ms(MS), 2);
+        sightings.saw(3, Timestamp(9), &ours);
+        assert_eq!(sightings.median_offset_ms(MS), 5, "a message that was under way for long");
         assert_eq!(sightings.last(2), Some(MS));
         assert_eq!(sightings.median_offset_ms(SIGHTING_AGE_MAX + 2 * MS), 0, "what was seen long ago");
     }
