@@ -81,6 +81,28 @@ pub struct Rates {
     pub rates: Vec<Rate>,
 }
 
+/// One range of dates with the same rules for a room type.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Restriction {
+    pub room_type: RoomTypeId,
+    pub from: Date,
+    pub to: Date,
+    pub closed: bool,
+    pub closed_to_arrival: bool,
+    pub closed_to_departure: bool,
+    /// Nights.
+    pub min_stay: Option<u32>,
+    pub max_stay: Option<u32>,
+    /// Days from the business date to the arrival.
+    pub min_advance_days: Option<u32>,
+    pub max_advance_days: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Restrictions {
+    pub restrictions: Vec<Restriction>,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PricedNight {
     pub date: Date,

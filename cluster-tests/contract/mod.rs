@@ -10,6 +10,7 @@ mod inventory;
 mod order;
 mod queries;
 mod reserve;
+mod restrictions;
 
 use reqwest::Method;
 use serde_json::{Value, json};

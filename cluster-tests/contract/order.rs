@@ -19,6 +19,9 @@ async fn of_several_refusals_the_first_of_the_contract_is_given() {
     for room in ["101", "102"] {
         reserve(&api, json!({"room": room})).await;
     }
+    reserve(&api, json!({"room": "301"})).await;
+    let rules = json!({"room_type": "suite", "from": date(10), "to": date(12), "closed": true});
+    api.put("/v1/properties/grand/restrictions", &rules).expect(200).await;
     let canceled = reserve(&api, json!({"room": "201", "occupancy": 1})).await;
     api.post(&format!("{}/cancel", path_of(&canceled)), &json!({})).expect(200).await;
     let expired = reserve(&api, json!({"room": "201", "occupancy": 1, "hold_seconds": 1})).await;
@@ -161,6 +164,13 @@ async fn of_several_refusals_the_first_of_the_contract_is_given() {
             "hold_ttl_invalid",
         ),
         row("not_priced before room_unavailable", json!({"currency": "USD"}), 422, "not_priced"),
+        row("not_priced before restricted", json!({"room": "301", "occupancy": 3}), 422, "not_priced"),
+        row(
+            "restricted before room_unavailable and price_changed",
+            json!({"room": "301", "expected_total": 1}),
+            409,
+            "restricted",
+        ),
         row("occupancy_invalid before room_unavailable", json!({"occupancy": 3}), 422, "occupancy_invalid"),
         row(
             "room_unavailable before no_availability and price_changed",

@@ -14,6 +14,7 @@ mod problem;
 mod queries;
 mod render;
 mod reservations;
+mod restrictions;
 mod routes;
 
 pub use listen::BoundedListener;

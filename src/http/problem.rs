@@ -39,6 +39,7 @@ codes! {
     MethodNotAllowed      405 "method_not_allowed"      "The method is not allowed here"
     NoAvailability        409 "no_availability"         "A night of the stay is full"
     RoomUnavailable       409 "room_unavailable"        "The room is taken"
+    Restricted            409 "restricted"              "A rule forbids the stay"
     PriceChanged          409 "price_changed"           "The price is another one"
     InvalidState          409 "invalid_state"           "The state does not allow this"
     CapacityBelowSold     409 "capacity_below_sold"     "More is sold than would be left"
@@ -208,6 +209,9 @@ impl From<Refusal> for Problem {
             InvalidAmount => {
                 (Code::InvalidAmount, "an amount must be from 0 to 1,000,000,000,000 minor units".to_owned())
             }
+            Restricted { rule, date } => {
+                (Code::Restricted, format!("`{}` is set for {date} and forbids the stay", word(rule)))
+            }
             RoomUnavailable { nights } => {
                 (Code::RoomUnavailable, format!("the room is not free on {}", nights_text(nights)))
             }
@@ -237,6 +241,7 @@ fn with_facts(problem: Problem, refusal: &Refusal) -> Problem {
         Refusal::VersionMismatch { revision } => problem.fact("revision", json!(revision)),
         Refusal::InvalidState { state } => problem.fact("state", json!(state)),
         Refusal::AuditNotAllowed { mode, .. } => problem.fact("state", json!(mode)),
+        Refusal::Restricted { rule, date } => problem.fact("rule", json!(rule)).fact("date", json!(date)),
         Refusal::NotPriced { nights }
         | Refusal::RoomUnavailable { nights }
         | Refusal::CapacityBelowSold { nights } => problem.fact("nights", json!(nights)),

@@ -51,6 +51,7 @@ pub fn applied(applied: Applied) -> Response {
         }
         Outcome::BookingChanged(it) => json(StatusCode::OK, lsn, &booking(&it)),
         Outcome::OutOfOrder(set) => json(StatusCode::OK, lsn, &out_of_order(&set)),
+        Outcome::Restrictions(set) => json(StatusCode::OK, lsn, &restriction(&set)),
         Outcome::Removed => removed(lsn),
         Outcome::Done => json(StatusCode::OK, lsn, &serde_json::json!({})),
         Outcome::Refused(refusal) => Problem::from(refusal).at(lsn).into_response(),
@@ -125,6 +126,21 @@ pub fn rate(it: &ledger::RatesSet) -> wire::Rate {
 
 pub fn out_of_order(it: &ledger::OutOfOrderRecord) -> wire::OutOfOrder {
     wire::OutOfOrder { room: it.room.clone(), from: it.from, to: it.to, reason: it.reason.to_string() }
+}
+
+pub fn restriction(it: &ledger::RestrictionRecord) -> wire::Restriction {
+    wire::Restriction {
+        room_type: it.room_type.clone(),
+        from: it.from,
+        to: it.to,
+        closed: it.rules.closed,
+        closed_to_arrival: it.rules.closed_to_arrival,
+        closed_to_departure: it.rules.closed_to_departure,
+        min_stay: it.rules.min_stay,
+        max_stay: it.rules.max_stay,
+        min_advance_days: it.rules.min_advance_days,
+        max_advance_days: it.rules.max_advance_days,
+    }
 }
 
 pub fn price(it: &ledger::Price) -> wire::Price {

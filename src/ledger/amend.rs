@@ -13,6 +13,7 @@ use super::plan;
 use super::rate::Quote;
 use super::record::{Record, ReservationRecord};
 use super::reservation::{Price, Reservation, Status};
+use super::restriction::{self, Asked};
 use super::state::Ledger;
 use super::status::{change, find, status};
 use super::stay;
@@ -130,7 +131,10 @@ fn judge(book: &Book, old: &Reservation, before: &Target, target: &Target) -> Re
     let room = target.pinned.as_ref().map(|room| book.room(room)).transpose()?;
     let quote = Quote { arrival, departure, occupancy, currency: old.price.currency };
     let kept = |night: Date| old.price.on(night).filter(|_| !reprices || night < today);
-    quote.price_keeping(room_type, room, kept).map_err(|nights| Refusal::NotPriced { nights })
+    let price = quote.price_keeping(room_type, room, kept).map_err(|nights| Refusal::NotPriced { nights })?;
+    let was = Some((before.arrival, before.departure)).filter(|_| target.room_type == before.room_type);
+    restriction::judge(room_type, Asked { today, arrival, departure, was })?;
+    Ok(price)
 }
 
 /// Where a stay is put: its room, and the first night there if that is later than the arrival.

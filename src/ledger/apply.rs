@@ -11,7 +11,8 @@ use super::record::{Record, RecordKey};
 use super::state::Ledger;
 use super::txn::{Halt, Txn};
 use super::{
-    amend, group, idempotency, in_house, inventory, night_audit, out_of_order, rate, reserve, status,
+    amend, group, idempotency, in_house, inventory, night_audit, out_of_order, rate, reserve, restriction,
+    status,
 };
 
 /// The state can no longer be trusted: a change itself failed, or could not be undone. The node must stop.
@@ -102,6 +103,7 @@ fn execute(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &Command) -
         Command::PutRoomType(command) => inventory::put_room_type(txn, key, command),
         Command::PutRoom(command) => inventory::put_room(txn, key, command),
         Command::PutRates(command) => rate::put_rates(txn, command),
+        Command::PutRestrictions(command) => restriction::put(txn, command),
         Command::Reserve(command) => reserve::reserve(txn, key, command),
         Command::Confirm(command) => status::confirm(txn, command),
         Command::Cancel(command) => status::cancel(txn, command),

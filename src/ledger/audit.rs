@@ -261,6 +261,9 @@ fn audit_types(property: &PropertyId, book: &Book, nights: &Nights) -> Result<()
     for (id, room_type) in &book.room_types {
         let rooms = by_type.get(id).into_iter().flatten().copied();
         require(room_type.rooms.iter().eq(rooms), "rooms by type", id)?;
+        for pair in room_type.rules.all().windows(2) {
+            require(pair[0].to <= pair[1].from, "restrictions", id)?;
+        }
         let counted = room_type.nights.from(Date::MIN).map(|(night, count)| ((id.clone(), night), count));
         let expected = nights.by_type.iter().filter(|((room_type, _), _)| room_type == id);
         let expected = expected.map(|(key, count)| (key.clone(), *count));

@@ -11,6 +11,7 @@ use super::property::BusinessDateMode;
 use super::rate::RateTable;
 use super::record::{OutOfOrderRecord, PropertyRecord, RoomRecord, RoomTypeRecord};
 use super::reservation::{Reservation, Status};
+use super::restriction::RuleTable;
 use super::store::{Slab, Slot, SortedMap};
 
 #[derive(Clone)]
@@ -31,6 +32,7 @@ pub struct Book {
 pub struct TypeBook {
     pub record: RoomTypeRecord,
     pub rates: RateTable,
+    pub rules: RuleTable,
     /// The rooms of this type in service.
     pub rooms: SortedMap<RoomId, Slot>,
     pub nights: NightCounts,
@@ -130,6 +132,7 @@ impl TypeBook {
         TypeBook {
             record,
             rates: RateTable::default(),
+            rules: RuleTable::default(),
             rooms: SortedMap::new(),
             nights: NightCounts::default(),
             roomless: SortedMap::new(),

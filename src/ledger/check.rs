@@ -10,7 +10,9 @@ use super::date::Date;
 use super::idempotency::KeyHolder;
 use super::quarantine::Failure;
 use super::rate::AMOUNT_MAX;
-use super::record::{OutOfOrderRecord, RateRecord, Record, ReservationRecord, RoomRecord, RoomTypeRecord};
+use super::record::{
+    OutOfOrderRecord, RateRecord, Record, ReservationRecord, RestrictionRecord, RoomRecord, RoomTypeRecord,
+};
 use super::reservation::{Reservation, Status};
 use super::state::Ledger;
 use super::stay::NIGHTS_MAX;
@@ -23,6 +25,7 @@ pub fn record(ledger: &Ledger, record: &Record) -> Result<(), Failure> {
         Record::Room(record) => room(ledger, record),
         Record::Rate(record) => rate(ledger, record),
         Record::OutOfOrder(record) => out_of_order(ledger, record),
+        Record::Restriction(record) => restriction(ledger, record),
         Record::Reservation(record) => reservation(ledger, record),
     }
 }
@@ -76,6 +79,13 @@ fn rate(ledger: &Ledger, record: &RateRecord) -> Result<(), Failure> {
     require(table.overlapping(*from, *to).iter().all(|segment| segment.from == *from))?;
     let mut amounts = prices.values().flat_map(|by_occupancy| by_occupancy.values());
     require(amounts.all(|amount| (0..=AMOUNT_MAX).contains(amount)))
+}
+
+fn restriction(ledger: &Ledger, record: &RestrictionRecord) -> Result<(), Failure> {
+    let RestrictionRecord { property, room_type, from, to, rules: _ } = record;
+    let room_type = book(ledger, property)?.room_type(room_type).map_err(|_| Failure::Invariant)?;
+    require(from < to)?;
+    require(room_type.rules.overlapping(*from, *to).iter().all(|segment| segment.from == *from))
 }
 
 /// Nobody has the room from the business date on, and its type can do without it.

@@ -29,6 +29,7 @@ pub enum Command {
     PutRoomType(PutRoomType),
     PutRoom(PutRoom),
     PutRates(PutRates),
+    PutRestrictions(PutRestrictions),
     Reserve(Box<Reserve>),
     Confirm(Change),
     Cancel(Change),
@@ -117,6 +118,45 @@ pub struct PutRates {
     pub prices: Prices,
     /// The edge's verdict: ISO 4217 lists every currency of the request.
     pub currencies_known: bool,
+}
+
+/// Rules for the stays of a room type: those of its nights, of its arrival and of its departure date.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rules {
+    /// No stay may have the night.
+    #[serde(skip_serializing_if = "is_false")]
+    pub closed: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub closed_to_arrival: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub closed_to_departure: bool,
+    /// Nights of a stay that arrives then, at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_stay: Option<u32>,
+    /// Nights of a stay that arrives then, at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_stay: Option<u32>,
+    /// Days from the business date to the arrival, at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_advance_days: Option<u32>,
+    /// Days from the business date to the arrival, at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_advance_days: Option<u32>,
+}
+
+fn is_false(rule: &bool) -> bool {
+    !rule
+}
+
+/// Replaces all rules of the type on each date of `[from, to)`; none clears them. The edge saw `from < to`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutRestrictions {
+    pub property: PropertyId,
+    pub room_type: RoomTypeId,
+    pub from: Date,
+    pub to: Date,
+    pub rules: Rules,
 }
 
 /// Takes a room out of order on the nights `[from, to)`; another reason there is replaced. The edge saw `from < to`.

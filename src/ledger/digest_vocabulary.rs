@@ -2,7 +2,7 @@
 
 use super::command::*;
 use super::digest::{Digest, Digester, digest_fields};
-use super::outcome::{Booking, Outcome, RatesSet, Refusal};
+use super::outcome::{Booking, Outcome, RatesSet, Refusal, Rule};
 use super::property::{BusinessDateMode, Property, Room, RoomType};
 use super::reservation::{Price, Reservation, Status};
 
@@ -26,6 +26,10 @@ digest_fields! {
     PutRoomType { property, room_type, name, max_occupancy, overbooking_limit }
     PutRoom { property, room, room_type }
     PutRates { property, target, from, to, prices, currencies_known }
+    PutRestrictions { property, room_type, from, to, rules }
+    Rules {
+        closed, closed_to_arrival, closed_to_departure, min_stay, max_stay, min_advance_days, max_advance_days,
+    }
     Reserve {
         id, booking_id, property, guest, wanted, arrival, departure, occupancy, currency, currency_known,
         hold_seconds, expected_total, block, external_ref,
@@ -70,6 +74,20 @@ impl Digest for Status {
             Status::InHouse => 5,
             Status::CheckedOut => 6,
             Status::NoShow => 7,
+        });
+    }
+}
+
+impl Digest for Rule {
+    fn digest(&self, digester: &mut Digester) {
+        digester.word(match self {
+            Rule::Closed => 1,
+            Rule::ClosedToArrival => 2,
+            Rule::ClosedToDeparture => 3,
+            Rule::MinStay => 4,
+            Rule::MaxStay => 5,
+            Rule::MinAdvanceDays => 6,
+            Rule::MaxAdvanceDays => 7,
         });
     }
 }
@@ -141,6 +159,7 @@ impl Digest for Command {
             Command::CancelBooking(command) => tagged!(d, 18, command),
             Command::PutOutOfOrder(command) => tagged!(d, 19, command),
             Command::EndOutOfOrder(command) => tagged!(d, 20, command),
+            Command::PutRestrictions(command) => tagged!(d, 21, command),
         }
     }
 }
@@ -161,6 +180,7 @@ impl Digest for Outcome {
             Outcome::BookingChanged(booking) => tagged!(d, 11, booking),
             Outcome::OutOfOrder(set) => tagged!(d, 12, set),
             Outcome::Removed => tagged!(d, 13),
+            Outcome::Restrictions(set) => tagged!(d, 14, set),
         }
     }
 }
@@ -193,6 +213,7 @@ impl Digest for Refusal {
             Refusal::CapacityBelowSold { nights } => tagged!(d, 23, nights),
             Refusal::BookingNotFound => tagged!(d, 25),
             Refusal::Member { index, refusal } => tagged!(d, 26, index, refusal),
+            Refusal::Restricted { rule, date } => tagged!(d, 27, rule, date),
             Refusal::AuditNotAllowed { mode, business_date } => tagged!(d, 24, mode, business_date),
         }
     }

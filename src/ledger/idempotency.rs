@@ -144,6 +144,7 @@ pub fn store(txn: &mut Txn<'_>, key: &IdempotencyKey, outcome: &Outcome) -> Resu
         | Outcome::Room { created, .. } => *created,
         Outcome::Reserved(_) | Outcome::Booked(_) => true,
         Outcome::Rates(_)
+        | Outcome::Restrictions(_)
         | Outcome::OutOfOrder(_)
         | Outcome::Removed
         | Outcome::Changed(_)

@@ -4,7 +4,7 @@
 //! any build: nothing here knows a clock, randomness, I/O, threads, floating point, or the order of a hash table.
 //!
 //! A command goes through [`apply`], which runs its handler ([`inventory`], [`rate`], [`reserve`],
-//! [`group`], [`amend`], [`status`], [`in_house`], [`night_audit`], [`out_of_order`]) in a
+//! [`restriction`], [`group`], [`amend`], [`status`], [`in_house`], [`night_audit`], [`out_of_order`]) in a
 //! [`txn`]: refuse, decide, then change records. [`check`] is passed by every record that is put, [`state`] derives
 //! calendars, counts and indexes from it, [`audit`] recomputes them.
 
@@ -36,7 +36,9 @@ mod query;
 mod rate;
 mod reserve;
 mod restore;
+mod restriction;
 mod search;
+mod segments;
 mod state;
 mod status;
 mod stay;

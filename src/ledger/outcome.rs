@@ -10,7 +10,7 @@ use super::command::{Prices, RateTarget};
 use super::date::Date;
 use super::id::{BookingId, Lsn, RoomId, RoomTypeId};
 use super::property::{BusinessDateMode, Property, Room, RoomType};
-use super::record::OutOfOrderRecord;
+use super::record::{OutOfOrderRecord, RestrictionRecord};
 use super::reservation::{Reservation, Status};
 
 /// The answer to one [`Submission`](super::command::Submission).
@@ -40,6 +40,8 @@ pub enum Outcome {
     },
     Rates(RatesSet),
     OutOfOrder(Arc<OutOfOrderRecord>),
+    /// What a change of restrictions set, as it was asked.
+    Restrictions(RestrictionRecord),
     /// What was to be taken away is.
     Removed,
     /// A reservation was made.
@@ -73,6 +75,19 @@ pub struct RatesSet {
     pub from: Date,
     pub to: Date,
     pub prices: Prices,
+}
+
+/// The field of [`Rules`](super::command::Rules) that stands against a stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    Closed,
+    ClosedToArrival,
+    ClosedToDeparture,
+    MinStay,
+    MaxStay,
+    MinAdvanceDays,
+    MaxAdvanceDays,
 }
 
 /// Why a command was refused, with the facts that the contract promises.
@@ -111,6 +126,11 @@ pub enum Refusal {
     InvalidTimeZone,
     InvalidCurrency,
     InvalidAmount,
+    /// A rule that is set for this date forbids the stay.
+    Restricted {
+        rule: Rule,
+        date: Date,
+    },
     RoomUnavailable {
         nights: Vec<Date>,
     },

@@ -7,13 +7,16 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::book::{Book, RoomBook, TypeBook};
-use super::command::{Prices, RateTarget};
+use super::command::{Prices, RateTarget, Rules};
 use super::date::Date;
 use super::id::{BookingId, Currency, PropertyId, ReservationId, RoomId, RoomTypeId};
 use super::outcome::{Booking, FreeRoom, NightAvailability, RatesSet, Refusal};
 use super::property::{Property, Room, RoomType};
 use super::rate::{Quote, RateTable};
+use super::record::RestrictionRecord;
 use super::reservation::{Price, Reservation, Status};
+use super::restriction::{self, Asked};
+use super::segments::Segment;
 use super::state::Ledger;
 use super::stay;
 use super::store::Slot;
@@ -93,6 +96,28 @@ impl Ledger {
         }
         for (id, slot) in book.rooms_by_id.iter() {
             clip(&book.room_at(*slot).rates, &RateTarget::Room(id.clone()), from, to, &mut found);
+        }
+        Ok(found)
+    }
+
+    /// The rules that are set on the dates of `[from, to)`, by room type and date.
+    pub fn restrictions(
+        &self,
+        property: &PropertyId,
+        from: Date,
+        to: Date,
+    ) -> Result<Vec<RestrictionRecord>, Refusal> {
+        let book = self.book(property)?;
+        if from >= to {
+            return Err(Refusal::InvalidStay);
+        }
+        let mut found = Vec::new();
+        for (id, room_type) in &book.room_types {
+            let clipped = |segment: &Segment<Rules>| {
+                let (from, to) = (segment.from.max(from), segment.to.min(to));
+                RestrictionRecord::new(property, id, Segment { from, to, ..segment.clone() })
+            };
+            found.extend(room_type.rules.overlapping(from, to).iter().map(clipped));
         }
         Ok(found)
     }
@@ -194,7 +219,7 @@ fn clip(table: &RateTable, target: &RateTarget, from: Date, to: Date, found: &mu
         target: target.clone(),
         from: segment.from.max(from),
         to: segment.to.min(to),
-        prices: Prices::clone(&segment.prices),
+        prices: Prices::clone(&segment.value),
     }));
 }
 
@@ -272,12 +297,14 @@ impl<'a> Offers<'a> {
         }
         let offer = self.by_type.entry(type_id).or_insert_with(|| {
             let room_type = self.book.room_type(type_id).ok()?;
+            let asked = Asked { today: self.book.business_date(), arrival, departure, was: None };
             let sells = stay::occupancy(occupancy, room_type).is_ok()
+                && restriction::judge(room_type, asked).is_ok()
                 && room_type.full(arrival, departure).is_empty();
             sells.then(|| TypeOffer { room_type, price: self.quote.price(room_type, None).ok() })
         });
         let TypeOffer { room_type, price } = offer.as_ref()?;
-        let price = if room.rates.segments().is_empty() {
+        let price = if room.rates.all().is_empty() {
             price.clone()
         } else {
             self.quote.price(room_type, Some(room)).ok()

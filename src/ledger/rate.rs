@@ -9,58 +9,23 @@ use super::command::{Prices, PutRates, RateTarget};
 use super::date::Date;
 use super::id::Currency;
 use super::outcome::{Outcome, RatesSet, Refusal};
-use super::record::{RateRecord, Record, RecordKey};
+use super::record::{RateRecord, Record};
 use super::reservation::Price;
+use super::segments::{self, Segments};
 use super::txn::{Halt, Txn};
 
 /// Most minor units of one night. The total of the longest stay stays far below 2^63.
 pub const AMOUNT_MAX: i64 = 1_000_000_000_000;
 
-/// Prices of the nights `[from, to)`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Segment {
-    pub from: Date,
-    pub to: Date,
-    pub prices: Arc<Prices>,
-}
-
-/// The rates of one target by date; segments don't overlap.
-#[derive(Clone, Debug, Default)]
-pub struct RateTable {
-    segments: Vec<Segment>,
-}
+/// The rates of one target by date.
+pub type RateTable = Segments<Prices>;
 
 impl RateTable {
-    pub fn segments(&self) -> &[Segment] {
-        &self.segments
-    }
-
-    pub fn overlapping(&self, from: Date, to: Date) -> &[Segment] {
-        let first = self.segments.partition_point(|segment| segment.to <= from);
-        let after = self.segments.partition_point(|segment| segment.from < to);
-        &self.segments[first..after.max(first)]
-    }
-
-    pub fn insert(&mut self, segment: Segment) -> Option<Segment> {
-        match self.segments.binary_search_by_key(&segment.from, |segment| segment.from) {
-            Ok(at) => Some(std::mem::replace(&mut self.segments[at], segment)),
-            Err(at) => {
-                self.segments.insert(at, segment);
-                None
-            }
-        }
-    }
-
-    pub fn remove(&mut self, from: Date) -> Option<Segment> {
-        let at = self.segments.binary_search_by_key(&from, |segment| segment.from).ok()?;
-        Some(self.segments.remove(at))
-    }
-
     /// Writes the amounts of the nights from `arrival` on over `amounts`, where this table has them.
     fn price(&self, arrival: Date, currency: Currency, occupancy: u32, amounts: &mut [i64]) {
         let departure = arrival.plus(amounts.len() as i32);
         for segment in self.overlapping(arrival, departure) {
-            let amount = segment.prices.get(&currency).and_then(|by| by.get(&occupancy));
+            let amount = segment.value.get(&currency).and_then(|by| by.get(&occupancy));
             if let Some(amount) = amount {
                 let first = arrival.nights_to(segment.from.max(arrival)) as usize;
                 let after = arrival.nights_to(segment.to.min(departure)) as usize;
@@ -116,28 +81,10 @@ pub(super) fn put_rates(txn: &mut Txn<'_>, command: &PutRates) -> Result<Outcome
     let PutRates { property, target, from, to, prices, currencies_known } = command;
     let book = txn.book(property)?;
     let table = check(book, target, *from, *to, prices, *currencies_known)?;
-
-    let replaced: Vec<Segment> = table.overlapping(*from, *to).to_vec();
-    let record = |from: Date, to: Date, prices: &Arc<Prices>| {
-        let (property, target, prices) = (property.clone(), target.clone(), Arc::clone(prices));
-        Record::Rate(RateRecord { property, target, from, to, prices })
-    };
-    // A segment is removed once for all those that were set over it, so the work of many narrow ones was paid for by
-    // as many commands.
-    for segment in &replaced {
-        txn.remove(&RecordKey::Rate(property.clone(), target.clone(), segment.from))?;
-    }
-    for segment in &replaced {
-        if segment.from < *from {
-            txn.put(record(segment.from, *from, &segment.prices))?;
-        }
-        if segment.to > *to {
-            txn.put(record(*to, segment.to, &segment.prices))?;
-        }
-    }
-    if prices.values().any(|by_occupancy| !by_occupancy.is_empty()) {
-        txn.put(record(*from, *to, &Arc::new(prices.clone())))?;
-    }
+    let replaced = table.overlapping(*from, *to).to_vec();
+    let priced = prices.values().any(|by_occupancy| !by_occupancy.is_empty());
+    let record = |segment| Record::Rate(RateRecord::new(property, target, segment));
+    segments::replace(txn, &replaced, *from, *to, priced.then(|| Arc::new(prices.clone())), record)?;
     let set = RatesSet { target: target.clone(), from: *from, to: *to, prices: prices.clone() };
     Ok(Outcome::Rates(set))
 }

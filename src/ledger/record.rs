@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::{Prices, RateTarget};
+use super::command::{Prices, RateTarget, Rules};
 use super::date::Date;
 use super::digest::{Digest, Digester, StateHash, digest_fields};
 use super::id::{Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp};
@@ -15,6 +15,7 @@ use super::outcome::Outcome;
 use super::property::{Property, Room, RoomType};
 use super::quarantine::Quarantined;
 use super::reservation::Reservation;
+use super::segments::Segment;
 
 /// What is in no record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,8 @@ pub struct RecordCounts {
     pub quarantined: u64,
     #[serde(skip_serializing_if = "is_none")]
     pub out_of_order: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    pub restrictions: u64,
 }
 
 /// Headers of ledgers that have no such records are written as ever.
@@ -57,6 +60,7 @@ pub enum Record {
     Outcome(Arc<OutcomeRecord>),
     Quarantined(Arc<Quarantined>),
     OutOfOrder(Arc<OutOfOrderRecord>),
+    Restriction(RestrictionRecord),
 }
 
 /// The idempotency key under which something was created; kept for as long as that exists.
@@ -114,6 +118,34 @@ pub struct RateRecord {
     pub from: Date,
     pub to: Date,
     pub prices: Arc<Prices>,
+}
+
+impl RateRecord {
+    pub(super) fn new(property: &PropertyId, target: &RateTarget, segment: Segment<Prices>) -> RateRecord {
+        let Segment { from, to, value: prices } = segment;
+        RateRecord { property: property.clone(), target: target.clone(), from, to, prices }
+    }
+}
+
+/// Rules for stays of a type on each date of `[from, to)`. Those of one type don't overlap.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RestrictionRecord {
+    pub property: PropertyId,
+    pub room_type: RoomTypeId,
+    pub from: Date,
+    pub to: Date,
+    pub rules: Arc<Rules>,
+}
+
+impl RestrictionRecord {
+    pub(super) fn new(
+        property: &PropertyId,
+        room_type: &RoomTypeId,
+        segment: Segment<Rules>,
+    ) -> RestrictionRecord {
+        let Segment { from, to, value: rules } = segment;
+        RestrictionRecord { property: property.clone(), room_type: room_type.clone(), from, to, rules }
+    }
 }
 
 /// A room that can't be sold on the nights of `[from, to)`. Those of one room don't overlap.
@@ -178,6 +210,8 @@ pub enum RecordKey {
     Quarantined(Lsn),
     /// By its first night.
     OutOfOrder(PropertyId, RoomId, Date),
+    /// By its first date.
+    Restriction(PropertyId, RoomTypeId, Date),
 }
 
 impl Record {
@@ -198,6 +232,9 @@ impl Record {
             Record::OutOfOrder(record) => {
                 RecordKey::OutOfOrder(record.property.clone(), record.room.clone(), record.from)
             }
+            Record::Restriction(record) => {
+                RecordKey::Restriction(record.property.clone(), record.room_type.clone(), record.from)
+            }
         }
     }
 
@@ -211,7 +248,7 @@ impl Record {
                 record.key.as_ref().filter(|_| record.index() == 0).map(|key| key.digest)
             }
             Record::Outcome(record) => Some(record.digest),
-            Record::Rate(_) | Record::Quarantined(_) | Record::OutOfOrder(_) => None,
+            Record::Rate(_) | Record::Quarantined(_) | Record::OutOfOrder(_) | Record::Restriction(_) => None,
         }
     }
 }
@@ -227,6 +264,7 @@ impl RecordCounts {
             RecordKey::Outcome(_) => &mut self.outcomes,
             RecordKey::Quarantined(_) => &mut self.quarantined,
             RecordKey::OutOfOrder(..) => &mut self.out_of_order,
+            RecordKey::Restriction(..) => &mut self.restrictions,
         }
     }
 }
@@ -266,6 +304,10 @@ impl Digest for Record {
                 digester.word(8);
                 record.digest(digester);
             }
+            Record::Restriction(record) => {
+                digester.word(9);
+                record.digest(digester);
+            }
         }
     }
 }
@@ -287,5 +329,6 @@ digest_fields! {
     ReservationRecord { reservation, created_lsn, key; member = 1 }
     Member { index, of }
     OutOfOrderRecord { property, room, from, to, reason }
+    RestrictionRecord { property, room_type, from, to, rules }
     OutcomeRecord { lsn, at, digest, request_digest, outcome }
 }

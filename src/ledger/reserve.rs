@@ -12,6 +12,7 @@ use super::quarantine::Failure;
 use super::rate::Quote;
 use super::record::{Member, Record, ReservationRecord};
 use super::reservation::{Price, Reservation, Status};
+use super::restriction::{self, Asked};
 use super::state::Ledger;
 use super::stay;
 use super::txn::{Halt, Txn};
@@ -121,6 +122,7 @@ fn judge(
     if command.expected_total.is_some_and(|total| total < 0) {
         return Err(Refusal::InvalidAmount);
     }
+    restriction::judge(room_type, Asked { today: book.business_date(), arrival, departure, was: None })?;
     Ok(price)
 }
 

@@ -16,12 +16,13 @@ use super::id::{BookingId, Lsn, PropertyId, ReservationId, RoomId, Timestamp};
 use super::idempotency::{KeyHolder, OUTCOMES_MAX};
 use super::outcome::Refusal;
 use super::quarantine::Quarantined;
-use super::rate::{RateTable, Segment};
+use super::rate::RateTable;
 use super::record::{
     Header, OutOfOrderRecord, OutcomeRecord, PropertyRecord, RateRecord, Record, RecordCounts, RecordKey,
-    ReservationRecord, RoomRecord, RoomTypeRecord,
+    ReservationRecord, RestrictionRecord, RoomRecord, RoomTypeRecord,
 };
 use super::reservation::{Reservation, Status};
+use super::segments::Segment;
 use super::store::{Slab, Slot, SortedMap};
 
 /// The booking state machine. A clone shares everything with the original and costs the same however much is booked.
@@ -165,6 +166,7 @@ impl Ledger {
             Record::Reservation(record) => self.set_reservation(record).map(Record::Reservation),
             Record::Outcome(record) => self.outcomes.insert(record.lsn, record).map(Record::Outcome),
             Record::OutOfOrder(record) => self.set_out_of_order(record).map(Record::OutOfOrder),
+            Record::Restriction(record) => self.set_restriction(record).map(Record::Restriction),
             Record::Quarantined(record) => {
                 self.quarantined.insert(record.lsn, record).map(Record::Quarantined)
             }
@@ -202,7 +204,12 @@ impl Ledger {
             }
             RecordKey::Rate(property, target, from) => {
                 let segment = self.rate_table(property, target).remove(*from)?;
-                Some(Record::Rate(rate_record(property, target, segment)))
+                Some(Record::Rate(RateRecord::new(property, target, segment)))
+            }
+            RecordKey::Restriction(property, room_type, from) => {
+                let book = self.checked_book_mut(property);
+                let segment = book.room_type_mut(room_type).rules.remove(*from)?;
+                Some(Record::Restriction(RestrictionRecord::new(property, room_type, segment)))
             }
             RecordKey::Reservation(id) => self.unset_reservation(*id).map(Record::Reservation),
             RecordKey::Outcome(lsn) => self.outcomes.remove(lsn).map(Record::Outcome),
@@ -301,8 +308,15 @@ impl Ledger {
 
     fn set_rate(&mut self, record: RateRecord) -> Option<RateRecord> {
         let RateRecord { property, target, from, to, prices } = record;
-        let old = self.rate_table(&property, &target).insert(Segment { from, to, prices });
-        old.map(|segment| rate_record(&property, &target, segment))
+        let old = self.rate_table(&property, &target).insert(Segment { from, to, value: prices });
+        old.map(|segment| RateRecord::new(&property, &target, segment))
+    }
+
+    fn set_restriction(&mut self, record: RestrictionRecord) -> Option<RestrictionRecord> {
+        let RestrictionRecord { property, room_type, from, to, rules } = record;
+        let table = &mut self.checked_book_mut(&property).room_type_mut(&room_type).rules;
+        let old = table.insert(Segment { from, to, value: rules });
+        old.map(|segment| RestrictionRecord::new(&property, &room_type, segment))
     }
 
     fn rate_table(&mut self, property: &PropertyId, target: &RateTarget) -> &mut RateTable {
@@ -445,20 +459,21 @@ fn book_records(book: &Book) -> impl Iterator<Item = Record> + '_ {
     let room_records = rooms().map(|room| Record::Room(room.record.clone()));
     let type_rates = book.room_types.iter().flat_map(|(id, room_type)| {
         let target = RateTarget::RoomType(id.clone());
-        room_type.rates.segments().iter().map(move |segment| (target.clone(), segment.clone()))
+        room_type.rates.all().iter().map(move |segment| (target.clone(), segment.clone()))
     });
     let room_rates = rooms().flat_map(|room| {
         let target = RateTarget::Room(room.record.room.room.clone());
-        room.rates.segments().iter().map(move |segment| (target.clone(), segment.clone()))
+        room.rates.all().iter().map(move |segment| (target.clone(), segment.clone()))
     });
     let closures = rooms().flat_map(|room| room.out_of_order.iter().cloned().map(Record::OutOfOrder));
     let property_id = &book.record.property.property;
     let rates = type_rates.chain(room_rates);
-    let rates = rates.map(move |(target, segment)| Record::Rate(rate_record(property_id, &target, segment)));
-    property.chain(types).chain(room_records).chain(rates).chain(closures)
-}
-
-fn rate_record(property: &PropertyId, target: &RateTarget, segment: Segment) -> RateRecord {
-    let Segment { from, to, prices } = segment;
-    RateRecord { property: property.clone(), target: target.clone(), from, to, prices }
+    let rates =
+        rates.map(move |(target, segment)| Record::Rate(RateRecord::new(property_id, &target, segment)));
+    let rules = book.room_types.iter().flat_map(move |(id, room_type)| {
+        let segments = room_type.rules.all().iter();
+        segments
+            .map(move |segment| Record::Restriction(RestrictionRecord::new(property_id, id, segment.clone())))
+    });
+    property.chain(types).chain(room_records).chain(rates).chain(closures).chain(rules)
 }

@@ -61,6 +61,18 @@ fn full_group() -> BookGroup {
     least
 }
 
+fn every_rule() -> Rules {
+    Rules {
+        closed: true,
+        closed_to_arrival: true,
+        closed_to_departure: true,
+        min_stay: Some(2),
+        max_stay: Some(14),
+        min_advance_days: Some(1),
+        max_advance_days: Some(365),
+    }
+}
+
 /// All bits of a digest matter on disk.
 const DIGEST: u128 = u128::MAX / 3;
 
@@ -74,6 +86,8 @@ pub fn submission_samples(digest: u128) -> Vec<(&'static str, Submission)> {
         ("put_room", put_room("101", "double").into()),
         ("put_rates", put_rates(RateTarget::RoomType(kind("double")), day(0), day(365), rates).into()),
         ("put_rates_room", put_rates(RateTarget::Room(room("101")), day(0), day(1), Prices::new()).into()),
+        ("put_restrictions", put_restrictions("double", 3, 5, every_rule()).into()),
+        ("put_restrictions_none", put_restrictions("double", 3, 5, Rules::default()).into()),
         ("reserve", full_reserve().into()),
         ("reserve_least", by_type(4, "double", 10, 12).into()),
         ("confirm", Command::Confirm(Change { reservation: id(5), if_match: Some(3) })),
@@ -231,6 +245,10 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
     let PutOutOfOrder { property: of, room: closed, from, to, reason } = put_out_of_order("101", 3, 5);
     let closure = Arc::new(OutOfOrderRecord { property: of, room: closed, from, to, reason });
     samples.push(("out_of_order".into(), Record::OutOfOrder(Arc::clone(&closure))));
+    let PutRestrictions { property: of, room_type: ruled, from, to, rules } =
+        put_restrictions("double", 3, 5, every_rule());
+    let restriction = RestrictionRecord { property: of, room_type: ruled, from, to, rules: Arc::new(rules) };
+    samples.push(("restriction".into(), Record::Restriction(restriction.clone())));
     let outcomes = [
         ("property", Outcome::Property { created: false, property: Arc::new(property) }),
         ("room_type", Outcome::RoomType { created: false, room_type: Arc::new(room_type) }),
@@ -241,6 +259,7 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
         ("done", Outcome::Done),
         ("removed", Outcome::Removed),
         ("out_of_order", Outcome::OutOfOrder(Arc::clone(&closure))),
+        ("restrictions", Outcome::Restrictions(restriction)),
         ("booked", Outcome::Booked(both.clone())),
         ("booking_changed", Outcome::BookingChanged(both)),
         ("quarantined", Outcome::Quarantined { lsn: Lsn(9) }),
@@ -287,6 +306,7 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("invalid_time_zone", Refusal::InvalidTimeZone),
         ("invalid_currency", Refusal::InvalidCurrency),
         ("invalid_amount", Refusal::InvalidAmount),
+        ("restricted", Refusal::Restricted { rule: Rule::MinStay, date: day(10) }),
         ("room_unavailable", Refusal::RoomUnavailable { nights: nights.clone() }),
         ("no_availability", Refusal::NoAvailability { nights: nights.clone(), fragmented: false }),
         ("price_changed", Refusal::PriceChanged { total: 29_000 }),
@@ -364,10 +384,11 @@ fn every_kind_has_a_sample() {
         Command::CancelBooking(_) => 17,
         Command::PutOutOfOrder(_) => 18,
         Command::EndOutOfOrder(_) => 19,
+        Command::PutRestrictions(_) => 20,
     };
     let kinds: std::collections::BTreeSet<i32> =
         submission_samples(DIGEST).iter().map(|(_, submission)| kind_of(&submission.command)).collect();
-    assert_eq!(kinds.len(), 20);
+    assert_eq!(kinds.len(), 21);
     let kind_of = |record: &Record| match record {
         Record::Property(_) => 0,
         Record::RoomType(_) => 1,
@@ -377,8 +398,9 @@ fn every_kind_has_a_sample() {
         Record::Outcome(_) => 5,
         Record::Quarantined(_) => 6,
         Record::OutOfOrder(_) => 7,
+        Record::Restriction(_) => 8,
     };
     let kinds: std::collections::BTreeSet<i32> =
         record_samples(DIGEST).iter().map(|(_, record)| kind_of(record)).collect();
-    assert_eq!(kinds.len(), 8);
+    assert_eq!(kinds.len(), 9);
 }

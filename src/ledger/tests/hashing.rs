@@ -28,6 +28,7 @@ fn mutants(value: &serde_json::Value) -> Vec<serde_json::Value> {
                 "invariant",
                 "hold_expired",
                 "invalid_stay",
+                "closed",
             ];
             let words = words.iter().filter(|word| text != **word).map(|word| (*word).to_owned());
             let other = if text.ends_with('1') { '2' } else { '1' };

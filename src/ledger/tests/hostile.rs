@@ -28,6 +28,21 @@ fn commands() -> Vec<Command> {
                 found.push(closed.into());
                 found.push(Command::EndOutOfOrder(EndOutOfOrder { property, room, from, to }));
             }
+            for count in [None, Some(0), Some(u32::MAX)] {
+                let rules = Rules {
+                    closed_to_departure: count.is_none(),
+                    min_stay: count,
+                    max_stay: count,
+                    min_advance_days: count,
+                    max_advance_days: count,
+                    ..Rules::default()
+                };
+                for room_type in ["double", "nowhere"] {
+                    let mut command = put_restrictions(room_type, 0, 0, rules.clone());
+                    (command.from, command.to) = (first, second);
+                    found.push(command.into());
+                }
+            }
             for (occupancy, hold, total) in [
                 (2, None, None),
                 (0, Some(0), Some(i64::MIN)),

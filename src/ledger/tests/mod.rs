@@ -15,5 +15,6 @@ mod out_of_order;
 mod persistence;
 mod queries;
 mod refusals;
+mod restrictions;
 mod status;
 pub mod support;

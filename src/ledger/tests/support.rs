@@ -164,6 +164,17 @@ pub fn assign(n: u128, to: &str) -> Command {
     Command::Assign(Assign { reservation: id(n), if_match: None, room: room(to) })
 }
 
+/// Rules of a type on the days `[from, to)`.
+pub fn put_restrictions(room_type: &str, from: i32, to: i32, rules: Rules) -> PutRestrictions {
+    PutRestrictions { property: hotel(), room_type: kind(room_type), from: day(from), to: day(to), rules }
+}
+
+impl From<PutRestrictions> for Command {
+    fn from(command: PutRestrictions) -> Command {
+        Command::PutRestrictions(command)
+    }
+}
+
 pub fn put_out_of_order(id: &str, from: i32, to: i32) -> PutOutOfOrder {
     PutOutOfOrder { property: hotel(), room: room(id), from: day(from), to: day(to), reason: "paint".into() }
 }
