@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use tokio::time::Instant;
 
 use super::Node;
-use crate::ledger::{BusinessDateMode, Command, Date, EndDue, RollBusinessDate, Submission, Timestamp};
+use crate::ledger::{BusinessDateMode, Command, Date, EndDue, Lsn, RollBusinessDate, Submission, Timestamp};
 use crate::replication::NotApplied;
 
 /// How often properties on `clock` are looked at.
@@ -30,7 +30,7 @@ pub async fn end_holds(node: Weak<Node>) {
         if !node.leads() {
             continue;
         }
-        if node.is_due()
+        if node.nothing_due_at().is_none()
             && let Err(error) = node.end_due(node.deadline()).await
         {
             tracing::debug!(%error, "what is due was not ended, and will be tried again");
@@ -62,10 +62,10 @@ pub fn time_zone_known(time_zone: &str) -> bool {
 }
 
 impl Node {
-    /// Whether something is due by this leader's log clock that this node has not seen end.
-    pub(super) fn is_due(&self) -> bool {
-        let Some(due) = self.state.next_due() else { return false };
-        due <= self.log_time()
+    /// The last LSN that this node has applied, where all has ended there that is due by this leader's log clock.
+    pub(super) fn nothing_due_at(&self) -> Option<Lsn> {
+        let (due, lsn) = self.with_ledger(|ledger| (ledger.next_due(), ledger.lsn()));
+        due.is_none_or(|due| due > self.log_time()).then_some(lsn)
     }
 
     /// Proposes an entry that ends what is due.

@@ -116,15 +116,17 @@ impl Node {
         self.reads.index(true, deadline).await.map_err(|_| PeerRefusal::NoQuorum)
     }
 
-    /// Confirms as leader that it still leads, and that what is due by its log clock has ended.
+    /// Confirms as leader that it still leads, and gives an index at which what is due by its log clock has ended.
     async fn confirm_lead(&self) -> Option<u64> {
         let deadline = Instant::now() + self.config.timings.peer_message;
         loop {
             let round = timeout_at(deadline, self.raft.get_read_linearizer(ReadPolicy::ReadIndex)).await;
             let index = round.ok()?.ok()?.read_log_id().index();
             self.applied(deadline, |applied| applied.index() >= Some(index)).await?;
-            if !self.is_due() {
-                return Some(index);
+            if let Some(lsn) = self.nothing_due_at() {
+                // What was due may have been ended by an entry after the index: whoever reads must have that one too.
+                self.applied(deadline, |applied| applied.lsn >= lsn).await?;
+                return self.position().index().max(Some(index));
             }
             self.end_due(deadline).await.ok()?;
         }

@@ -82,11 +82,6 @@ impl State {
         &self.snapshots
     }
 
-    /// When the ledger next has something to end by itself.
-    pub fn next_due(&self) -> Option<Timestamp> {
-        self.with_ledger(Ledger::next_due)
-    }
-
     /// The index up to which the newest snapshot reaches.
     pub fn newest_snapshot(&self) -> Option<u64> {
         self.snapshots.newest().and_then(|snapshot| snapshot.meta().index())
