@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use innkeeper::cli::Cli;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // A usage error ends here with code 2, help and version with 0.
     let cli = Cli::parse();

@@ -32,7 +32,8 @@ pub struct Limits {
     pub batch_commands_max: usize,
     /// Encoded bytes of one entry of the log.
     pub batch_bytes_max: usize,
-    /// Entries that this node has proposed or forwarded and that are not answered yet.
+    /// Entries that this node has proposed or forwarded and that are not answered yet. One is flushed while the next
+    /// gathers; more would only be smaller.
     pub batches_in_flight_max: usize,
     /// Reads that wait for one round of confirmation.
     pub queued_reads_max: usize,
@@ -47,7 +48,7 @@ impl Default for Limits {
             queued_bytes_max: 64 << 20,
             batch_commands_max: 1_024,
             batch_bytes_max: 1 << 20,
-            batches_in_flight_max: 8,
+            batches_in_flight_max: 2,
             queued_reads_max: 16_384,
             requests_max: 8_192,
         }
