@@ -4,6 +4,7 @@
 //! `problem.rs` holds the one table that turns them into answers. Nothing here knows of Raft or of files.
 
 mod bookings;
+mod calendar;
 mod cluster;
 mod drain;
 mod extract;

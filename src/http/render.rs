@@ -23,7 +23,7 @@ pub fn json(status: StatusCode, lsn: Lsn, body: &impl Serialize) -> Response {
         }
     };
     let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
-    response.headers_mut().insert(LSN, HeaderValue::from(lsn.0));
+    reflect(&mut response, lsn);
     response
 }
 
@@ -72,8 +72,13 @@ pub fn applied(applied: Applied) -> Response {
 /// What was to be taken away is; there is nothing to show.
 fn removed(lsn: Lsn) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
-    response.headers_mut().insert(LSN, HeaderValue::from(lsn.0));
+    reflect(&mut response, lsn);
     response
+}
+
+/// Says which position the answer reflects.
+pub fn reflect(response: &mut Response, lsn: Lsn) {
+    response.headers_mut().insert(LSN, HeaderValue::from(lsn.0));
 }
 
 /// One reservation, with its revision as the entity tag.

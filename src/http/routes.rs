@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::drain::drain_bodies;
 use super::problem::{Code, Problem};
-use super::{bookings, cluster, inventory, queries, reservations, restrictions};
+use super::{bookings, calendar, cluster, inventory, queries, reservations, restrictions};
 use crate::node::Node;
 
 pub const LSN: HeaderName = HeaderName::from_static("innkeeper-lsn");
@@ -34,6 +34,7 @@ pub fn router(node: Arc<Node>) -> Router {
             &at("rooms/{room}/out-of-order"),
             put(inventory::put_out_of_order).delete(inventory::end_out_of_order),
         )
+        .route(&at("rooms/{room}/calendar.ics"), get(calendar::show))
         .route(&at("rates"), get(inventory::list_rates).put(inventory::put_rates))
         .route(&at("restrictions"), get(restrictions::list).put(restrictions::put))
         .route(&at("night-audit"), post(inventory::night_audit))

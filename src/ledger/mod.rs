@@ -57,7 +57,7 @@ pub use id::*;
 pub use outcome::*;
 pub use property::*;
 pub use quarantine::{Failure, Quarantined};
-pub use query::{AVAILABILITY_NIGHTS_MAX, FreeRoomsQuery, Page, ReservationFilter};
+pub use query::{AVAILABILITY_NIGHTS_MAX, FreeRoomsQuery, Page, ReservationFilter, RoomOccupation};
 pub use record::*;
 pub use reservation::*;
 pub use restore::Damage;

@@ -13,7 +13,7 @@ use super::id::{BookingId, Currency, PropertyId, ReservationId, RoomId, RoomType
 use super::outcome::{Booking, FreeRoom, NightAvailability, RatesSet, Refusal};
 use super::property::{Property, Room, RoomType};
 use super::rate::{Quote, RateTable};
-use super::record::RestrictionRecord;
+use super::record::{OutOfOrderRecord, RestrictionRecord};
 use super::reservation::{Price, Reservation, Status};
 use super::restriction::{self, Asked};
 use super::segments::Segment;
@@ -60,6 +60,15 @@ pub struct FreeRoomsQuery {
     pub room_type: Option<RoomTypeId>,
     /// Rooms listed, at most.
     pub limit: usize,
+}
+
+/// What one room can't be sold for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoomOccupation {
+    /// By arrival.
+    pub stays: Vec<Arc<Reservation>>,
+    /// By first night.
+    pub closures: Vec<Arc<OutOfOrderRecord>>,
 }
 
 impl Ledger {
@@ -180,6 +189,18 @@ impl Ledger {
             (Some(room), _) => offers.list(std::iter::once(room).filter(|room| of_type(room)), query.limit),
             (None, Some(room_type)) => offers.list(rooms_at(book, room_type.rooms.iter()), query.limit),
             (None, None) => offers.list(rooms_at(book, book.rooms_by_id.iter()), query.limit),
+        })
+    }
+
+    /// What takes the room on the business date or later. Bounded by the nights of the horizon.
+    pub fn room_occupation(&self, property: &PropertyId, room: &RoomId) -> Result<RoomOccupation, Refusal> {
+        let book = self.book(property)?;
+        let room = book.room(room)?;
+        let today = book.business_date();
+        let stays = room.calendar.stays().iter().filter(|stay| stay.departure > today);
+        Ok(RoomOccupation {
+            stays: stays.map(|stay| Arc::clone(&self.at(stay.reservation).reservation)).collect(),
+            closures: room.closures(today, Date::MAX).to_vec(),
         })
     }
 
