@@ -9,6 +9,7 @@ mod support;
 mod bad_input;
 mod booking;
 mod catch_up;
+mod command_line;
 mod contract;
 mod dev;
 mod failover;

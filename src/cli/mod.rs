@@ -1,12 +1,11 @@
-//! The command line: one file a subcommand.
+//! The command line: one file a subcommand, and one for what changes a reservation.
 //!
 //! It parses at the edge and speaks to a cluster through [`crate::client`] only; `serve` and `verify` are the two that
 //! touch a data directory. Data goes to stdout, progress and logs to stderr. It must never turn an unknown outcome into
 //! a failure that invites a retry under another key.
 
 mod availability;
-mod cancel;
-mod confirm;
+mod change;
 mod dev;
 mod failure;
 mod free_rooms;
@@ -29,7 +28,7 @@ pub use failure::Failure;
 use output::Format;
 use settings::{Endpoints, LogFilter, Sources};
 
-use crate::client::{Client, Key};
+use crate::client::{Client, Key, StatusChange};
 use crate::ledger::Currency;
 
 /// A fault-tolerant ledger of hotel bookings.
@@ -56,8 +55,18 @@ enum Command {
     Status(status::Status),
     Reserve(reserve::Reserve),
     Show(show::Show),
-    Confirm(confirm::Confirm),
-    Cancel(cancel::Cancel),
+    /// Confirms a held reservation
+    Confirm(change::Change),
+    /// Cancels a reservation; its nights are free
+    Cancel(change::Change),
+    /// The guest arrives: the room is theirs
+    CheckIn(change::Change),
+    /// The guest leaves; nights that are left are free
+    CheckOut(change::Change),
+    /// The guest did not come; nights that are left are free
+    NoShow(change::Change),
+    Amend(change::Amend),
+    Assign(change::Assign),
     FreeRooms(free_rooms::FreeRooms),
     Availability(availability::Availability),
     Import(import::Import),
@@ -79,8 +88,13 @@ impl Cli {
             Command::Status(status) => status.run(&sources).await,
             Command::Reserve(reserve) => reserve.run(&sources).await,
             Command::Show(show) => show.run(&sources).await,
-            Command::Confirm(confirm) => confirm.run(&sources).await,
-            Command::Cancel(cancel) => cancel.run(&sources).await,
+            Command::Confirm(change) => change.run(StatusChange::Confirm, &sources).await,
+            Command::Cancel(change) => change.run(StatusChange::Cancel, &sources).await,
+            Command::CheckIn(change) => change.run(StatusChange::CheckIn, &sources).await,
+            Command::CheckOut(change) => change.run(StatusChange::CheckOut, &sources).await,
+            Command::NoShow(change) => change.run(StatusChange::NoShow, &sources).await,
+            Command::Amend(amend) => amend.run(&sources).await,
+            Command::Assign(assign) => assign.run(&sources).await,
             Command::FreeRooms(free_rooms) => free_rooms.run(&sources).await,
             Command::Availability(availability) => availability.run(&sources).await,
             Command::Import(import) => import.run(&sources).await,
@@ -181,6 +195,9 @@ mod tests {
             vec!["innkeeper", "status", "--output", "xml"],
             vec!["innkeeper", "show", "not-a-uuid"],
             vec!["innkeeper", "cancel", id, "--idempotency-key", "with space"],
+            vec!["innkeeper", "amend", id],
+            vec!["innkeeper", "amend", id, "--room", "1", "--unpin"],
+            vec!["innkeeper", "assign", id],
             vec!["innkeeper", "serve", "--node-id", "one"],
             vec!["innkeeper", "serve", "--client-addr", "nowhere"],
             vec!["innkeeper", "serve", "--initial-cluster", "1=a:1,1=b:1"],
@@ -199,7 +216,10 @@ mod tests {
             assert_eq!(error.exit_code(), 2, "{args:?}");
         }
         assert!(Cli::try_parse_from(reserve(&["--room", "1"])).is_ok());
-        assert!(Cli::try_parse_from(["innkeeper", "cancel", id, "--if-match", "2"]).is_ok());
+        for change in ["confirm", "cancel", "check-in", "check-out", "no-show"] {
+            assert!(Cli::try_parse_from(["innkeeper", change, id, "--if-match", "2"]).is_ok(), "{change}");
+        }
+        assert!(Cli::try_parse_from(["innkeeper", "amend", id, "--unpin", "--occupancy", "1"]).is_ok());
         for (flag, kind) in [("--help", ErrorKind::DisplayHelp), ("--version", ErrorKind::DisplayVersion)] {
             let error = Cli::try_parse_from(["innkeeper", flag]).expect_err(flag);
             assert_eq!((error.kind(), error.exit_code()), (kind, 0));

@@ -51,6 +51,11 @@ impl Call {
         }
     }
 
+    /// A write with `PATCH`, under a fresh key.
+    pub fn patch<S: AsRef<str>>(path: impl IntoIterator<Item = S>, body: &impl Serialize) -> Call {
+        Call::new(Method::PATCH, path).body(body).key(Key::Fresh)
+    }
+
     fn new<S: AsRef<str>>(method: Method, path: impl IntoIterator<Item = S>) -> Call {
         Call {
             method,

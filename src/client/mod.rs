@@ -23,12 +23,14 @@ use tokio::time::Instant;
 pub use answer::{Answer, ClientError, Meta, Readiness, Refused};
 pub use call::{Call, Key};
 pub use request::{
-    FirstBusinessDate, FreeRoomsQuery, ListQuery, PutProperty, PutRoom, PutRoomType, Reserve, SearchQuery,
+    Amend, FirstBusinessDate, FreeRoomsQuery, ListQuery, PutProperty, PutRoom, PutRoomType, Reserve,
+    SearchQuery, StatusChange,
 };
 
 use crate::ledger::{Date, PropertyId, ReservationId, RoomId, RoomTypeId};
 use crate::wire;
 use attempt::Attempt;
+use request::Assign;
 use retry::{Course, Judgement};
 
 /// How long the client waits for what.
@@ -190,33 +192,38 @@ impl Client {
     }
 
     /// `if_match`: the revision that the caller saw; a newer one is refused as `version_mismatch`.
-    pub async fn confirm(
+    pub async fn change(
         &self,
         id: ReservationId,
+        to: StatusChange,
         if_match: Option<u64>,
         key: Key,
     ) -> Result<Answer<wire::Reservation>, ClientError> {
-        self.change(id, "confirm", if_match, key).await
+        let call = Call::post(["reservations", &id.to_string(), to.path()], None::<&()>);
+        self.send(call.if_match(if_match).key(key)).await
     }
 
-    /// `if_match`: the revision that the caller saw; a newer one is refused as `version_mismatch`.
-    pub async fn cancel(
+    /// `if_match` as in [`Client::change`].
+    pub async fn amend(
         &self,
         id: ReservationId,
+        changes: &Amend,
         if_match: Option<u64>,
         key: Key,
     ) -> Result<Answer<wire::Reservation>, ClientError> {
-        self.change(id, "cancel", if_match, key).await
+        let call = Call::patch(["reservations", &id.to_string()], changes);
+        self.send(call.if_match(if_match).key(key)).await
     }
 
-    async fn change(
+    /// `if_match` as in [`Client::change`].
+    pub async fn assign(
         &self,
         id: ReservationId,
-        verb: &str,
+        room: RoomId,
         if_match: Option<u64>,
         key: Key,
     ) -> Result<Answer<wire::Reservation>, ClientError> {
-        let call = Call::post(["reservations", &id.to_string(), verb], None::<&()>);
+        let call = Call::post(["reservations", &id.to_string(), "assign"], Some(&Assign { room }));
         self.send(call.if_match(if_match).key(key)).await
     }
 

@@ -64,6 +64,50 @@ pub struct Reserve {
     pub external_ref: Option<String>,
 }
 
+/// A change of a reservation's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusChange {
+    Confirm,
+    Cancel,
+    CheckIn,
+    CheckOut,
+    NoShow,
+}
+
+impl StatusChange {
+    /// The last segment of the call's path.
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            StatusChange::Confirm => "confirm",
+            StatusChange::Cancel => "cancel",
+            StatusChange::CheckIn => "check-in",
+            StatusChange::CheckOut => "check-out",
+            StatusChange::NoShow => "no-show",
+        }
+    }
+}
+
+/// A change of a stay. What is `None` stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Amend {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arrival: Option<Date>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub departure: Option<Date>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room_type: Option<RoomTypeId>,
+    /// `Some(None)`: any room of the type will do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room: Option<Option<RoomId>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub occupancy: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Assign {
+    pub room: RoomId,
+}
+
 /// Which reservations of a property to list.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListQuery {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     Client, ClientError, FirstBusinessDate, Key, ListQuery, NotAnEndpoint, Patience, PutProperty, Readiness,
-    Reserve,
+    Reserve, StatusChange,
 };
 use crate::ledger::{Currency, Lsn, PropertyId, ReservationId, RoomId, Status};
 
@@ -284,7 +284,7 @@ async fn answers_come_with_what_the_headers_say() {
     let node = Node::start([booked()]).await;
     let client = client(&[&node]);
     let id = ReservationId("01890000-0000-7000-8000-000000000001".parse().unwrap());
-    let answer = client.cancel(id, Some(4), Key::Given("k".into())).await.unwrap();
+    let answer = client.change(id, StatusChange::Cancel, Some(4), Key::Given("k".into())).await.unwrap();
     assert_eq!(answer.value.id, id);
     let meta = &answer.meta;
     assert_eq!((meta.status, meta.node, meta.leader, meta.lsn), (201, Some(2), Some(3), Some(Lsn(7))));
