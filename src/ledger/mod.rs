@@ -36,6 +36,7 @@ mod query;
 mod rate;
 mod reserve;
 mod restore;
+mod room_nights;
 mod search;
 mod state;
 mod status;
