@@ -37,6 +37,7 @@ pub fn make(
         reservation: Arc::clone(&reservation),
         created_lsn: reservation.lsn,
         key: created_under(key),
+        moved_lsn: None,
         member,
     };
     txn.put(Record::Reservation(record))?;
