@@ -192,8 +192,12 @@ impl LogWorker {
         let _panic_is_fatal = PanicIsFatal(self.fatal.clone());
         while let Some(first) = self.operations.blocking_recv() {
             // One flush at a time: what comes meanwhile waits together and shares the next one.
-            let idle = self.log.wait_worker_idle();
-            let served = idle.and_then(|()| self.serve_group(first)).and_then(|need| match need {
+            if let Err(error) = self.log.wait_worker_idle() {
+                self.fail(error);
+                refuse(first, &self.fatal);
+                break;
+            }
+            let served = self.serve_group(first).and_then(|need| match need {
                 Need::Nothing => Ok(()),
                 Need::Write => self.log.flush(false, None),
                 Need::Flush(flush) => self.log.flush(true, Some(flush)),
