@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use super::book::{Book, TypeBook};
+use super::book::{Book, RoomBook, TypeBook};
 use super::command::{Amend, Assign, Change, RoomChange};
 use super::date::Date;
 use super::id::{PropertyId, RoomId, RoomTypeId};
 use super::outcome::{Outcome, Refusal};
-use super::plan;
+use super::plan::{self, Move};
 use super::rate::Quote;
 use super::record::{Record, ReservationRecord};
 use super::reservation::{Price, Reservation, Status};
@@ -137,10 +137,11 @@ fn judge(book: &Book, old: &Reservation, before: &Target, target: &Target) -> Re
     Ok(price)
 }
 
-/// Where a stay is put: its room, and the first night there if that is later than the arrival.
+/// Where a stay is put: its room, and the first night there if that is later than the arrival; and who moves for it.
 struct Place {
     room: Option<RoomId>,
     room_from: Option<Date>,
+    moves: Vec<Move>,
 }
 
 fn place(
@@ -151,7 +152,8 @@ fn place(
 ) -> Result<Arc<Reservation>, Halt> {
     let old = Arc::clone(&record.reservation);
     step_aside(txn, &record)?;
-    let Place { room, room_from } = find_place(txn.book(&old.property)?, &old, &target)?;
+    let Place { room, room_from, moves } = find_place(txn.book(&old.property)?, &old, &target)?;
+    plan::carry_out(txn, &moves)?;
     let Target { arrival, departure, occupancy, room_type, pinned } = target;
     let new = change(txn, record, |reservation| {
         reservation.arrival = arrival;
@@ -164,6 +166,7 @@ fn place(
         reservation.price = price;
     })?;
     give_left(txn, &old.property, &old, &new)?;
+    plan::give_left(txn, &old.property, &moves)?;
     Ok(new)
 }
 
@@ -187,33 +190,42 @@ fn find_place(book: &Book, old: &Reservation, target: &Target) -> Result<Place, 
         Some(own) if own == room && stays_there => old.room_from,
         _ => later,
     };
-    let taken = |id: &RoomId| -> Result<Vec<Date>, Refusal> {
-        let room = book.room(id)?;
-        let from = room_from(id).unwrap_or(target.arrival);
-        if from >= target.departure { Ok(Vec::new()) } else { Ok(room.taken(from, target.departure)) }
-    };
+    let first = |room: &RoomId| room_from(room).unwrap_or(target.arrival);
     let in_house = old.status == Status::InHouse;
     let fixed = target.pinned.as_ref().or(old.room.as_ref().filter(|_| in_house));
-    if let Some(room) = fixed {
-        let nights = taken(room)?;
-        if !nights.is_empty() {
-            return Err(Refusal::RoomUnavailable { nights });
-        }
+    if let Some(id) = fixed {
+        let moves = clear(book, room_type, book.room(id)?, first(id), target.departure)?;
         has_space(room_type, target, today)?;
-        return Ok(Place { room: Some(room.clone()), room_from: room_from(room) });
+        return Ok(Place { room: Some(id.clone()), room_from: room_from(id), moves });
     }
     has_space(room_type, target, today)?;
     let planned = old.room.as_ref().filter(|_| target.room_type == old.room_type);
-    if let Some(room) = planned
-        && taken(room)?.is_empty()
+    if let Some(id) = planned
+        && (first(id) >= target.departure || book.room(id)?.is_free(first(id), target.departure))
     {
-        return Ok(Place { room: Some(room.clone()), room_from: room_from(room) });
+        return Ok(Place { room: Some(id.clone()), room_from: room_from(id), moves: Vec::new() });
     }
     match plan::choose(book, room_type, later.unwrap_or(target.arrival), target.departure) {
-        plan::Choice::Room(room) => Ok(Place { room: Some(room), room_from: later }),
-        plan::Choice::Overbooked => Ok(Place { room: None, room_from: None }),
+        plan::Choice::Room(room, moves) => Ok(Place { room: Some(room), room_from: later, moves }),
+        plan::Choice::Overbooked => Ok(Place { room: None, room_from: None, moves: Vec::new() }),
         plan::Choice::Fragmented => Err(Refusal::NoAvailability { nights: Vec::new(), fragmented: true }),
     }
+}
+
+/// Who moves so that the room is free. Nights that are gone can't be cleared.
+fn clear(
+    book: &Book,
+    room_type: &TypeBook,
+    room: &RoomBook,
+    from: Date,
+    to: Date,
+) -> Result<Vec<Move>, Refusal> {
+    let gone = room.taken(from, to.min(book.business_date()));
+    if !gone.is_empty() {
+        return Err(Refusal::RoomUnavailable { nights: room.taken(from, to) });
+    }
+    let nights = || plan::not_cleared(book, room_type, room, from, to);
+    plan::clear(book, room_type, room, from, to).ok_or_else(|| Refusal::RoomUnavailable { nights: nights() })
 }
 
 fn has_space(room_type: &TypeBook, target: &Target, today: Date) -> Result<(), Refusal> {

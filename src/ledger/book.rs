@@ -12,6 +12,7 @@ use super::rate::RateTable;
 use super::record::{OutOfOrderRecord, PropertyRecord, RoomRecord, RoomTypeRecord};
 use super::reservation::{Reservation, Status};
 use super::restriction::RuleTable;
+use super::room_nights::RoomNights;
 use super::store::{Slab, Slot, SortedMap};
 
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub struct Book {
     pub room_types: BTreeMap<RoomTypeId, Arc<TypeBook>>,
     pub rooms: Slab<Arc<RoomBook>>,
     pub rooms_by_id: SortedMap<RoomId, Slot>,
+    /// The rank of each room, by slot, among the rooms of its type.
+    pub places: Arc<Vec<u32>>,
     pub reservations: SortedMap<ReservationId, Slot>,
     /// Confirmed stays by arrival, which night audits look through. Empty where the business date follows the clock:
     /// nothing looks for them there.
@@ -36,6 +39,8 @@ pub struct TypeBook {
     /// The rooms of this type in service.
     pub rooms: SortedMap<RoomId, Slot>,
     pub nights: NightCounts,
+    /// Which of its rooms are taken, by stays or out of order.
+    pub taken: RoomNights,
     /// Stays that count for this type and have no room.
     pub roomless: SortedMap<Roomless, Slot>,
 }
@@ -64,6 +69,7 @@ impl Book {
             room_types: BTreeMap::new(),
             rooms: Slab::new(),
             rooms_by_id: SortedMap::new(),
+            places: Arc::default(),
             reservations: SortedMap::new(),
             expected: SortedMap::new(),
         }
@@ -100,6 +106,61 @@ impl Book {
         let slot = *self.rooms_by_id.get(id).expect("checked before the change");
         Arc::make_mut(self.rooms.get_mut(slot).expect("the index names rooms that exist"))
     }
+
+    /// Puts a room among those of its type.
+    pub fn enlist(&mut self, room: &RoomId) {
+        let slot = *self.rooms_by_id.get(room).expect("checked before the change");
+        let book = self.rooms.get(slot).expect("the index names rooms that exist");
+        let room_type = self.room_types.get_mut(&book.record.room.room_type);
+        let room_type = Arc::make_mut(room_type.expect("checked before the change"));
+        let place = room_type.rooms.rank(room);
+        room_type.rooms.insert(room.clone(), slot);
+        room_type.taken.insert_room(place);
+        for stay in book.calendar.stays() {
+            room_type.taken.take(place, stay.arrival, stay.departure);
+        }
+        for closure in &book.out_of_order {
+            room_type.taken.take(place, closure.from, closure.to);
+        }
+        let places = Arc::make_mut(&mut self.places);
+        places.resize(places.len().max(slot as usize + 1), 0);
+        renumber(places, room_type, place, room);
+    }
+
+    /// Takes a room from those of its type.
+    pub fn delist(&mut self, room_type: &RoomTypeId, room: &RoomId) {
+        let room_type = self.room_types.get_mut(room_type).expect("checked before the change");
+        let room_type = Arc::make_mut(room_type);
+        let place = room_type.rooms.rank(room);
+        room_type.rooms.remove(room);
+        room_type.taken.remove_room(place);
+        let places = Arc::make_mut(&mut self.places);
+        renumber(places, room_type, place, room);
+    }
+
+    /// Follows a change of the room's calendar or closures on the nights `[from, to)`.
+    pub fn retake(&mut self, room: &RoomId, from: Date, to: Date) {
+        let slot = *self.rooms_by_id.get(room).expect("checked before the change");
+        let book = self.rooms.get(slot).expect("the index names rooms that exist");
+        let room_type = self.room_types.get_mut(&book.record.room.room_type);
+        let taken = &mut Arc::make_mut(room_type.expect("a room has a type")).taken;
+        let place = self.places[slot as usize] as usize;
+        taken.free(place, from, to);
+        for stay in book.calendar.overlapping(from, to) {
+            taken.take(place, stay.arrival.max(from), stay.departure.min(to));
+        }
+        for closure in book.closures(from, to) {
+            taken.take(place, closure.from.max(from), closure.to.min(to));
+        }
+    }
+}
+
+/// Gives the rooms from `first` on their places.
+fn renumber(places: &mut [u32], room_type: &TypeBook, place: usize, first: &RoomId) {
+    let rooms = room_type.rooms.from(std::ops::Bound::Included(first));
+    for (place, (_, slot)) in (place as u32..).zip(rooms) {
+        places[*slot as usize] = place;
+    }
 }
 
 impl RoomBook {
@@ -135,6 +196,7 @@ impl TypeBook {
             rules: RuleTable::default(),
             rooms: SortedMap::new(),
             nights: NightCounts::default(),
+            taken: RoomNights::default(),
             roomless: SortedMap::new(),
         }
     }
@@ -148,6 +210,12 @@ impl TypeBook {
     pub fn full(&self, from: Date, to: Date) -> Vec<Date> {
         let capacity = self.capacity();
         from.until(to).filter(|night| self.nights.get(*night).taken() >= capacity).collect()
+    }
+
+    /// Whether some night of `[from, to)` has no room that a stay could have.
+    pub fn has_no_room(&self, from: Date, to: Date) -> bool {
+        let rooms = self.rooms.len() as u64;
+        from.until(to).any(|night| self.nights.get(night).rooms() >= rooms)
     }
 
     /// The nights from `from` on of which more is taken than `capacity`.

@@ -13,6 +13,8 @@ pub struct RoomStay {
     pub arrival: Date,
     pub departure: Date,
     pub reservation: Slot,
+    /// It has the room by name, or is or was in it: no plan moves it.
+    pub fixed: bool,
 }
 
 /// The stays of one room by date. At most one on any night.
@@ -29,15 +31,19 @@ impl RoomCalendar {
 
     /// Whether nobody but `own` has the room on any night of `[from, to)`.
     pub fn is_free_for(&self, own: Option<Slot>, from: Date, to: Date) -> bool {
+        self.overlapping(from, to).iter().all(|stay| Some(stay.reservation) == own)
+    }
+
+    /// The stays that have the room on some night of `[from, to)`.
+    pub fn overlapping(&self, from: Date, to: Date) -> &[RoomStay] {
         let first = self.stays.partition_point(|stay| stay.departure <= from);
-        let mut overlapping = self.stays[first..].iter().take_while(|stay| stay.arrival < to);
-        overlapping.all(|stay| Some(stay.reservation) == own)
+        let after = self.stays.partition_point(|stay| stay.arrival < to);
+        &self.stays[first..after.max(first)]
     }
 
     /// The nights of `[from, to)` on which the room is taken.
     pub fn taken(&self, from: Date, to: Date) -> Vec<Date> {
-        let first = self.stays.partition_point(|stay| stay.departure <= from);
-        let overlapping = self.stays[first..].iter().take_while(|stay| stay.arrival < to);
+        let overlapping = self.overlapping(from, to).iter();
         overlapping.flat_map(|stay| stay.arrival.max(from).until(stay.departure.min(to))).collect()
     }
 
@@ -73,6 +79,11 @@ pub struct NightCount {
 impl NightCount {
     pub fn stays(self) -> u64 {
         u64::from(self.held) + u64::from(self.sold)
+    }
+
+    /// Rooms that a stay has, or that are out of order.
+    pub fn rooms(self) -> u64 {
+        self.stays() - u64::from(self.roomless) + u64::from(self.out_of_order)
     }
 
     /// What of the type's capacity is taken.
@@ -138,7 +149,8 @@ mod tests {
     }
 
     fn stay(arrival: i32, departure: i32) -> RoomStay {
-        RoomStay { arrival: day(arrival), departure: day(departure), reservation: arrival as Slot }
+        let (arrival, departure, reservation) = (day(arrival), day(departure), arrival as Slot);
+        RoomStay { arrival, departure, reservation, fixed: false }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::command::Change;
 use super::date::Date;
 use super::id::RoomId;
 use super::outcome::{Outcome, Refusal};
-use super::plan;
+use super::plan::{self, Move};
 use super::record::ReservationRecord;
 use super::reservation::{Reservation, Status};
 use super::status::{change, find, status};
@@ -21,7 +21,11 @@ pub fn check_in(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
     if state != Status::Confirmed || !(stay.arrival..stay.departure).contains(&today) {
         return Err(Refusal::InvalidState { state }.into());
     }
-    let picked = if stay.room.is_none() { Some(pick(book, stay, today)?) } else { None };
+    let (picked, moves) = match stay.room {
+        Some(_) => (None, Vec::new()),
+        None => pick(book, stay, today).map(|(room, moves)| (Some(room), moves))?,
+    };
+    plan::carry_out(txn, &moves)?;
     let reservation = change(txn, record, |reservation| {
         reservation.status = Status::InHouse;
         if let Some(room) = picked {
@@ -32,12 +36,11 @@ pub fn check_in(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
     Ok(Outcome::Changed(reservation))
 }
 
-/// The first room of the type, by id, that is free from `today` to the departure.
-fn pick(book: &Book, stay: &Reservation, today: Date) -> Result<RoomId, Refusal> {
+/// A room of the type for the nights from `today` to the departure, and who moves for it.
+fn pick(book: &Book, stay: &Reservation, today: Date) -> Result<(RoomId, Vec<Move>), Refusal> {
     let room_type = book.room_type(&stay.room_type)?;
-    let mut rooms = room_type.rooms.iter().map(|(id, slot)| (id, book.room_at(*slot)));
-    if let Some((id, _)) = rooms.find(|(_, room)| room.is_free(today, stay.departure)) {
-        return Ok(id.clone());
+    if let plan::Choice::Room(room, moves) = plan::choose(book, room_type, today, stay.departure) {
+        return Ok((room, moves));
     }
     let rooms = || room_type.rooms.iter().map(|(_, slot)| book.room_at(*slot));
     let full = |night: &Date| rooms().all(|room| !room.is_free(*night, night.plus(1)));

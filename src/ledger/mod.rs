@@ -37,6 +37,7 @@ mod rate;
 mod reserve;
 mod restore;
 mod restriction;
+mod room_nights;
 mod search;
 mod segments;
 mod state;

@@ -11,6 +11,7 @@ use super::command::{Prices, RateTarget, Rules};
 use super::date::Date;
 use super::id::{BookingId, Currency, PropertyId, ReservationId, RoomId, RoomTypeId};
 use super::outcome::{Booking, FreeRoom, NightAvailability, RatesSet, Refusal};
+use super::plan;
 use super::property::{Property, Room, RoomType};
 use super::rate::{Quote, RateTable};
 use super::record::{OutOfOrderRecord, RestrictionRecord};
@@ -313,9 +314,6 @@ impl<'a> Offers<'a> {
         let Quote { arrival, departure, occupancy, .. } = self.quote;
         let Room { room: id, room_type: type_id, .. } = &*room.record.room;
         self.looked_at += 1;
-        if !room.is_free(arrival, departure) {
-            return None;
-        }
         let offer = self.by_type.entry(type_id).or_insert_with(|| {
             let room_type = self.book.room_type(type_id).ok()?;
             let asked = Asked { today: self.book.business_date(), arrival, departure, was: None };
@@ -325,6 +323,9 @@ impl<'a> Offers<'a> {
             sells.then(|| TypeOffer { room_type, price: self.quote.price(room_type, None).ok() })
         });
         let TypeOffer { room_type, price } = offer.as_ref()?;
+        if !may_be_had(self.book, room_type, room, self.quote) {
+            return None;
+        }
         let price = if room.rates.all().is_empty() {
             price.clone()
         } else {
@@ -332,4 +333,15 @@ impl<'a> Offers<'a> {
         };
         Some(FreeRoom { room: id.clone(), room_type: type_id.clone(), price: price? })
     }
+}
+
+/// Whether a stay gets the room: it is free, or those that are planned for it can move.
+fn may_be_had(book: &Book, room_type: &TypeBook, room: &RoomBook, quote: Quote) -> bool {
+    let Quote { arrival, departure, .. } = quote;
+    if room.is_free(arrival, departure) {
+        return true;
+    }
+    let today = book.business_date();
+    let was_free = arrival >= today || room.is_free(arrival, today.min(departure));
+    was_free && plan::clear(book, room_type, room, arrival, departure).is_some()
 }

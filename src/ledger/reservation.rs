@@ -113,6 +113,11 @@ impl Reservation {
         (from < to).then_some((from, to))
     }
 
+    /// Whether its room may be planned anew: before the guest is there, and where no room was named.
+    pub fn is_movable(&self) -> bool {
+        matches!(self.status, Status::Held | Status::Confirmed) && !self.room_pinned
+    }
+
     /// Whether it is among those that get a room when one becomes free.
     pub fn waits_for_room(&self) -> bool {
         self.status.is_live() && self.room.is_none()

@@ -7,7 +7,7 @@ use super::command::{Reserve, Wanted};
 use super::id::{IdempotencyKey, RoomId, Timestamp};
 use super::idempotency::created_under;
 use super::outcome::{Outcome, Refusal};
-use super::plan;
+use super::plan::{self, Move};
 use super::quarantine::Failure;
 use super::rate::Quote;
 use super::record::{Member, Record, ReservationRecord};
@@ -28,7 +28,8 @@ pub fn make(
     command: &Reserve,
     member: Option<Member>,
 ) -> Result<Arc<Reservation>, Halt> {
-    let reservation = Arc::new(decide(txn, command)?);
+    let (reservation, moves) = decide(txn, command)?;
+    let reservation = Arc::new(reservation);
     let place = (command.booking_id, member.map_or(0, |member| member.index));
     if txn.find(command.id).is_ok() || txn.bookings.contains(&place) {
         return Err(Failure::IdTaken.into());
@@ -39,23 +40,25 @@ pub fn make(
         key: created_under(key),
         member,
     };
+    plan::carry_out(txn, &moves)?;
     txn.put(Record::Reservation(record))?;
+    plan::give_left(txn, &command.property, &moves)?;
     Ok(reservation)
 }
 
-/// The reservation, or the first reason against it in the contract's order.
-fn decide(ledger: &Ledger, command: &Reserve) -> Result<Reservation, Refusal> {
+/// The reservation and who moves for it, or the first reason against it in the contract's order.
+fn decide(ledger: &Ledger, command: &Reserve) -> Result<(Reservation, Vec<Move>), Refusal> {
     let book = ledger.book(&command.property)?;
     let (room, room_type) = find(book, &command.wanted)?;
     if command.block.is_some() {
         return Err(Refusal::BlockNotFound);
     }
     let price = judge(book, room, room_type, command)?;
-    let planned = match room {
+    let (planned, moves) = match room {
         Some(room) => {
-            room_is_free(room, command)?;
+            let moves = clear(book, room_type, room, command)?;
             type_has_space(room_type, command)?;
-            Some(room.record.room.room.clone())
+            (Some(room.record.room.room.clone()), moves)
         }
         None => plan_room(book, room_type, command)?,
     };
@@ -64,7 +67,7 @@ fn decide(ledger: &Ledger, command: &Reserve) -> Result<Reservation, Refusal> {
         return Err(Refusal::PriceChanged { total });
     }
     let held_until = command.hold_seconds.map(|seconds| Timestamp(ledger.stamp.0 + seconds * 1_000));
-    Ok(Reservation {
+    let reservation = Reservation {
         id: command.id,
         booking_id: command.booking_id,
         property: book.record.property.property.clone(),
@@ -86,7 +89,8 @@ fn decide(ledger: &Ledger, command: &Reserve) -> Result<Reservation, Refusal> {
         lsn: ledger.lsn,
         created_at: ledger.stamp,
         updated_at: ledger.stamp,
-    })
+    };
+    Ok((reservation, moves))
 }
 
 fn find<'a>(book: &'a Book, wanted: &Wanted) -> Result<(Option<&'a RoomBook>, &'a TypeBook), Refusal> {
@@ -126,11 +130,17 @@ fn judge(
     Ok(price)
 }
 
-fn room_is_free(room: &RoomBook, command: &Reserve) -> Result<(), Refusal> {
-    if room.is_free(command.arrival, command.departure) {
-        return Ok(());
-    }
-    Err(Refusal::RoomUnavailable { nights: room.taken(command.arrival, command.departure) })
+/// Who moves so that the room is free.
+fn clear(
+    book: &Book,
+    room_type: &TypeBook,
+    room: &RoomBook,
+    command: &Reserve,
+) -> Result<Vec<Move>, Refusal> {
+    let Reserve { arrival, departure, .. } = *command;
+    plan::clear(book, room_type, room, arrival, departure).ok_or_else(|| Refusal::RoomUnavailable {
+        nights: plan::not_cleared(book, room_type, room, arrival, departure),
+    })
 }
 
 fn type_has_space(room_type: &TypeBook, command: &Reserve) -> Result<(), Refusal> {
@@ -138,12 +148,16 @@ fn type_has_space(room_type: &TypeBook, command: &Reserve) -> Result<(), Refusal
     if nights.is_empty() { Ok(()) } else { Err(Refusal::NoAvailability { nights, fragmented: false }) }
 }
 
-/// The room that a stay by type is planned for; none where it is overbooked.
-fn plan_room(book: &Book, room_type: &TypeBook, command: &Reserve) -> Result<Option<RoomId>, Refusal> {
+/// The room that a stay by type is planned for, and who moves for it; no room where it is overbooked.
+fn plan_room(
+    book: &Book,
+    room_type: &TypeBook,
+    command: &Reserve,
+) -> Result<(Option<RoomId>, Vec<Move>), Refusal> {
     type_has_space(room_type, command)?;
     match plan::choose(book, room_type, command.arrival, command.departure) {
-        plan::Choice::Room(room) => Ok(Some(room)),
-        plan::Choice::Overbooked => Ok(None),
+        plan::Choice::Room(room, moves) => Ok((Some(room), moves)),
+        plan::Choice::Overbooked => Ok((None, Vec::new())),
         plan::Choice::Fragmented => Err(Refusal::NoAvailability { nights: Vec::new(), fragmented: true }),
     }
 }

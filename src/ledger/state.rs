@@ -197,9 +197,10 @@ impl Ledger {
             }
             RecordKey::Room(property, room) => {
                 let book = self.book_mut(property)?;
+                let record = book.room(room).ok()?.record.clone();
+                book.delist(&record.room.room_type, room);
                 let slot = book.rooms_by_id.remove(room)?;
-                let record = book.rooms.remove(slot).record.clone();
-                book.room_type_mut(&record.room.room_type).rooms.remove(room);
+                book.rooms.remove(slot);
                 Some(Record::Room(record))
             }
             RecordKey::Rate(property, target, from) => {
@@ -277,8 +278,8 @@ impl Ledger {
     fn set_room(&mut self, record: RoomRecord) -> Option<RoomRecord> {
         let book = self.checked_book_mut(&record.room.property);
         let (id, room_type) = (record.room.room.clone(), record.room.room_type.clone());
-        let (slot, old) = match book.rooms_by_id.get(&id) {
-            Some(slot) => (*slot, Some(std::mem::replace(&mut book.room_mut(&id).record, record))),
+        let old = match book.rooms_by_id.get(&id) {
+            Some(_) => Some(std::mem::replace(&mut book.room_mut(&id).record, record)),
             None => {
                 let room = RoomBook {
                     record,
@@ -288,11 +289,14 @@ impl Ledger {
                 };
                 let slot = book.rooms.insert(Arc::new(room));
                 book.rooms_by_id.insert(id.clone(), slot);
-                (slot, None)
+                None
             }
         };
+        if old.as_ref().is_some_and(|old| old.room.room_type == room_type) {
+            return old;
+        }
         if let Some(old) = &old {
-            book.room_type_mut(&old.room.room_type).rooms.remove(&id);
+            book.delist(&old.room.room_type, &id);
             // The room takes with it the nights on which it is out of order.
             for closure in book.room_mut(&id).out_of_order.clone() {
                 let (from, to) = (closure.from, closure.to);
@@ -302,7 +306,7 @@ impl Ledger {
                 nights.change(from, to, |count| count.out_of_order += 1);
             }
         }
-        book.room_type_mut(&room_type).rooms.insert(id, slot);
+        book.enlist(&id);
         old
     }
 
@@ -336,6 +340,7 @@ impl Ledger {
         let room_type = room.record.room.room_type.clone();
         let nights = &mut book.room_type_mut(&room_type).nights;
         nights.change(record.from, record.to, |count| count.out_of_order += 1);
+        book.retake(&record.room, record.from, record.to);
         old
     }
 
@@ -346,12 +351,13 @@ impl Ledger {
         from: Date,
     ) -> Option<Arc<OutOfOrderRecord>> {
         let book = self.checked_book_mut(property);
-        let room = book.room_mut(room);
-        let at = room.out_of_order.binary_search_by_key(&from, |closure| closure.from).ok()?;
-        let old = room.out_of_order.remove(at);
-        let room_type = room.record.room.room_type.clone();
+        let closed = book.room_mut(room);
+        let at = closed.out_of_order.binary_search_by_key(&from, |closure| closure.from).ok()?;
+        let old = closed.out_of_order.remove(at);
+        let room_type = closed.record.room.room_type.clone();
         let nights = &mut book.room_type_mut(&room_type).nights;
         nights.change(old.from, old.to, |count| count.out_of_order -= 1);
+        book.retake(room, old.from, old.to);
         Some(old)
     }
 
@@ -402,6 +408,7 @@ impl Ledger {
         }
         if let Some((room, stay)) = room_stay(reservation, slot) {
             book.room_mut(room).calendar.insert(stay);
+            book.retake(room, stay.arrival, stay.departure);
         }
         if book.expects(reservation) {
             book.expected.insert((reservation.arrival, reservation.id), slot);
@@ -428,6 +435,7 @@ impl Ledger {
         }
         if let Some((room, stay)) = room_stay(reservation, slot) {
             book.room_mut(room).calendar.remove(stay);
+            book.retake(room, stay.arrival, stay.departure);
         }
         if book.expects(reservation) {
             book.expected.remove(&(reservation.arrival, reservation.id));
@@ -449,7 +457,8 @@ fn counted<'c>(reservation: &Reservation, count: &'c mut NightCount) -> &'c mut 
 /// What the reservation takes of its room.
 fn room_stay(reservation: &Reservation, slot: Slot) -> Option<(&RoomId, RoomStay)> {
     let (arrival, departure) = reservation.room_nights()?;
-    Some((reservation.room.as_ref()?, RoomStay { arrival, departure, reservation: slot }))
+    let fixed = !reservation.is_movable();
+    Some((reservation.room.as_ref()?, RoomStay { arrival, departure, reservation: slot, fixed }))
 }
 
 fn book_records(book: &Book) -> impl Iterator<Item = Record> + '_ {

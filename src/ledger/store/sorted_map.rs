@@ -99,6 +99,25 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
         Some((&leaf.keys[0], &leaf.values[0]))
     }
 
+    /// How many keys are less. Takes a step for each leaf before.
+    pub fn rank(&self, key: &K) -> usize {
+        let n = self.leaf_of(key);
+        let Some((_, leaf)) = self.directory.get(n) else { return 0 };
+        let before: usize = self.directory[..n].iter().map(|(_, leaf)| leaf.keys.len()).sum();
+        before + leaf.keys.partition_point(|k| k < key)
+    }
+
+    /// The entry that `rank` others come before. Takes a step for each leaf before.
+    pub fn nth(&self, mut rank: usize) -> Option<(&K, &V)> {
+        for (_, leaf) in self.directory.iter() {
+            match leaf.keys.get(rank) {
+                Some(key) => return Some((key, &leaf.values[rank])),
+                None => rank -= leaf.keys.len(),
+            }
+        }
+        None
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> + use<'_, K, V> {
         self.from(Bound::Unbounded)
     }
@@ -234,6 +253,11 @@ mod tests {
                 same(map, model);
             }
             let probe = u32::from(probe % 4_000);
+            prop_assert_eq!(map.rank(&probe), model.range(..probe).count());
+            for (n, entry) in model.iter().enumerate().step_by(97) {
+                prop_assert_eq!(map.nth(n), Some(entry));
+            }
+            prop_assert_eq!(map.nth(model.len()), None);
             assert!(map.from(Bound::Included(&probe)).eq(model.range(probe..)));
             assert!(map.from(Bound::Excluded(&probe)).eq(model.range(probe + 1..)));
         }

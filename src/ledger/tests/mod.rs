@@ -13,6 +13,7 @@ mod inventory;
 mod model;
 mod out_of_order;
 mod persistence;
+mod plan;
 mod queries;
 mod refusals;
 mod restrictions;

@@ -13,7 +13,7 @@ fn ask(house: &House, set: impl Fn(&mut FreeRoomsQuery)) -> Result<Vec<String>, 
 #[test]
 fn free_rooms_narrowed_down() {
     let mut house = House::new();
-    house.reserved(by_type(1, "double", 12, 14));
+    house.reserved(by_room(1, "101", 12, 14));
     type Set = fn(&mut FreeRoomsQuery);
     type Case = (&'static str, Set, Result<&'static [&'static str], Refusal>);
     let cases: [Case; 16] = [
@@ -50,6 +50,17 @@ fn free_rooms_narrowed_down() {
         let expected = expected.map(|rooms| rooms.iter().map(|room| room.to_string()).collect());
         assert_eq!(ask(&house, set), expected, "{name}");
     }
+}
+
+#[test]
+fn a_room_that_is_only_planned_for_others_is_free() {
+    let mut house = House::new();
+    house.reserved(by_type(1, "double", 12, 14));
+    assert_eq!(house.get(1).room, Some(room("101")));
+    assert_eq!(house.free(10, 13), ["101", "102", "103", "201"]);
+    house.reserved(by_room(2, "101", 10, 13));
+    assert_eq!(house.get(1).room, Some(room("102")));
+    assert_eq!(house.free(10, 13), ["102", "103", "201"]);
 }
 
 #[test]

@@ -1,0 +1,231 @@
+//! Which room a stay by type gets, and who moves so that one is free.
+//!
+//! A stay by type has a planned room until the guest is there. A new one gets the first room, by id, that is free
+//! throughout: that fills the low rooms and leaves the high ones whole for long stays. Where there is none, others that
+//! are only planned move, as [`chain`] says, and in small houses [`backtrack`] looks at what that did not find. Who has
+//! a room by name, or is in it, never moves.
+//!
+//! What is chosen depends on nothing but the state: rooms are taken by id, stays by date.
+
+mod backtrack;
+mod chain;
+mod sketch;
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::book::{Book, RoomBook, TypeBook};
+use super::date::Date;
+use super::id::{Lsn, PropertyId, ReservationId, RoomId};
+use super::record::{Record, ReservationRecord};
+use super::reservation::Reservation;
+use super::stay::NIGHTS_MAX;
+use super::store::Slot;
+use super::txn::{Halt, Txn};
+use chain::Chain;
+use sketch::Sketch;
+
+/// Stays without a room that are looked at when one becomes free, at most.
+const WAITING_MAX: usize = 4_096;
+
+/// Searches for them that come to nothing, at most.
+const FAILED_MAX: usize = 16;
+
+/// A stay that gets another room, or none because its type is overbooked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    stay: Slot,
+    room: Option<RoomId>,
+    /// The room that it had, where it gets none.
+    lost: Option<RoomId>,
+}
+
+pub enum Choice {
+    /// A room that is free once the moves are made.
+    Room(RoomId, Vec<Move>),
+    /// On some night every room is taken, and the overbooking limit allows the stay all the same.
+    Overbooked,
+    /// Every night has a free room, but no plan was found that has one free for the whole stay.
+    Fragmented,
+}
+
+/// A room for the nights `[from, to)`, none of which is before the business date. The caller has made sure that the type
+/// has space on every night.
+pub fn choose(book: &Book, room_type: &TypeBook, from: Date, to: Date) -> Choice {
+    if room_type.has_no_room(from, to) {
+        return Choice::Overbooked;
+    }
+    if let Some(place) = room_type.taken.first_free(from, to) {
+        return Choice::Room(room_at(room_type, place), Vec::new());
+    }
+    let mut sketch = Sketch::new(book, room_type);
+    let found = Chain::new(&mut sketch, from, to, None).run();
+    match found.or_else(|| backtrack::run(&mut sketch, from, to, None)) {
+        Some(place) => Choice::Room(room_at(room_type, place), moves(&sketch)),
+        None => Choice::Fragmented,
+    }
+}
+
+/// What has to move so that this room is free on the nights `[from, to)`; none where something there can't be moved, the
+/// type has no space, or no plan was found. Nights before the business date are gone.
+pub fn clear(book: &Book, room_type: &TypeBook, room: &RoomBook, from: Date, to: Date) -> Option<Vec<Move>> {
+    let from = from.max(book.business_date());
+    let has_space = |night| room_type.nights.get(night).taken() < room_type.capacity();
+    if from >= to || room.is_free(from, to) {
+        return Some(Vec::new());
+    }
+    let in_the_way = room.calendar.overlapping(from, to);
+    let nights = in_the_way.iter().flat_map(|stay| stay.arrival.max(from).until(stay.departure.min(to)));
+    if !is_movable(room, from, to) || !nights.clone().all(has_space) {
+        return None;
+    }
+    let place = room_type.rooms.rank(&room.record.room.room);
+    let mut sketch = Sketch::new(book, room_type);
+    // Where every room is taken, whoever has this one has none afterwards.
+    let mut roomless = Vec::new();
+    for span in sketch.between(place, from, to).to_vec() {
+        if room_type.has_no_room(span.from.max(from), span.to.min(to)) {
+            sketch.spans(place).retain(|other| *other != span);
+            let lost = Some(room.record.room.room.clone());
+            roomless.extend(span.stay.map(|stay| Move { stay, room: None, lost }));
+        }
+    }
+    if !move_out(&mut sketch, place, from, to) {
+        Chain::new(&mut sketch, from, to, Some(place))
+            .run()
+            .or_else(|| backtrack::run(&mut sketch, from, to, Some(place)))?;
+    }
+    roomless.extend(moves(&sketch));
+    Some(roomless)
+}
+
+/// The nights of `[from, to)`, from the business date on, for which the room can't be had: those on which something is
+/// there that can't be moved, or has nowhere to go. Where no night is to blame by itself, all on which it is taken.
+pub fn not_cleared(book: &Book, room_type: &TypeBook, room: &RoomBook, from: Date, to: Date) -> Vec<Date> {
+    let from = from.max(book.business_date());
+    let mut taken = room.taken(from, to);
+    let is_full = |night| room_type.nights.get(night).taken() >= room_type.capacity();
+    let to_blame = |night: &Date| is_full(*night) || !is_movable(room, *night, night.plus(1));
+    if taken.iter().any(to_blame) {
+        taken.retain(to_blame);
+    }
+    taken
+}
+
+/// Whether all that takes the room on the nights `[from, to)` may be moved.
+fn is_movable(room: &RoomBook, from: Date, to: Date) -> bool {
+    room.closures(from, to).is_empty() && room.calendar.overlapping(from, to).iter().all(|stay| !stay.fixed)
+}
+
+/// Each stay of the room between the nights goes to another that is free for it, if all find one.
+fn move_out(sketch: &mut Sketch<'_>, room: usize, from: Date, to: Date) -> bool {
+    let mut moved = sketch.clone();
+    for span in sketch.between(room, from, to).to_vec() {
+        let Some(other) = moved.first_free(span.from, span.to, room) else { return false };
+        moved.rearrange(vec![(span, other)]);
+    }
+    *sketch = moved;
+    true
+}
+
+fn room_at(room_type: &TypeBook, place: usize) -> RoomId {
+    room_type.rooms.nth(place).expect("a place of the type").0.clone()
+}
+
+fn moves(sketch: &Sketch<'_>) -> Vec<Move> {
+    let moved = sketch.moved();
+    let room = |place| Some(room_at(sketch.room_type, place));
+    moved.map(|(stay, place)| Move { stay, room: room(place), lost: None }).collect()
+}
+
+/// Makes the moves. Rooms are left before others come into them.
+pub fn carry_out(txn: &mut Txn<'_>, moves: &[Move]) -> Result<(), Halt> {
+    if moves.len() > 1 {
+        for Move { stay, .. } in moves {
+            let record = txn.at(*stay).clone();
+            replan(txn, record, None, None)?;
+        }
+    }
+    for Move { stay, room, .. } in moves {
+        let record = txn.at(*stay).clone();
+        let stay = &record.reservation;
+        let today = txn.book(&stay.property)?.business_date();
+        let later = (room.is_some() && stay.arrival < today).then_some(today);
+        if stay.room != *room {
+            replan(txn, record, room.clone(), later)?;
+        }
+    }
+    Ok(())
+}
+
+/// Offers what other stays no longer have of the room's type on the nights `[from, to)` to the stays of that type that
+/// have no room, oldest first.
+///
+/// No other night can help them: whatever else was free to them they would have already.
+pub fn give(
+    txn: &mut Txn<'_>,
+    property: &PropertyId,
+    room: &RoomId,
+    from: Date,
+    to: Date,
+) -> Result<(), Halt> {
+    let mut failed = 0;
+    for id in waiting(txn, property, room, from, to)? {
+        let record = txn.find(id)?;
+        let stay = &record.reservation;
+        let book = txn.book(property)?;
+        let later = Some(book.business_date()).filter(|today| stay.arrival < *today);
+        let first = later.unwrap_or(stay.arrival);
+        match choose(book, book.room_type(&stay.room_type)?, first, stay.departure) {
+            Choice::Room(room, moves) => {
+                let record = record.clone();
+                carry_out(txn, &moves)?;
+                replan(txn, record, Some(room), later)?;
+            }
+            Choice::Overbooked => {}
+            Choice::Fragmented if failed >= FAILED_MAX => break,
+            Choice::Fragmented => failed += 1,
+        }
+    }
+    Ok(())
+}
+
+/// Offers what stays that lost their room had of other nights, once who they made way for has come.
+pub fn give_left(txn: &mut Txn<'_>, property: &PropertyId, moves: &[Move]) -> Result<(), Halt> {
+    let Some(room) = moves.iter().find_map(|made| made.lost.as_ref()) else { return Ok(()) };
+    give(txn, property, room, Date::MIN, Date::MAX)
+}
+
+/// Plans another room, or none. A plan is nothing that the guest did: no new revision, and no new instant.
+fn replan(
+    txn: &mut Txn<'_>,
+    record: ReservationRecord,
+    room: Option<RoomId>,
+    room_from: Option<Date>,
+) -> Result<(), Halt> {
+    let stay = &record.reservation;
+    let key = record.key.as_ref().map(|key| key.keeping(stay));
+    let reservation = Arc::new(Reservation { room, room_from, ..(**stay).clone() });
+    Ok(txn.put(Record::Reservation(ReservationRecord { reservation, key, ..record }))?)
+}
+
+/// Stays without a room that have a night in `[from, to)` and end after the business date, oldest first.
+fn waiting(
+    txn: &Txn<'_>,
+    property: &PropertyId,
+    room: &RoomId,
+    from: Date,
+    to: Date,
+) -> Result<Vec<ReservationId>, Halt> {
+    let book = txn.book(property)?;
+    let room_type = book.room_type(&book.room(room)?.record.room.room_type)?;
+    let from = from.max(book.business_date());
+    let first = (from.plus(-NIGHTS_MAX), Lsn(0), ReservationId(uuid::Uuid::nil()));
+    let stays = room_type.roomless.from(Bound::Included(&first));
+    let stays = stays.take_while(|((arrival, ..), _)| *arrival < to);
+    let stays = stays.filter(|(_, slot)| txn.at(**slot).reservation.departure > from);
+    let mut found: Vec<(Lsn, ReservationId)> =
+        stays.take(WAITING_MAX).map(|((_, created, id), _)| (*created, *id)).collect();
+    found.sort_unstable();
+    Ok(found.into_iter().map(|(_, id)| id).collect())
+}
