@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -293,7 +294,7 @@ pub fn idempotency_key(
     if !(1..=255).contains(&bytes.len()) || !bytes.iter().all(|byte| (0x21..=0x7e).contains(byte)) {
         return Err(invalid("must be 1 to 255 visible ASCII characters"));
     }
-    let text: Box<str> = String::from_utf8_lossy(bytes).into();
+    let text: Arc<str> = String::from_utf8_lossy(bytes).into();
     // There is one principal while access control is off; its name is part of the digest from the first format on.
     let digest = digest128(&[b"anonymous", bytes]);
     let request = rmp_serde::to_vec_named(&(call, path, fields)).map_err(|error| {

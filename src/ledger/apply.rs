@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::command::{Command, Submission};
+use super::event::{self, Commit, EventChain, RecordChange};
 use super::id::{IdempotencyKey, Lsn, Timestamp};
 use super::outcome::{Applied, Outcome, Refusal};
 use super::quarantine::{Failure, QUARANTINED_MAX, Quarantined};
@@ -32,6 +33,15 @@ impl Ledger {
     /// Applies a command at a log time in milliseconds. Whatever the command holds, it takes one LSN and has an outcome:
     /// what fails is rolled back whole and set aside. After an error the ledger must not be used.
     pub fn apply(&mut self, at: Timestamp, submission: &Submission) -> Result<Applied, Broken> {
+        self.apply_recorded(at, submission).map(|(applied, _)| applied)
+    }
+
+    /// Like [`apply`](Ledger::apply), and gives what the command changed, where it changed anything.
+    pub fn apply_recorded(
+        &mut self,
+        at: Timestamp,
+        submission: &Submission,
+    ) -> Result<(Applied, Option<Commit>), Broken> {
         self.apply_guarded(at, submission, |txn| run(txn, submission))
     }
 
@@ -40,7 +50,7 @@ impl Ledger {
         at: Timestamp,
         submission: &Submission,
         work: impl FnOnce(&mut Txn<'_>) -> Result<Answer, Failure>,
-    ) -> Result<Applied, Broken> {
+    ) -> Result<(Applied, Option<Commit>), Broken> {
         self.lsn = self.lsn.next();
         self.stamp = self.stamp.max(at.min(Timestamp::MAX));
         let lsn = self.lsn;
@@ -51,7 +61,10 @@ impl Ledger {
             return Err(Broken { lsn });
         }
         let code = match answer {
-            Ok(Answer { replayed, outcome }) => return Ok(Applied { lsn, replayed, outcome }),
+            Ok(Answer { replayed, outcome }) => {
+                let journal = txn.into_journal();
+                return Ok((Applied { lsn, replayed, outcome }, self.commit(submission, journal)));
+            }
             Err(code) => code,
         };
         let set_aside = catch_unwind(AssertUnwindSafe(|| {
@@ -59,9 +72,33 @@ impl Ledger {
             set_aside(&mut txn, code, submission)
         }));
         match set_aside {
-            Ok(Ok(())) => Ok(Applied { lsn, replayed: false, outcome: Outcome::Quarantined { lsn } }),
+            Ok(Ok(())) => {
+                let journal = txn.into_journal();
+                let applied = Applied { lsn, replayed: false, outcome: Outcome::Quarantined { lsn } };
+                Ok((applied, self.commit(submission, journal)))
+            }
             Ok(Err(_)) | Err(_) => Err(Broken { lsn }),
         }
+    }
+
+    /// Takes what a command changed into the chain of events.
+    fn commit(&mut self, submission: &Submission, mut changes: Vec<RecordChange>) -> Option<Commit> {
+        event::coalesce(&mut changes);
+        if changes.is_empty() {
+            return None;
+        }
+        let mut commit = Commit {
+            lsn: self.lsn,
+            at: self.stamp,
+            own: matches!(submission.command, Command::RollBusinessDate(_) | Command::EndDue(_)),
+            key: submission.key.as_ref().map(|key| Arc::clone(&key.text)),
+            assigned: matches!(submission.command, Command::Assign(_)),
+            changes,
+            chain: EventChain::default(),
+        };
+        commit.chain = self.event_chain.after(&commit);
+        self.event_chain = commit.chain;
+        Some(commit)
     }
 
     /// The commands that were set aside, the oldest first.
@@ -82,7 +119,7 @@ fn run(txn: &mut Txn<'_>, submission: &Submission) -> Result<Answer, Failure> {
 fn run_steps(txn: &mut Txn<'_>, submission: &Submission) -> Result<Answer, Halt> {
     let Submission { key, command } = submission;
     let key = key.as_ref();
-    status::end_due(txn)?;
+    txn.end_due(status::end_due)?;
     idempotency::drop_outdated(txn, key)?;
     if let Some(outcome) = key.and_then(|key| idempotency::stored(txn, key)) {
         let replayed = !matches!(outcome, Outcome::Refused(Refusal::IdempotencyKeyReused));
@@ -161,7 +198,7 @@ mod tests {
         submission: &Submission,
         work: impl FnOnce(&mut Txn<'_>) -> Result<Answer, Failure>,
     ) -> Applied {
-        house.ledger.apply_guarded(house.now, submission, work).unwrap()
+        house.ledger.apply_guarded(house.now, submission, work).unwrap().0
     }
 
     /// What `work` does and then fails to finish.
@@ -244,6 +281,9 @@ mod tests {
         let mut untouched = House::new();
         untouched.reserved(by_room(1, "101", 10, 13));
         untouched.run(Command::EndDue(EndDue {}));
+        // What was told stays told.
+        assert_ne!(house.ledger.event_chain, untouched.ledger.event_chain);
+        house.ledger.event_chain = untouched.ledger.event_chain;
         assert_eq!(house.ledger.state_hash(), untouched.ledger.state_hash());
     }
 

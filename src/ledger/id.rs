@@ -154,7 +154,7 @@ impl Timestamp {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdempotencyKey {
     /// The key as the client sent it, for the event feed. 1–255 visible ASCII characters.
-    pub text: Box<str>,
+    pub text: Arc<str>,
     /// 128 bits over principal and key.
     pub digest: u128,
     /// 128 bits over the call, its path and its parsed fields, without what the node itself added.

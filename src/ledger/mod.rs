@@ -6,10 +6,12 @@
 //! A command goes through [`apply`], which runs its handler ([`inventory`], [`rate`], [`reserve`],
 //! [`restriction`], [`group`], [`amend`], [`status`], [`in_house`], [`night_audit`], [`out_of_order`]) in a
 //! [`txn`]: refuse, decide, then change records. [`check`] is passed by every record that is put, [`state`] derives
-//! calendars, counts and indexes from it, [`audit`] recomputes them.
+//! calendars, counts and indexes from it, [`audit`] recomputes them. What a command changed is its [`event`]s, by which
+//! [`rewind`] goes back.
 
 mod command;
 mod date;
+mod event;
 mod id;
 mod outcome;
 mod property;
@@ -38,6 +40,7 @@ mod reserve;
 mod restore;
 mod restriction;
 mod room_nights;
+mod rewind;
 mod search;
 mod segments;
 mod state;
@@ -54,6 +57,7 @@ pub use audit::Violation;
 pub use command::*;
 pub use date::{Date, NotADate};
 pub use digest::StateHash;
+pub use event::{Commit, EventChain, EventType, RecordChange, Resource};
 pub use id::*;
 pub use outcome::*;
 pub use property::*;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::command::{Prices, RateTarget, Rules};
 use super::date::Date;
 use super::digest::{Digest, Digester, StateHash, digest_fields};
+use super::event::EventChain;
 use super::id::{Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp};
 use super::outcome::Outcome;
 use super::property::{Property, Room, RoomType};
@@ -22,6 +23,9 @@ use super::segments::Segment;
 pub struct Header {
     pub lsn: Lsn,
     pub stamp: Timestamp,
+    /// The head of the hash chain over all events so far: a history that was fetched from elsewhere is compared with it.
+    #[serde(default)]
+    pub event_chain: EventChain,
     /// Over these and all records.
     pub state_hash: StateHash,
     pub records: RecordCounts,
@@ -165,6 +169,9 @@ pub struct ReservationRecord {
     pub created_lsn: Lsn,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<CreatedUnder<Reservation>>,
+    /// The command that last planned another room for it, where that came after the reservation's own last change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_lsn: Option<Lsn>,
     /// Where it was made together with others. Each keeps the key under which they were made; the first answers for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<Member>,
@@ -180,6 +187,11 @@ pub struct Member {
 }
 
 impl ReservationRecord {
+    /// The command that last changed it, be it only its plan.
+    pub fn changed_lsn(&self) -> Lsn {
+        self.moved_lsn.unwrap_or(self.reservation.lsn)
+    }
+
     /// Which of its booking it is, from 0.
     pub(super) fn index(&self) -> u32 {
         self.member.map_or(0, |member| member.index)
@@ -326,7 +338,7 @@ digest_fields! {
     RoomTypeRecord { room_type, key }
     RoomRecord { room, key }
     RateRecord { property, target, from, to, prices }
-    ReservationRecord { reservation, created_lsn, key; member = 1 }
+    ReservationRecord { reservation, created_lsn, key; member = 1, moved_lsn = 2 }
     Member { index, of }
     OutOfOrderRecord { property, room, from, to, reason }
     RestrictionRecord { property, room_type, from, to, rules }

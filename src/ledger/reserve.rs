@@ -38,6 +38,7 @@ pub fn make(
         reservation: Arc::clone(&reservation),
         created_lsn: reservation.lsn,
         key: created_under(key),
+        moved_lsn: None,
         member,
     };
     plan::carry_out(txn, &moves)?;

@@ -27,6 +27,7 @@ impl Ledger {
         let mut ledger = Ledger::new();
         ledger.lsn = header.lsn;
         ledger.stamp = header.stamp;
+        ledger.event_chain = header.event_chain;
         for (number, mut record) in (1..).zip(records) {
             let described = |record: &Record| format!("{:?}", record.key());
             if check::record(&ledger, &record).is_err() {
@@ -35,7 +36,7 @@ impl Ledger {
             if let Record::Reservation(record) = &mut record {
                 ledger.share_ids(record);
             }
-            if let Some(old) = ledger.set(record) {
+            if let Some(old) = ledger.set(record).old {
                 return Err(Damage::Twice { number, record: described(&old) });
             }
         }

@@ -12,6 +12,7 @@ use super::calendar::{NightCount, RoomStay};
 use super::command::RateTarget;
 use super::date::Date;
 use super::digest::{StateHash, digest_fields, digest_of};
+use super::event::{Digests, EventChain};
 use super::id::{BookingId, Lsn, PropertyId, ReservationId, RoomId, Timestamp};
 use super::idempotency::{KeyHolder, OUTCOMES_MAX};
 use super::outcome::Refusal;
@@ -49,16 +50,24 @@ pub struct Ledger {
     /// Outcomes kept, at most; another value than [`OUTCOMES_MAX`] only in tests.
     pub(super) outcomes_max: usize,
     pub(super) quarantined: SortedMap<Lsn, Arc<Quarantined>>,
+    pub(super) event_chain: EventChain,
+}
+
+/// What a change did to a record: the old one, and the digests of both as the state hash has them; 0 where there is none.
+pub(super) struct Replaced {
+    pub old: Option<Record>,
+    pub digests: Digests,
 }
 
 /// What of the header takes part in the state hash.
 struct Position {
     lsn: Lsn,
     stamp: Timestamp,
+    event_chain: EventChain,
 }
 
 digest_fields! {
-    Position { lsn, stamp }
+    Position { lsn, stamp, event_chain }
 }
 
 impl Default for Ledger {
@@ -92,6 +101,7 @@ impl Ledger {
             outcomes: SortedMap::new(),
             outcomes_max: OUTCOMES_MAX,
             quarantined: SortedMap::new(),
+            event_chain: EventChain::default(),
         }
     }
 
@@ -105,8 +115,13 @@ impl Ledger {
         self.stamp
     }
 
+    /// The head of the hash chain over all events up to the last command.
+    pub fn event_chain(&self) -> EventChain {
+        self.event_chain
+    }
+
     pub fn state_hash(&self) -> StateHash {
-        let position = Position { lsn: self.lsn, stamp: self.stamp };
+        let position = Position { lsn: self.lsn, stamp: self.stamp, event_chain: self.event_chain };
         StateHash(self.sum.wrapping_add(digest_of(&position)))
     }
 
@@ -119,7 +134,13 @@ impl Ledger {
 
     /// Everything that is in no record.
     pub fn header(&self) -> Header {
-        Header { lsn: self.lsn, stamp: self.stamp, state_hash: self.state_hash(), records: self.counts }
+        Header {
+            lsn: self.lsn,
+            stamp: self.stamp,
+            event_chain: self.event_chain,
+            state_hash: self.state_hash(),
+            records: self.counts,
+        }
     }
 
     /// Every record, in an order that depends on nothing but the state.
@@ -153,9 +174,10 @@ impl Ledger {
 
     /// Puts a record that [`check`](super::check) has passed, and gives the one that it replaces. A panic in here
     /// leaves the state damaged.
-    pub(super) fn set(&mut self, record: Record) -> Option<Record> {
+    pub(super) fn set(&mut self, record: Record) -> Replaced {
         let key = record.key();
-        self.sum = self.sum.wrapping_add(digest_of(&record));
+        let mut digests = Digests { before: 0, after: digest_of(&record) };
+        self.sum = self.sum.wrapping_add(digests.after);
         let digest = record.key_digest();
         let holder = digest.map(|digest| (digest, KeyHolder::of(&record)));
         let old = match record {
@@ -172,7 +194,10 @@ impl Ledger {
             }
         };
         match &old {
-            Some(old) => self.sum = self.sum.wrapping_sub(digest_of(old)),
+            Some(old) => {
+                digests.before = digest_of(old);
+                self.sum = self.sum.wrapping_sub(digests.before);
+            }
             None => *self.counts.of(&key) += 1,
         }
         let old_digest = old.as_ref().and_then(Record::key_digest);
@@ -184,11 +209,11 @@ impl Ledger {
                 self.keys.insert(digest, holder);
             }
         }
-        old
+        Replaced { old, digests }
     }
 
     /// Takes a record away and gives it.
-    pub(super) fn unset(&mut self, key: &RecordKey) -> Option<Record> {
+    pub(super) fn unset(&mut self, key: &RecordKey) -> Option<Replaced> {
         let old = match key {
             RecordKey::Property(property) => self.unset_property(property).map(Record::Property),
             RecordKey::RoomType(property, room_type) => {
@@ -219,12 +244,13 @@ impl Ledger {
             }
             RecordKey::Quarantined(lsn) => self.quarantined.remove(lsn).map(Record::Quarantined),
         }?;
-        self.sum = self.sum.wrapping_sub(digest_of(&old));
+        let digests = Digests { before: digest_of(&old), after: 0 };
+        self.sum = self.sum.wrapping_sub(digests.before);
         *self.counts.of(key) -= 1;
         if let Some(digest) = old.key_digest() {
             self.keys.remove(&digest);
         }
-        Some(old)
+        Some(Replaced { old: Some(old), digests })
     }
 
     fn book_mut(&mut self, property: &PropertyId) -> Option<&mut Book> {

@@ -88,7 +88,7 @@ pub fn change(
     record: ReservationRecord,
     alter: impl FnOnce(&mut Reservation),
 ) -> Result<Arc<Reservation>, Halt> {
-    let ReservationRecord { reservation: before, created_lsn, key, member } = record;
+    let ReservationRecord { reservation: before, created_lsn, key, member, moved_lsn: _ } = record;
     let mut reservation = (*before).clone();
     alter(&mut reservation);
     reservation.revision += 1;
@@ -99,6 +99,7 @@ pub fn change(
         reservation: Arc::clone(&reservation),
         created_lsn,
         key: key.map(|key| key.keeping(&before)),
+        moved_lsn: None,
         member,
     }))?;
     Ok(reservation)

@@ -7,10 +7,11 @@
 use std::ops::Deref;
 
 use super::check;
+use super::event::RecordChange;
 use super::outcome::Refusal;
 use super::quarantine::Failure;
 use super::record::{Record, RecordKey};
-use super::state::Ledger;
+use super::state::{Ledger, Replaced};
 
 /// Why a handler stopped without an outcome of its own.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,20 +32,15 @@ impl From<Failure> for Halt {
     }
 }
 
-/// One change: which record, and what it was.
-#[derive(Clone, Debug)]
-pub struct Changed {
-    pub key: RecordKey,
-    pub before: Option<Record>,
-}
-
 /// A place in the journal to roll back to.
 #[derive(Clone, Copy, Debug)]
 pub struct Savepoint(usize);
 
 pub struct Txn<'a> {
     ledger: &'a mut Ledger,
-    journal: Vec<Changed>,
+    journal: Vec<RecordChange>,
+    /// What is changed now is changed because it is due, not by the command.
+    ending_due: bool,
     /// A change has begun and not ended: a panic now leaves the state damaged.
     changing: bool,
 }
@@ -59,7 +55,7 @@ impl Deref for Txn<'_> {
 
 impl<'a> Txn<'a> {
     pub fn new(ledger: &'a mut Ledger) -> Txn<'a> {
-        Txn { ledger, journal: Vec::new(), changing: false }
+        Txn { ledger, journal: Vec::new(), ending_due: false, changing: false }
     }
 
     /// Adds or replaces a record. Fails, having changed nothing, where a rule that every state keeps would break.
@@ -67,8 +63,9 @@ impl<'a> Txn<'a> {
         check::record(self.ledger, &record)?;
         let key = record.key();
         self.changing = true;
-        let before = self.ledger.set(record);
-        self.journal.push(Changed { key, before });
+        let after = Some(record.clone());
+        let Replaced { old: before, digests } = self.ledger.set(record);
+        self.journal.push(RecordChange { key, before, after, digests, due: self.ending_due });
         self.changing = false;
         Ok(())
     }
@@ -76,13 +73,30 @@ impl<'a> Txn<'a> {
     /// Takes a record away; fails where there is none.
     pub fn remove(&mut self, key: &RecordKey) -> Result<(), Failure> {
         self.changing = true;
-        let before = self.ledger.unset(key);
+        let removed = self.ledger.unset(key);
         self.changing = false;
-        if before.is_none() {
-            return Err(Failure::Invariant);
-        }
-        self.journal.push(Changed { key: key.clone(), before });
+        let Some(Replaced { old: before, digests }) = removed else { return Err(Failure::Invariant) };
+        self.journal.push(RecordChange {
+            key: key.clone(),
+            before,
+            after: None,
+            digests,
+            due: self.ending_due,
+        });
         Ok(())
+    }
+
+    /// Does what is due, of which the command that comes now is only the occasion.
+    pub fn end_due<T>(&mut self, end: impl FnOnce(&mut Self) -> T) -> T {
+        self.ending_due = true;
+        let ended = end(self);
+        self.ending_due = false;
+        ended
+    }
+
+    /// What was changed, in order, for whoever tells of it.
+    pub fn into_journal(self) -> Vec<RecordChange> {
+        self.journal
     }
 
     pub fn savepoint(&self) -> Savepoint {
@@ -93,7 +107,7 @@ impl<'a> Txn<'a> {
     pub fn roll_back(&mut self, to: Savepoint) {
         self.changing = true;
         while self.journal.len() > to.0 {
-            let Some(Changed { key, before }) = self.journal.pop() else { break };
+            let Some(RecordChange { key, before, .. }) = self.journal.pop() else { break };
             match before {
                 Some(record) => drop(self.ledger.set(record)),
                 None => drop(self.ledger.unset(&key)),

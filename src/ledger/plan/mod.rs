@@ -205,8 +205,9 @@ fn replan(
 ) -> Result<(), Halt> {
     let stay = &record.reservation;
     let key = record.key.as_ref().map(|key| key.keeping(stay));
+    let moved_lsn = Some(txn.lsn()).filter(|lsn| *lsn != stay.lsn);
     let reservation = Arc::new(Reservation { room, room_from, ..(**stay).clone() });
-    Ok(txn.put(Record::Reservation(ReservationRecord { reservation, key, ..record }))?)
+    Ok(txn.put(Record::Reservation(ReservationRecord { reservation, key, moved_lsn, ..record }))?)
 }
 
 /// Stays without a room that have a night in `[from, to)` and end after the business date, oldest first.

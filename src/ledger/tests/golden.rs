@@ -197,6 +197,7 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
         (
             "reservation".into(),
             Record::Reservation(ReservationRecord {
+                moved_lsn: Some(Lsn(13)),
                 reservation: Arc::new(canceled.clone()),
                 created_lsn: Lsn(12),
                 key: created_under(digest, reservation()),
@@ -206,6 +207,7 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
         (
             "reservation_held".into(),
             Record::Reservation(ReservationRecord {
+                moved_lsn: None,
                 reservation: Arc::new(reservation()),
                 created_lsn: Lsn(12),
                 key: None,
@@ -222,6 +224,7 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
         samples.push((
             format!("reservation_{name}"),
             Record::Reservation(ReservationRecord {
+                moved_lsn: None,
                 reservation: Arc::new(stay),
                 created_lsn: Lsn(12),
                 key: None,
@@ -236,6 +239,7 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
     samples.push((
         "reservation_member".into(),
         Record::Reservation(ReservationRecord {
+            moved_lsn: None,
             reservation: Arc::new(reservation()),
             created_lsn: Lsn(12),
             key: None,
@@ -354,6 +358,7 @@ fn golden_bytes_are_read_and_written_as_ever() {
     let header = Header {
         lsn: Lsn(12),
         stamp: Timestamp(1_800_000_000_000),
+        event_chain: EventChain(u128::MAX / 11),
         state_hash: StateHash(u128::MAX / 7),
         records: RecordCounts { properties: 1, reservations: 2, ..RecordCounts::default() },
     };

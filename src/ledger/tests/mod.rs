@@ -3,6 +3,7 @@
 mod amend;
 mod booking;
 mod capacity;
+mod events;
 mod golden;
 mod group;
 mod hashing;

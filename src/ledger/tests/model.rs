@@ -417,7 +417,7 @@ fn start() -> (House, Model) {
 
 /// The house once what is due has ended: what the next command finds.
 fn ended(house: &House) -> House {
-    let mut ended = House { ledger: house.ledger.clone(), ..*house };
+    let mut ended = House { ledger: house.ledger.clone(), now: house.now, commits: Vec::new() };
     ended.run(Command::EndDue(EndDue {}));
     ended
 }

@@ -231,11 +231,13 @@ impl From<Reserve> for Command {
 pub struct House {
     pub ledger: Ledger,
     pub now: Timestamp,
+    /// What the commands so far changed.
+    pub commits: Vec<Commit>,
 }
 
 impl House {
     pub fn empty() -> House {
-        House { ledger: Ledger::new(), now: Timestamp(1_800_000_000_000) }
+        House { ledger: Ledger::new(), now: Timestamp(1_800_000_000_000), commits: Vec::new() }
     }
 
     /// Doubles 101, 102, 103 at 100 for one and 140 for two in EUR; suite 201 at 300 for two, and 250 of its own in USD.
@@ -279,8 +281,9 @@ impl House {
 
     pub fn submit(&mut self, submission: &Submission) -> Applied {
         let before = self.ledger.lsn();
-        let applied = self.ledger.apply(self.now, submission).unwrap();
+        let (applied, commit) = self.ledger.apply_recorded(self.now, submission).unwrap();
         assert_eq!(applied.lsn, before.next());
+        self.commits.extend(commit);
         applied
     }
 
@@ -333,7 +336,7 @@ impl House {
             self.ledger.records().map(|record| rmp_serde::to_vec_named(&record).unwrap()).collect();
         let records = records.iter().map(|bytes| rmp_serde::from_slice(bytes).unwrap());
         let ledger = Ledger::restore(rmp_serde::from_slice(&header).unwrap(), records).unwrap();
-        House { ledger, now: self.now }
+        House { ledger, now: self.now, commits: self.commits.clone() }
     }
 }
 
