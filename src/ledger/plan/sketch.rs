@@ -144,7 +144,9 @@ impl<'a> Sketch<'a> {
     /// The stays that have another room than in the book, with its place.
     pub fn moved(&self) -> impl Iterator<Item = (Slot, usize)> {
         let spans = self.rooms.iter().flat_map(|(place, spans)| spans.iter().map(move |span| (*place, span)));
-        spans.filter(|(place, span)| span.home != *place).filter_map(|(place, span)| Some((span.stay?, place)))
+        spans
+            .filter(|(place, span)| span.home != *place)
+            .filter_map(|(place, span)| Some((span.stay?, place)))
     }
 }
 

@@ -211,7 +211,8 @@ impl Model {
     fn blocked(&self, room: u8, from: i32, to: i32) -> Vec<i32> {
         let double = self.rooms[room as usize].unwrap();
         let is_full = |night| self.count(double, night) >= self.capacity(double);
-        let stays_there = |stay: &Stay, night| stay.has_room(room, night) && (!stay.may_move() || is_full(night));
+        let stays_there =
+            |stay: &Stay, night| stay.has_room(room, night) && (!stay.may_move() || is_full(night));
         let taken = |night: &i32| self.stays.iter().any(|stay| stays_there(stay, *night));
         (from..to).filter(taken).collect()
     }

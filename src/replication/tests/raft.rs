@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{RPCError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
@@ -139,9 +141,12 @@ async fn a_node_writes_restarts_takes_snapshots_and_purges() {
         assert!(matches!(outcomes[0].outcome, Outcome::Reserved(_)), "{outcomes:?}");
     }
     let position = node.state.position();
-    node.raft.trigger().snapshot().await.unwrap();
     let covered = position.log_id.unwrap();
-    node.raft.wait(None).snapshot(covered, "the last state is covered").await.unwrap();
+    // A snapshot that is asked for while another is being taken is not taken: ask until it covers the last state.
+    while node.raft.metrics().borrow_watched().snapshot != Some(covered) {
+        node.raft.trigger().snapshot().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let upto = node.state.purge_upto().unwrap();
     node.raft.trigger().purge_log(upto).await.unwrap();
     node.raft.wait(None).metrics(|m| m.purged.is_some_and(|id| id.index == upto), "purged").await.unwrap();
