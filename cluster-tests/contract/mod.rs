@@ -3,6 +3,7 @@
 //! A row says what is sent and what must come back: the exact status and code, the facts that the contract promises
 //! for the code, and what the detail must name. What every answer has in common is checked on each.
 
+mod batch;
 mod calendar;
 mod changes;
 mod desk;

@@ -8,6 +8,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::asked::Asked;
 use super::extract::{GROUP_BYTES_MAX, Params, Segments, Text, json_up_to, judge_currency, no_body};
 use super::inventory::{read, write};
 use super::problem::Problem;
@@ -17,16 +18,30 @@ use crate::ledger::{
     BlockId, BookGroup, BookingChange, BookingId, Command, Date, GroupStay, Ledger, PropertyId,
     ReservationId, RoomId, RoomTypeId,
 };
-use crate::node::Node;
+use crate::node::{IdSource, Node};
 
 /// Reservations of one booking, at most.
 const STAYS_MAX: usize = 500;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BookFields {
+pub struct BookFields {
     guest: Text,
     reservations: Vec<StayFields>,
+}
+
+impl BookFields {
+    pub fn at(self, ids: &IdSource, property: PropertyId) -> Result<Asked<BookFields>, Problem> {
+        if !(1..=STAYS_MAX).contains(&self.reservations.len()) {
+            return Err(Problem::malformed("reservations", "must be 1 to 500"));
+        }
+        let stays = self.reservations.iter().enumerate();
+        let stays = stays.map(|(index, stay)| stay.stay(ids.next(), index)).collect::<Result<_, _>>()?;
+        let path = vec![property.to_string()];
+        let (booking_id, guest) = (BookingId(ids.next()), self.guest.0.clone());
+        let command = Command::BookGroup(BookGroup { booking_id, property, guest, stays });
+        Ok(Asked { call: "book_group", path, fields: self, command })
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,20 +93,8 @@ pub async fn book(
     request: Request,
 ) -> Result<Response, Problem> {
     let fields: BookFields = json_up_to(request, GROUP_BYTES_MAX).await?;
-    if !(1..=STAYS_MAX).contains(&fields.reservations.len()) {
-        return Err(Problem::malformed("reservations", "must be 1 to 500"));
-    }
     let property: PropertyId = segments.get(0, "property")?;
-    let stays = fields.reservations.iter().enumerate();
-    let stays = stays.map(|(index, stay)| stay.stay(node.ids.next(), index)).collect::<Result<_, _>>()?;
-    let path = [property.as_str()];
-    let command = Command::BookGroup(BookGroup {
-        booking_id: BookingId(node.ids.next()),
-        property: property.clone(),
-        guest: fields.guest.0.clone(),
-        stays,
-    });
-    write(&node, &headers, "book_group", &path, &fields, command).await
+    fields.at(&node.ids, property)?.send(&node, &headers).await
 }
 
 fn booking_id(segments: &Segments) -> Result<BookingId, Problem> {

@@ -12,7 +12,7 @@ use axum::extract::{FromRequestParts, RawPathParams, Request};
 use axum::http::{HeaderMap, Uri, header, request::Parts};
 use futures_util::StreamExt;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
+use serde::de::{self, DeserializeOwned, DeserializeSeed, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::problem::{Code, Problem};
@@ -157,17 +157,22 @@ pub async fn no_body(request: Request) -> Result<(), Problem> {
     parse::<Empty>(&bytes).map(|Empty {}| ())
 }
 
-fn unsupported_media_type() -> Problem {
+pub fn unsupported_media_type() -> Problem {
     Problem::new(Code::UnsupportedMediaType, "send the body as JSON, with `Content-Type: application/json`")
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(Ok(text)) = headers.get(header::CONTENT_TYPE).map(|value| value.to_str()) else { return false };
-    let essence = text.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json")
+    media_type(headers).is_some_and(|essence| essence == "application/json")
 }
 
-async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+/// The body's media type without its parameters, in lower case.
+pub fn media_type(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// All of a body, where it has at most `bytes_max`.
+pub async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(Code::TooLarge, format!("a body has at most {bytes_max} bytes"));
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(too_large());
@@ -193,38 +198,78 @@ async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
 }
 
 /// Reads JSON strictly: no unknown field, no duplicate, nothing behind the value, at most 128 levels.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let Object(value) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        match path.as_str() {
-            "." => Problem::new(Code::Malformed, error.into_inner().to_string()),
-            path => Problem::malformed(path, error.inner()),
+pub fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Problem> {
+    parse_beside(bytes, &[])
+}
+
+/// Like [`parse`], for an object in which the fields `beside` stand as well, which are passed over.
+pub fn parse_beside<'de, T: Deserialize<'de>>(
+    bytes: &'de [u8],
+    beside: &'static [&'static str],
+) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
+    let value = Object { beside, value: PhantomData }.deserialize(tracked).map_err(|error| {
+        match track.path().to_string().as_str() {
+            "." => Problem::new(Code::Malformed, error.to_string()),
+            path => Problem::malformed(path, error),
         }
     })?;
-    deserializer.end().map_err(|error| Problem::new(Code::Malformed, error.to_string()))?;
+    json.end().map_err(|error| Problem::new(Code::Malformed, error.to_string()))?;
     Ok(value)
 }
 
 /// A body that is an object. Left to itself, serde takes an array for a struct as well, by the order of its fields.
-struct Object<T>(T);
+struct Object<T> {
+    beside: &'static [&'static str],
+    value: PhantomData<T>,
+}
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
-        struct ObjectOnly<T>(PhantomData<T>);
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Object<T> {
+    type Value = T;
 
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectOnly<T> {
-            type Value = Object<T>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+    type Value = T;
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
-            }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        if self.beside.is_empty() {
+            return T::deserialize(MapAccessDeserializer::new(map));
         }
-        deserializer.deserialize_map(ObjectOnly(PhantomData))
+        T::deserialize(MapAccessDeserializer::new(Others { map, beside: self.beside }))
+    }
+}
+
+/// The fields of an object but those `beside`.
+struct Others<A> {
+    map: A,
+    beside: &'static [&'static str],
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Others<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        while let Some(key) = self.map.next_key::<String>()? {
+            if !self.beside.contains(&key.as_str()) {
+                return seed.deserialize(key.into_deserializer()).map(Some);
+            }
+            self.map.next_value::<IgnoredAny>()?;
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.map.next_value_seed(seed)
     }
 }
 
@@ -275,32 +320,46 @@ impl<'de, K: Deserialize<'de> + Ord + Display, V: Deserialize<'de>> Deserialize<
     }
 }
 
-/// The idempotency key of a write, with the digest of what it stands for: the call, its path, and `fields`, the parsed
-/// request without what this node adds.
-pub fn idempotency_key(
-    headers: &HeaderMap,
-    call: &str,
-    path: &[&str],
-    fields: &impl Serialize,
-) -> Result<Option<IdempotencyKey>, Problem> {
+/// The idempotency key that the headers give, in its form.
+pub fn key_of_headers(headers: &HeaderMap) -> Result<Option<Key>, Problem> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let invalid =
-        |reason: &str| Problem::new(Code::IdempotencyKeyInvalid, format!("`Idempotency-Key`: {reason}"));
     if values.next().is_some() {
-        return Err(invalid("is given twice"));
+        return Err(key_invalid("is given twice"));
     }
-    let bytes = value.as_bytes();
-    if !(1..=255).contains(&bytes.len()) || !bytes.iter().all(|byte| (0x21..=0x7e).contains(byte)) {
-        return Err(invalid("must be 1 to 255 visible ASCII characters"));
+    Key::new(value.as_bytes()).map(Some)
+}
+
+fn key_invalid(reason: &str) -> Problem {
+    Problem::new(Code::IdempotencyKeyInvalid, format!("`Idempotency-Key`: {reason}"))
+}
+
+/// 1 to 255 visible ASCII characters that a client makes up for a request.
+pub struct Key(Arc<str>);
+
+impl Key {
+    pub fn new(bytes: &[u8]) -> Result<Key, Problem> {
+        if !(1..=255).contains(&bytes.len()) || !bytes.iter().all(|byte| (0x21..=0x7e).contains(byte)) {
+            return Err(key_invalid("must be 1 to 255 visible ASCII characters"));
+        }
+        Ok(Key(String::from_utf8_lossy(bytes).into()))
     }
-    let text: Arc<str> = String::from_utf8_lossy(bytes).into();
-    // There is one principal while access control is off; its name is part of the digest from the first format on.
-    let digest = digest128(&[b"anonymous", bytes]);
-    let request = rmp_serde::to_vec_named(&(call, path, fields)).map_err(|error| {
-        Problem::new(Code::Internal, format!("the request could not be digested: {error}"))
-    })?;
-    Ok(Some(IdempotencyKey { text, digest, request_digest: digest128(&[&request]) }))
+
+    /// The key with the digest of what it stands for: the call, its path, and `fields`, the parsed request without what
+    /// this node adds.
+    pub fn of_request(
+        self,
+        call: &str,
+        path: &[&str],
+        fields: &impl Serialize,
+    ) -> Result<IdempotencyKey, Problem> {
+        // There is one principal while access control is off; its name is part of the digest from the first format on.
+        let digest = digest128(&[b"anonymous", self.0.as_bytes()]);
+        let request = rmp_serde::to_vec_named(&(call, path, fields)).map_err(|error| {
+            Problem::new(Code::Internal, format!("the request could not be digested: {error}"))
+        })?;
+        Ok(IdempotencyKey { text: self.0, digest, request_digest: digest128(&[&request]) })
+    }
 }
 
 /// 128 bits of BLAKE3 over the parts, each behind its length.
@@ -352,7 +411,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("idempotency-key", "order-1".parse().unwrap());
         let fields = Fields { guest: "client-42", added_later: None };
-        let key = idempotency_key(&headers, "reserve", &["grand"], &fields).unwrap().unwrap();
+        let key = key_of_headers(&headers).unwrap().unwrap();
+        let key = key.of_request("reserve", &["grand"], &fields).unwrap();
         assert_eq!(key.digest, 128849830681732367688414256952718778869);
         assert_eq!(key.request_digest, 45049712992004667354124551590393083894);
     }

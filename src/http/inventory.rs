@@ -8,7 +8,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::extract::{Params, Segments, Text, UniqueMap, idempotency_key, json, judge_currency, no_body};
+use super::asked::Asked;
+use super::extract::{Params, Segments, Text, UniqueMap, json, judge_currency, key_of_headers, no_body};
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{
@@ -60,8 +61,16 @@ struct RoomTypeFields {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RoomFields {
+pub struct RoomFields {
     room_type: RoomTypeId,
+}
+
+impl RoomFields {
+    pub fn at(self, property: PropertyId, room: RoomId) -> Asked<RoomFields> {
+        let path = vec![property.to_string(), room.to_string()];
+        let command = Command::PutRoom(PutRoom { property, room, room_type: self.room_type.clone() });
+        Asked { call: "put_room", path, fields: self, command }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -80,7 +89,7 @@ struct NightAuditFields {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RatesFields {
+pub struct RatesFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     room_type: Option<RoomTypeId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,6 +97,34 @@ struct RatesFields {
     from: Date,
     to: Date,
     prices: UniqueMap<String, UniqueMap<u32, i64>>,
+}
+
+impl RatesFields {
+    pub fn at(self, property: PropertyId) -> Result<Asked<RatesFields>, Problem> {
+        let target = self.target()?;
+        check_range(self.from, self.to)?;
+        let mut prices = BTreeMap::new();
+        let mut currencies_known = true;
+        for (code, amounts) in &self.prices.0 {
+            match judge_currency(Some(code)) {
+                (Some(currency), true) => drop(prices.insert(currency, amounts.0.clone())),
+                _ => currencies_known = false,
+            }
+        }
+        let path = vec![property.to_string()];
+        let (from, to) = (self.from, self.to);
+        let command = Command::PutRates(PutRates { property, target, from, to, prices, currencies_known });
+        Ok(Asked { call: "put_rates", path, fields: self, command })
+    }
+
+    fn target(&self) -> Result<RateTarget, Problem> {
+        match (&self.room_type, &self.room) {
+            (Some(room_type), None) => Ok(RateTarget::RoomType(room_type.clone())),
+            (None, Some(room)) => Ok(RateTarget::Room(room.clone())),
+            (Some(_), Some(_)) => Err(Problem::malformed("room", "excludes `room_type`; give one of them")),
+            (None, None) => Err(Problem::malformed("room_type", "is missing; give it or `room`")),
+        }
+    }
 }
 
 /// Submits a command under the caller's key, and renders what became of it.
@@ -111,7 +148,7 @@ async fn submit(
     fields: &impl Serialize,
     command: Command,
 ) -> Result<Applied, Problem> {
-    let key = idempotency_key(headers, call, path, fields)?;
+    let key = key_of_headers(headers)?.map(|key| key.of_request(call, path, fields)).transpose()?;
     if node.paused().is_some() {
         return Err(NotRead::Paused.into());
     }
@@ -215,10 +252,7 @@ pub async fn put_room(
     let fields: RoomFields = json(request).await?;
     let property: PropertyId = segments.get(0, "property")?;
     let room: RoomId = segments.get(1, "room")?;
-    let path = [property.as_str(), room.as_str()];
-    let room_type = fields.room_type.clone();
-    let command = Command::PutRoom(PutRoom { property: property.clone(), room: room.clone(), room_type });
-    write(&node, &headers, "put_room", &path, &fields, command).await
+    fields.at(property, room).send(&node, &headers).await
 }
 
 pub async fn put_out_of_order(
@@ -269,33 +303,7 @@ pub async fn put_rates(
 ) -> Result<Response, Problem> {
     let fields: RatesFields = json(request).await?;
     let property: PropertyId = segments.get(0, "property")?;
-    let target = match (&fields.room_type, &fields.room) {
-        (Some(room_type), None) => RateTarget::RoomType(room_type.clone()),
-        (None, Some(room)) => RateTarget::Room(room.clone()),
-        (Some(_), Some(_)) => {
-            return Err(Problem::malformed("room", "excludes `room_type`; give one of them"));
-        }
-        (None, None) => return Err(Problem::malformed("room_type", "is missing; give it or `room`")),
-    };
-    check_range(fields.from, fields.to)?;
-    let mut prices = BTreeMap::new();
-    let mut currencies_known = true;
-    for (code, amounts) in &fields.prices.0 {
-        match judge_currency(Some(code)) {
-            (Some(currency), true) => drop(prices.insert(currency, amounts.0.clone())),
-            _ => currencies_known = false,
-        }
-    }
-    let path = [property.as_str()];
-    let command = Command::PutRates(PutRates {
-        property: property.clone(),
-        target,
-        from: fields.from,
-        to: fields.to,
-        prices,
-        currencies_known,
-    });
-    write(&node, &headers, "put_rates", &path, &fields, command).await
+    fields.at(property)?.send(&node, &headers).await
 }
 
 /// A half-open range of dates holds at least one night.

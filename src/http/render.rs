@@ -55,18 +55,18 @@ pub fn applied(applied: Applied) -> Response {
         Outcome::Removed => removed(lsn),
         Outcome::Done => json(StatusCode::OK, lsn, &serde_json::json!({})),
         Outcome::Refused(refusal) => Problem::from(refusal).at(lsn).into_response(),
-        Outcome::Quarantined { lsn: at } => Problem::new(
-            Code::Quarantined,
-            "applying the command failed alike on every node; it was set aside and changed nothing",
-        )
-        .fact("lsn", serde_json::json!(at))
-        .at(lsn)
-        .into_response(),
+        Outcome::Quarantined { lsn: at } => quarantined(at).at(lsn).into_response(),
     };
     if applied.replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     response
+}
+
+/// The command was set aside at `at`.
+pub fn quarantined(at: Lsn) -> Problem {
+    let detail = "applying the command failed alike on every node; it was set aside and changed nothing";
+    Problem::new(Code::Quarantined, detail).fact("lsn", serde_json::json!(at))
 }
 
 /// What was to be taken away is; there is nothing to show.

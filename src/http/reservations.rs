@@ -8,20 +8,21 @@ use axum::response::Response;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
+use super::asked::Asked;
 use super::extract::{Params, Segments, Text, if_match, json, judge_currency, no_body};
-use super::inventory::{read, write};
+use super::inventory::read;
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{
     Amend, Assign, BlockId, BookingId, Change, Command, Date, Ledger, PropertyId, ReservationFilter,
     ReservationId, Reserve, RoomChange, RoomId, RoomTypeId, Status, Wanted,
 };
-use crate::node::Node;
+use crate::node::{IdSource, Node};
 use crate::wire;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ReserveFields {
+pub struct ReserveFields {
     guest: Text,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     room: Option<RoomId>,
@@ -43,8 +44,26 @@ struct ReserveFields {
 }
 
 impl ReserveFields {
-    fn wanted(&self) -> Result<Wanted, Problem> {
-        wanted("room", self.room.as_ref(), self.room_type.as_ref())
+    pub fn at(self, ids: &IdSource, property: PropertyId) -> Result<Asked<ReserveFields>, Problem> {
+        let (currency, currency_known) = judge_currency(self.currency.as_deref());
+        let path = vec![property.to_string()];
+        let command = Command::Reserve(Box::new(Reserve {
+            id: ReservationId(ids.next()),
+            booking_id: BookingId(ids.next()),
+            property,
+            guest: self.guest.0.clone(),
+            wanted: wanted("room", self.room.as_ref(), self.room_type.as_ref())?,
+            arrival: self.arrival,
+            departure: self.departure,
+            occupancy: self.occupancy,
+            currency,
+            currency_known,
+            hold_seconds: self.hold_seconds,
+            expected_total: self.expected_total,
+            block: self.block.clone(),
+            external_ref: self.external_ref.as_ref().map(|text| text.0.clone()),
+        }));
+        Ok(Asked { call: "reserve", path, fields: self, command })
     }
 }
 
@@ -66,29 +85,33 @@ pub async fn reserve(
 ) -> Result<Response, Problem> {
     let fields: ReserveFields = json(request).await?;
     let property: PropertyId = segments.get(0, "property")?;
-    let (currency, currency_known) = judge_currency(fields.currency.as_deref());
-    let path = [property.as_str()];
-    let command = Command::Reserve(Box::new(Reserve {
-        id: ReservationId(node.ids.next()),
-        booking_id: BookingId(node.ids.next()),
-        property: property.clone(),
-        guest: fields.guest.0.clone(),
-        wanted: fields.wanted()?,
-        arrival: fields.arrival,
-        departure: fields.departure,
-        occupancy: fields.occupancy,
-        currency,
-        currency_known,
-        hold_seconds: fields.hold_seconds,
-        expected_total: fields.expected_total,
-        block: fields.block.clone(),
-        external_ref: fields.external_ref.as_ref().map(|text| text.0.clone()),
-    }));
-    write(&node, &headers, "reserve", &path, &fields, command).await
+    fields.at(&node.ids, property)?.send(&node, &headers).await
 }
 
 fn reservation_id(segments: &Segments) -> Result<ReservationId, Problem> {
-    segments.get::<PlainUuid>(0, "id").map(|PlainUuid(id)| ReservationId(id))
+    segments.get::<PlainReservationId>(0, "id").map(|PlainReservationId(id)| id)
+}
+
+/// What takes a reservation to its next state, and has no fields.
+#[derive(Clone, Copy)]
+pub struct Step {
+    call: &'static str,
+    command: fn(Change) -> Command,
+}
+
+pub const CONFIRM: Step = Step { call: "confirm", command: Command::Confirm };
+pub const CANCEL: Step = Step { call: "cancel", command: Command::Cancel };
+pub const CHECK_IN: Step = Step { call: "check_in", command: Command::CheckIn };
+pub const CHECK_OUT: Step = Step { call: "check_out", command: Command::CheckOut };
+pub const NO_SHOW: Step = Step { call: "no_show", command: Command::NoShow };
+
+impl Step {
+    pub fn of(self, reservation: ReservationId, if_match: Option<u64>) -> Asked<()> {
+        let path = vec![reservation.to_string()];
+        let command = (self.command)(Change { reservation, if_match });
+        // Without If-Match: a key is looked up before it, and stands for the same request with and without it.
+        Asked { call: self.call, path, fields: (), command }
+    }
 }
 
 async fn change(
@@ -96,15 +119,11 @@ async fn change(
     segments: &Segments,
     headers: &HeaderMap,
     request: Request,
-    call: &str,
-    command: fn(Change) -> Command,
+    step: Step,
 ) -> Result<Response, Problem> {
     no_body(request).await?;
     let reservation = reservation_id(segments)?;
-    let if_match = if_match(headers)?;
-    let path = [&*reservation.to_string()];
-    // Without If-Match: a key is looked up before it, and stands for the same request with and without it.
-    write(node, headers, call, &path, &(), command(Change { reservation, if_match })).await
+    step.of(reservation, if_match(headers)?).send(node, headers).await
 }
 
 pub async fn confirm(
@@ -113,7 +132,7 @@ pub async fn confirm(
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
-    change(&node, &segments, &headers, request, "confirm", Command::Confirm).await
+    change(&node, &segments, &headers, request, CONFIRM).await
 }
 
 pub async fn cancel(
@@ -122,7 +141,7 @@ pub async fn cancel(
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
-    change(&node, &segments, &headers, request, "cancel", Command::Cancel).await
+    change(&node, &segments, &headers, request, CANCEL).await
 }
 
 pub async fn check_in(
@@ -131,7 +150,7 @@ pub async fn check_in(
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
-    change(&node, &segments, &headers, request, "check_in", Command::CheckIn).await
+    change(&node, &segments, &headers, request, CHECK_IN).await
 }
 
 pub async fn check_out(
@@ -140,7 +159,7 @@ pub async fn check_out(
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
-    change(&node, &segments, &headers, request, "check_out", Command::CheckOut).await
+    change(&node, &segments, &headers, request, CHECK_OUT).await
 }
 
 pub async fn no_show(
@@ -149,12 +168,12 @@ pub async fn no_show(
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
-    change(&node, &segments, &headers, request, "no_show", Command::NoShow).await
+    change(&node, &segments, &headers, request, NO_SHOW).await
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AmendFields {
+pub struct AmendFields {
     #[serde(default)]
     arrival: Option<Date>,
     #[serde(default)]
@@ -168,6 +187,29 @@ struct AmendFields {
     occupancy: Option<u32>,
 }
 
+impl AmendFields {
+    pub fn of(
+        self,
+        reservation: ReservationId,
+        if_match: Option<u64>,
+    ) -> Result<Asked<(AmendFields, Option<u64>)>, Problem> {
+        if let (Some(Some(_)), Some(_)) = (&self.room, &self.room_type) {
+            return Err(Problem::malformed("room", "excludes `room_type`: it has a type; give one of them"));
+        }
+        let path = vec![reservation.to_string()];
+        let command = Command::Amend(Box::new(Amend {
+            reservation,
+            if_match,
+            arrival: self.arrival,
+            departure: self.departure,
+            room_type: self.room_type.clone(),
+            room: self.room.clone().map(|room| room.map_or(RoomChange::Unpin, RoomChange::Pin)),
+            occupancy: self.occupancy,
+        }));
+        Ok(Asked { call: "amend", path, fields: (self, if_match), command })
+    }
+}
+
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
@@ -179,28 +221,22 @@ pub async fn amend(
     request: Request,
 ) -> Result<Response, Problem> {
     let fields: AmendFields = json(request).await?;
-    if let (Some(Some(_)), Some(_)) = (&fields.room, &fields.room_type) {
-        return Err(Problem::malformed("room", "excludes `room_type`: it has a type; give one of them"));
-    }
     let reservation = reservation_id(&segments)?;
-    let if_match = if_match(&headers)?;
-    let path = [&*reservation.to_string()];
-    let command = Command::Amend(Box::new(Amend {
-        reservation,
-        if_match,
-        arrival: fields.arrival,
-        departure: fields.departure,
-        room_type: fields.room_type.clone(),
-        room: fields.room.clone().map(|room| room.map_or(RoomChange::Unpin, RoomChange::Pin)),
-        occupancy: fields.occupancy,
-    }));
-    write(&node, &headers, "amend", &path, &(&fields, if_match), command).await
+    fields.of(reservation, if_match(&headers)?)?.send(&node, &headers).await
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AssignFields {
+pub struct AssignFields {
     room: RoomId,
+}
+
+impl AssignFields {
+    pub fn of(self, reservation: ReservationId, if_match: Option<u64>) -> Asked<(AssignFields, Option<u64>)> {
+        let path = vec![reservation.to_string()];
+        let command = Command::Assign(Assign { reservation, if_match, room: self.room.clone() });
+        Asked { call: "assign", path, fields: (self, if_match), command }
+    }
 }
 
 pub async fn assign(
@@ -211,10 +247,7 @@ pub async fn assign(
 ) -> Result<Response, Problem> {
     let fields: AssignFields = json(request).await?;
     let reservation = reservation_id(&segments)?;
-    let if_match = if_match(&headers)?;
-    let path = [&*reservation.to_string()];
-    let command = Command::Assign(Assign { reservation, if_match, room: fields.room.clone() });
-    write(&node, &headers, "assign", &path, &(&fields, if_match), command).await
+    fields.of(reservation, if_match(&headers)?).send(&node, &headers).await
 }
 
 pub async fn show(
@@ -253,15 +286,17 @@ pub async fn list(
     Ok(render::json(StatusCode::OK, lsn, &body))
 }
 
-/// A UUID as answers write it: lower-case, with hyphens, nothing around it.
-struct PlainUuid(Uuid);
+/// An id as answers write it: a UUID in lower case, with hyphens, and nothing around it.
+pub struct PlainReservationId(pub ReservationId);
 
-impl std::str::FromStr for PlainUuid {
+impl std::str::FromStr for PlainReservationId {
     type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<PlainUuid, Self::Err> {
+    fn from_str(text: &str) -> Result<PlainReservationId, Self::Err> {
         let id = Uuid::try_parse(text).ok().filter(|id| id.hyphenated().to_string() == text);
-        id.map(PlainUuid).ok_or("expected a UUID as answers write it, lower-case and with hyphens")
+        id.map(ReservationId)
+            .map(PlainReservationId)
+            .ok_or("expected a UUID as answers write it, lower-case and with hyphens")
     }
 }
 

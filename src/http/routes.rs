@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
+use axum::{Extension, Router};
 use tokio::sync::Semaphore;
 
 use super::drain::drain_bodies;
 use super::problem::{Code, Problem};
-use super::{bookings, calendar, cluster, inventory, queries, reservations, restrictions};
+use super::{batch, bookings, calendar, cluster, inventory, queries, reservations, restrictions};
 use crate::node::Node;
 
 pub const LSN: HeaderName = HeaderName::from_static("innkeeper-lsn");
@@ -52,6 +52,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/v1/bookings/{id}", get(bookings::show))
         .route("/v1/bookings/{id}/confirm", post(bookings::confirm))
         .route("/v1/bookings/{id}/cancel", post(bookings::cancel))
+        .route("/v1/batch", post(batch::run).layer(Extension(batch::Bodies::new(&node.config.limits))))
         .route("/v1/search", get(queries::search))
         .route("/v1/quarantine", get(cluster::quarantine))
         .route("/v1/cluster", get(cluster::show))

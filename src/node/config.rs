@@ -39,6 +39,8 @@ pub struct Limits {
     pub queued_reads_max: usize,
     /// Requests of the client port that are served at once.
     pub requests_max: usize,
+    /// Bytes of batches that are read or answered at once.
+    pub batch_bodies_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -51,6 +53,7 @@ impl Default for Limits {
             batches_in_flight_max: 2,
             queued_reads_max: 16_384,
             requests_max: 8_192,
+            batch_bodies_bytes_max: 256 << 20,
         }
     }
 }

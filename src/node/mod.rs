@@ -35,6 +35,7 @@ pub use error::StartError;
 pub use ids::IdSource;
 pub use read::{Consistency, NotRead};
 pub use status::{ClusterView, MemberView, Unready, VERSION};
+pub use submit::Outcomes;
 
 use crate::ledger::{Applied, Ledger, Submission, Timestamp};
 use crate::replication::{
@@ -190,6 +191,11 @@ impl Node {
     /// Submits a command and waits for its outcome, at most for the configured time.
     pub async fn submit(&self, submission: &Submission) -> Result<Applied, NotApplied> {
         self.submitter.submit(submission, self.deadline()).await
+    }
+
+    /// Submits commands in their order and waits for their outcomes, one each, see [`submit::Submitter`].
+    pub async fn submit_in_order(&self, submissions: &[Submission]) -> Outcomes {
+        self.submitter.submit_in_order(submissions, self.config.timings.request).await
     }
 
     /// When a request that arrives now must have its answer.

@@ -2,6 +2,9 @@
 //!
 //! Commands that wait together travel as one entry of the log. On a follower they travel to the leader together, in one
 //! hop. Every queue is bounded, by count and by bytes; what does not fit is shed before anything happened.
+//!
+//! What a client sends in one batch keeps its order: the commands of a run stand in one entry, here and where they are
+//! forwarded to, and the next run sets out when the one before is answered.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -28,22 +31,40 @@ const RETRY_AFTER: Duration = Duration::from_millis(25);
 /// How long after its deadline a command's answer is awaited, so that the batcher's more exact one is heard.
 const ANSWER_GRACE: Duration = Duration::from_millis(100);
 
+/// What became of commands, one outcome each, in their order.
+pub type Outcomes = Vec<Result<Applied, NotApplied>>;
+
 /// The bounded queue in front of the batcher.
 pub struct Submitter {
     queue: mpsc::Sender<Pending>,
+    commands: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
-    command_bytes_max: usize,
+    run_commands_max: usize,
+    run_bytes_max: usize,
 }
 
-/// A command that waits for its outcome.
+/// A run of commands that waits for its outcomes, and is never torn apart.
 struct Pending {
-    submission: EncodedSubmission,
+    submissions: Vec<EncodedSubmission>,
+    bytes: usize,
     deadline: Instant,
-    /// A command that was forwarded already is never forwarded again.
+    /// What was forwarded already is never forwarded again.
     forwarded: bool,
-    answer: oneshot::Sender<Result<Applied, NotApplied>>,
-    /// Its share of the queue's bytes.
-    _bytes: OwnedSemaphorePermit,
+    answer: oneshot::Sender<Outcomes>,
+    /// Its share of the queue's commands and bytes.
+    _places: [OwnedSemaphorePermit; 2],
+}
+
+impl Pending {
+    fn answer_all(self, not_applied: NotApplied) {
+        let outcomes = vec![Err(not_applied); self.submissions.len()];
+        self.answer(outcomes);
+    }
+
+    fn answer(self, outcomes: Outcomes) {
+        // A client that went away no longer waits for its answer.
+        let _ = self.answer.send(outcomes);
+    }
 }
 
 /// The other end of the queue, for [`Batcher::run`].
@@ -57,8 +78,10 @@ pub fn queue(limits: &Limits) -> (Submitter, Batcher) {
     let (sender, receiver) = mpsc::channel(limits.queued_commands_max);
     let submitter = Submitter {
         queue: sender,
+        commands: Arc::new(Semaphore::new(limits.queued_commands_max)),
         bytes: Arc::new(Semaphore::new(limits.queued_bytes_max.min(Semaphore::MAX_PERMITS))),
-        command_bytes_max: limits.batch_bytes_max - BATCH_OVERHEAD_BYTES,
+        run_commands_max: limits.batch_commands_max,
+        run_bytes_max: limits.batch_bytes_max - BATCH_OVERHEAD_BYTES,
     };
     let in_flight = Arc::new(Semaphore::new(limits.batches_in_flight_max));
     (submitter, Batcher { queue: receiver, in_flight, limits: limits.clone() })
@@ -67,48 +90,103 @@ pub fn queue(limits: &Limits) -> (Submitter, Batcher) {
 impl Submitter {
     /// Submits a command of this node's client and waits for its outcome, at most until `deadline`.
     pub async fn submit(&self, submission: &Submission, deadline: Instant) -> Result<Applied, NotApplied> {
-        let encoded = EncodedSubmission::new(submission).map_err(|_| NotApplied::TooLarge)?;
-        let outcome = timeout_at(deadline + ANSWER_GRACE, self.enqueue(encoded, deadline, false)?).await;
-        outcome.ok().and_then(Result::ok).unwrap_or(Err(NotApplied::Unknown))
+        let run = vec![self.encode(submission)?];
+        self.submit_run(run, deadline, false).await.pop().unwrap_or(Err(NotApplied::Unknown))
+    }
+
+    /// Submits commands of one client, as few entries of the log as can hold them, and waits for their outcomes, for
+    /// each entry at most `wait`. Once a command is not known to be done, those in later entries are not tried.
+    pub async fn submit_in_order(&self, submissions: &[Submission], wait: Duration) -> Outcomes {
+        let mut encoded = submissions.iter().map(|submission| self.encode(submission));
+        let mut outcomes = Vec::with_capacity(submissions.len());
+        let mut left_over = None;
+        let mut stopped = None;
+        while let Some(next) = left_over.take().or_else(|| encoded.next()) {
+            let first = match next {
+                Ok(first) => first,
+                Err(refused) => {
+                    outcomes.push(Err(refused));
+                    continue;
+                }
+            };
+            let run;
+            (run, left_over) = self.run_from(first, &mut encoded);
+            if let Some(not_applied) = stopped {
+                outcomes.extend(run.iter().map(|_| Err(not_applied)));
+                continue;
+            }
+            let answers = self.submit_run(run, Instant::now() + wait, false).await;
+            stopped = answers.iter().find_map(|answer| answer.as_ref().err()).map(|error| match error {
+                // It may be done yet; what was not sent certainly is not.
+                NotApplied::Unknown => NotApplied::NoLeader,
+                certain => *certain,
+            });
+            outcomes.extend(answers);
+        }
+        outcomes
+    }
+
+    /// Takes as many commands as one entry may hold, and what came behind them and does not fit.
+    fn run_from(
+        &self,
+        first: EncodedSubmission,
+        rest: &mut impl Iterator<Item = Result<EncodedSubmission, NotApplied>>,
+    ) -> (Vec<EncodedSubmission>, Option<Result<EncodedSubmission, NotApplied>>) {
+        let mut bytes = first.len();
+        let mut run = vec![first];
+        while run.len() < self.run_commands_max {
+            match rest.next() {
+                Some(Ok(next)) if bytes + next.len() <= self.run_bytes_max => {
+                    bytes += next.len();
+                    run.push(next);
+                }
+                behind => return (run, behind),
+            }
+        }
+        (run, None)
     }
 
     /// Submits commands that a follower forwarded, in their order.
-    pub async fn submit_forwarded(&self, forwarded: Forwarded) -> Vec<Result<Applied, NotApplied>> {
+    pub async fn submit_forwarded(&self, forwarded: Forwarded) -> Outcomes {
         let deadline = Instant::now() + Duration::from_millis(forwarded.wait_ms.min(60_000));
-        let answers: Vec<_> = (forwarded.submissions.into_iter())
-            .map(|submission| self.enqueue(submission, deadline, true))
-            .collect();
-        let mut results = Vec::with_capacity(answers.len());
-        for answer in answers {
-            results.push(match answer {
-                Ok(answer) => {
-                    let outcome = timeout_at(deadline + ANSWER_GRACE, answer).await;
-                    outcome.ok().and_then(Result::ok).unwrap_or(Err(NotApplied::Unknown))
-                }
-                Err(refused) => Err(refused),
-            });
-        }
-        results
+        self.submit_run(forwarded.submissions, deadline, true).await
+    }
+
+    fn encode(&self, submission: &Submission) -> Result<EncodedSubmission, NotApplied> {
+        let encoded = EncodedSubmission::new(submission).map_err(|_| NotApplied::TooLarge)?;
+        if encoded.len() > self.run_bytes_max { Err(NotApplied::TooLarge) } else { Ok(encoded) }
+    }
+
+    async fn submit_run(&self, run: Vec<EncodedSubmission>, deadline: Instant, forwarded: bool) -> Outcomes {
+        let commands = run.len();
+        let outcomes = match self.enqueue(run, deadline, forwarded) {
+            Ok(answer) => timeout_at(deadline + ANSWER_GRACE, answer).await,
+            Err(refused) => return vec![Err(refused); commands],
+        };
+        outcomes.ok().and_then(Result::ok).unwrap_or_else(|| vec![Err(NotApplied::Unknown); commands])
     }
 
     fn enqueue(
         &self,
-        submission: EncodedSubmission,
+        submissions: Vec<EncodedSubmission>,
         deadline: Instant,
         forwarded: bool,
-    ) -> Result<oneshot::Receiver<Result<Applied, NotApplied>>, NotApplied> {
-        if submission.len() > self.command_bytes_max {
+    ) -> Result<oneshot::Receiver<Outcomes>, NotApplied> {
+        let bytes = submissions.iter().map(EncodedSubmission::len).sum();
+        if bytes > self.run_bytes_max {
             return Err(NotApplied::TooLarge);
         }
-        let bytes = (self.bytes.clone().try_acquire_many_owned(submission.len() as u32))
-            .map_err(|_| NotApplied::Overloaded)?;
-        let (answer, outcome) = oneshot::channel();
-        let pending = Pending { submission, deadline, forwarded, answer, _bytes: bytes };
+        let places = |of: &Arc<Semaphore>, count: usize| {
+            of.clone().try_acquire_many_owned(count as u32).map_err(|_| NotApplied::Overloaded)
+        };
+        let places = [places(&self.commands, submissions.len())?, places(&self.bytes, bytes)?];
+        let (answer, outcomes) = oneshot::channel();
+        let pending = Pending { submissions, bytes, deadline, forwarded, answer, _places: places };
         self.queue.try_send(pending).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => NotApplied::Overloaded,
             mpsc::error::TrySendError::Closed(_) => NotApplied::NoLeader,
         })?;
-        Ok(outcome)
+        Ok(outcomes)
     }
 }
 
@@ -138,17 +216,19 @@ impl Batcher {
         }
     }
 
-    /// Takes as many commands as one entry may hold. What does not fit stays in `waiting`.
+    /// Takes as many runs as one entry may hold, one at least. What does not fit stays in `waiting`.
     fn fill(&mut self, waiting: &mut VecDeque<Pending>) -> Vec<Pending> {
         let mut batch = Vec::new();
-        let mut bytes = BATCH_OVERHEAD_BYTES;
-        while batch.len() < self.limits.batch_commands_max {
+        let (mut commands, mut bytes) = (0, BATCH_OVERHEAD_BYTES);
+        while commands < self.limits.batch_commands_max {
             let Some(next) = waiting.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
-            if bytes + next.submission.len() > self.limits.batch_bytes_max {
+            commands += next.submissions.len();
+            bytes += next.bytes;
+            let fits = commands <= self.limits.batch_commands_max && bytes <= self.limits.batch_bytes_max;
+            if !fits && !batch.is_empty() {
                 waiting.push_front(next);
                 break;
             }
-            bytes += next.submission.len();
             batch.push(next);
         }
         batch
@@ -204,9 +284,13 @@ async fn dispatch(node: &Node, mut batch: Vec<Pending>) {
 
 fn answer_all(batch: Vec<Pending>, not_applied: NotApplied) {
     for pending in batch {
-        // A client that went away no longer waits for its answer.
-        let _ = pending.answer.send(Err(not_applied));
+        pending.answer_all(not_applied);
     }
+}
+
+/// The batch's commands in their order.
+fn submissions(batch: &[Pending]) -> Vec<EncodedSubmission> {
+    batch.iter().flat_map(|pending| &pending.submissions).cloned().collect()
 }
 
 /// The time until which the most patient command of the batch waits.
@@ -216,7 +300,8 @@ fn latest_deadline(batch: &[Pending]) -> Instant {
 
 /// Appends the batch to this leader's log and waits until it is applied here.
 async fn propose(node: &Node, batch: Vec<Pending>) -> Attempt {
-    let submissions = batch.iter().map(|pending| pending.submission.clone()).collect();
+    let submissions = submissions(&batch);
+    let commands = submissions.len();
     let entry = Batch { stamp: node.log_time(), check: node.state.check(), submissions };
     let payload = match entry.encode() {
         Ok(payload) => payload,
@@ -241,10 +326,11 @@ async fn propose(node: &Node, batch: Vec<Pending>) -> Attempt {
         }
     };
     match written.map(|written| written.data) {
-        Ok(BatchReply::Applied(outcomes)) if outcomes.len() == batch.len() => {
-            for (pending, applied) in batch.into_iter().zip(outcomes) {
-                // A client that went away no longer waits for its answer.
-                let _ = pending.answer.send(Ok(applied));
+        Ok(BatchReply::Applied(outcomes)) if outcomes.len() == commands => {
+            let mut outcomes = outcomes.into_iter().map(Ok);
+            for pending in batch {
+                let own = outcomes.by_ref().take(pending.submissions.len()).collect();
+                pending.answer(own);
             }
             Attempt::Answered
         }
@@ -262,17 +348,19 @@ async fn propose(node: &Node, batch: Vec<Pending>) -> Attempt {
 async fn forward(node: &Node, leader: NodeId, batch: Vec<Pending>) -> Attempt {
     let Some(member) = node.member(leader) else { return Attempt::Again(batch) };
     let wait = latest_deadline(&batch).saturating_duration_since(Instant::now());
-    let submissions = batch.iter().map(|pending| pending.submission.clone()).collect();
+    let submissions = submissions(&batch);
+    let commands = submissions.len();
     let request = Request::Submit(Forwarded { submissions, wait_ms: wait.as_millis() as u64 });
     match node.peers.call_member(leader, &member, request, wait).await {
-        Ok(Reply::Submitted(results)) if results.len() == batch.len() => {
+        Ok(Reply::Submitted(results)) if results.len() == commands => {
             let mut again = Vec::new();
-            for (pending, result) in batch.into_iter().zip(results) {
-                if result == Err(NotApplied::NoLeader) {
+            let mut results = results.into_iter();
+            for pending in batch {
+                let own: Outcomes = results.by_ref().take(pending.submissions.len()).collect();
+                if own.iter().all(|result| *result == Err(NotApplied::NoLeader)) {
                     again.push(pending);
                 } else {
-                    // A client that went away no longer waits for its answer.
-                    let _ = pending.answer.send(result);
+                    pending.answer(own);
                 }
             }
             if again.is_empty() { Attempt::Answered } else { Attempt::Again(again) }
@@ -280,7 +368,7 @@ async fn forward(node: &Node, leader: NodeId, batch: Vec<Pending>) -> Attempt {
         Err(error) if error.nothing_happened() => Attempt::Again(batch),
         result => {
             if let Err(error) = result {
-                tracing::warn!(leader, %error, commands = batch.len(), "the outcome of forwarded commands is unknown");
+                tracing::warn!(leader, %error, commands, "the outcome of forwarded commands is unknown");
             }
             answer_all(batch, NotApplied::Unknown);
             Attempt::Answered

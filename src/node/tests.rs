@@ -10,10 +10,12 @@ use uuid::Uuid;
 
 use super::clock::SystemClock;
 use super::{Config, IdSource, Limits, Node, StartError, Timings, World};
-use crate::ledger::Timestamp;
+use crate::ledger::{
+    Applied, Command, Currency, FirstBusinessDate, Outcome, PutProperty, Submission, Timestamp,
+};
 use crate::replication::{
-    Claim, DiskId, DiskThreads, Endpoint, Envelope, GROUP, GroupId, Kind, Lost, PeerRefusal, Reply, Request,
-    Transport, decode, encode,
+    Claim, DiskId, DiskThreads, Endpoint, Envelope, GROUP, GroupId, Kind, Lost, NotApplied, PeerRefusal,
+    Reply, Request, Transport, decode, encode,
 };
 
 /// Nobody else is there.
@@ -31,12 +33,16 @@ async fn node(dir: &tempfile::TempDir) -> Arc<Node> {
 }
 
 async fn start(dir: &tempfile::TempDir) -> Result<Arc<Node>, StartError> {
+    start_in(dir, [(1, "127.0.0.1:2"), (2, "127.0.0.1:3")].as_slice()).await
+}
+
+async fn start_in(dir: &tempfile::TempDir, members: &[(u64, &str)]) -> Result<Arc<Node>, StartError> {
     let config = Config {
         node_id: 1,
         data_dir: dir.path().to_owned(),
         client_addr: "127.0.0.1:1".to_owned(),
         peer_addr: "127.0.0.1:2".to_owned(),
-        initial_cluster: Some(BTreeMap::from([(1, "127.0.0.1:2".to_owned()), (2, "127.0.0.1:3".to_owned())])),
+        initial_cluster: Some(members.iter().map(|(id, address)| (*id, address.to_string())).collect()),
         limits: Limits::default(),
         timings: Timings::default(),
     };
@@ -160,4 +166,70 @@ async fn a_member_whose_log_is_gone_does_not_start() {
     std::fs::remove_dir_all(dir.path().join("group-0")).unwrap();
     let refused = start(&dir).await.err().unwrap();
     assert!(matches!(refused, StartError::Storage(_)), "{refused}");
+}
+
+/// A property of this number, with a name of so many bytes.
+fn property(n: usize, name_bytes: usize) -> Submission {
+    let command = Command::PutProperty(PutProperty {
+        property: format!("p{n}").parse().unwrap(),
+        name: "x".repeat(name_bytes).into(),
+        location: "Budapest".into(),
+        time_zone: "UTC".into(),
+        time_zone_known: true,
+        currency: Currency::new("EUR"),
+        currency_known: true,
+        business_date: FirstBusinessDate::Manual("2027-01-01".parse().unwrap()),
+    });
+    Submission { key: None, command }
+}
+
+#[tokio::test]
+async fn commands_in_order_travel_together_and_one_that_is_too_large_alone_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start_in(&dir, &[(1, "127.0.0.1:2")]).await.unwrap();
+    let first = node.submit(&property(0, 1)).await.unwrap();
+    let index = || node.metrics().last_applied.map_or(0, |id| id.index);
+    let before = index();
+    let mut submissions: Vec<_> = (1..=2_500).map(|n| property(n, 1)).collect();
+    submissions.insert(700, property(9_999, 2 << 20));
+    let mut outcomes = node.submit_in_order(&submissions).await;
+    assert_eq!(outcomes.remove(700), Err(NotApplied::TooLarge));
+    let lsns: Vec<u64> = outcomes.iter().map(|outcome| outcome.as_ref().unwrap().lsn.0).collect();
+    assert!(lsns.is_sorted_by(|a, b| a < b) && lsns[0] > first.lsn.0, "{lsns:?}");
+    for (n, outcome) in outcomes.iter().enumerate() {
+        let Ok(Applied { outcome: Outcome::Property { property, .. }, .. }) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(property.property.to_string(), format!("p{}", n + 1));
+    }
+    // 700, then 1,024, then the rest; and what the node may propose of its own in the meantime.
+    assert!(index() - before <= 6, "{} entries", index() - before);
+    node.shut_down().await;
+}
+
+/// Nobody leads: what waits behind a command that was not done does not wait as long again.
+#[tokio::test]
+async fn what_comes_behind_a_run_without_an_outcome_is_not_tried() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = node(&dir).await;
+    let submissions: Vec<_> = (0..5_000).map(|n| property(n, 1)).collect();
+    let begun = std::time::Instant::now();
+    let outcomes = node.submit_in_order(&submissions).await;
+    assert!(begun.elapsed() < node.config.timings.request * 2, "{:?}", begun.elapsed());
+    assert_eq!(outcomes.len(), submissions.len());
+    assert!(outcomes.iter().all(|outcome| *outcome == Err(NotApplied::NoLeader)));
+    node.shut_down().await;
+}
+
+#[tokio::test]
+async fn more_commands_than_may_wait_are_shed() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = node(&dir).await;
+    let all: Vec<_> = (0..Limits::default().batch_commands_max).map(|n| property(n, 1)).collect();
+    let runs = Limits::default().queued_commands_max / all.len();
+    let waiting = (0..=runs).map(|_| node.submit_in_order(&all));
+    let outcomes = futures_util::future::join_all(waiting).await;
+    let shed = outcomes.iter().filter(|outcomes| outcomes[0] == Err(NotApplied::Overloaded)).count();
+    assert_eq!(shed, 1);
+    node.shut_down().await;
 }

@@ -1,0 +1,124 @@
+//! Many writes in one request (`POST /v1/batch`): each alone, in their order, each with a result of its own.
+//!
+//! The commands are read as their own calls read them, submitted as few entries of the log, and answered piece by piece.
+//! What is wrong with one command is its result; only what is wrong with the request as a whole refuses the whole.
+
+mod command;
+mod form;
+mod result;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::{Body, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use self::command::{Parsed, parse};
+use self::form::Form;
+use self::result::{Detail, Results};
+use super::extract::{GROUP_BYTES_MAX, Params, key_of_headers, read, unsupported_media_type};
+use super::problem::{Code, Problem};
+use super::render;
+use crate::ledger::{Applied, Submission};
+use crate::node::{IdSource, Limits, Node, NotRead};
+
+/// Reservations of one batch, at most: those of a group are counted, and every other command as one.
+const RESERVATIONS_MAX: usize = 10_000;
+/// Commands that are parsed before others get a turn on the thread.
+const PARSED_AT_ONCE: usize = 256;
+
+/// What batches take of this node's memory, together.
+#[derive(Clone)]
+pub struct Bodies(Arc<Semaphore>);
+
+impl Bodies {
+    pub fn new(limits: &Limits) -> Bodies {
+        Bodies(Arc::new(Semaphore::new(limits.batch_bodies_bytes_max)))
+    }
+
+    /// A body without a length may become as long as any.
+    fn room_for(&self, body: &Body) -> Result<OwnedSemaphorePermit, Problem> {
+        let length = body.size_hint().upper().unwrap_or(u64::MAX).min(GROUP_BYTES_MAX as u64);
+        let room = self.0.clone().try_acquire_many_owned(length as u32);
+        room.map_err(|_| Problem::overloaded("as many batches are being served as this node takes"))
+    }
+}
+
+pub async fn run(
+    State(node): State<Arc<Node>>,
+    Extension(bodies): Extension<Bodies>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let form = Form::of_body(&headers).ok_or_else(unsupported_media_type)?;
+    let (parts, body) = request.into_parts();
+    let room = bodies.room_for(&body)?;
+    let body = read(body, GROUP_BYTES_MAX).await?;
+    let detail = detail(Params::of(&parts.uri)?)?;
+    let commands = parse_all(&node.ids, &form.commands(&body)?).await?;
+    drop(body);
+    if key_of_headers(&headers)?.is_some() {
+        return Err(Problem::new(
+            Code::IdempotencyKeyInvalid,
+            "`Idempotency-Key`: a batch has none; give each command its `idempotency_key`",
+        ));
+    }
+    if node.paused().is_some() {
+        return Err(NotRead::Paused.into());
+    }
+    let results = submit(&node, commands).await;
+    let lsn = results.iter().flatten().map(|applied| applied.lsn).max();
+    let answer_form = form.of_answer(&headers);
+    let content_type = [(header::CONTENT_TYPE, answer_form.media_type())];
+    let body = Results::new(results, answer_form, detail, room).into_body();
+    let mut response = (StatusCode::OK, content_type, body).into_response();
+    render::reflect(&mut response, lsn.unwrap_or_else(|| node.position().lsn));
+    Ok(response)
+}
+
+fn detail(mut params: Params) -> Result<Detail, Problem> {
+    let wanted: Option<String> = params.optional("return")?;
+    params.finish()?;
+    match wanted.as_deref() {
+        None => Ok(Detail::Whole),
+        Some("minimal") => Ok(Detail::Minimal),
+        Some(_) => Err(Problem::malformed("return", "must be minimal, or left out")),
+    }
+}
+
+/// Reads every command before the first is submitted, so that a batch that is too large leaves nothing done.
+async fn parse_all(ids: &IdSource, commands: &[&[u8]]) -> Result<Vec<Result<Submission, Problem>>, Problem> {
+    let mut parsed = Vec::with_capacity(commands.len().min(RESERVATIONS_MAX));
+    let mut reservations = 0;
+    for some in commands.chunks(PARSED_AT_ONCE) {
+        for text in some {
+            let Parsed { submission, reservations: more } = parse(ids, text);
+            reservations += more;
+            if reservations > RESERVATIONS_MAX {
+                let detail = format!("a batch has at most {RESERVATIONS_MAX} reservations; split it");
+                return Err(Problem::new(Code::TooLarge, detail));
+            }
+            parsed.push(submission);
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(parsed)
+}
+
+/// Submits what could be read, and puts the outcomes where their commands stood.
+async fn submit(node: &Node, commands: Vec<Result<Submission, Problem>>) -> Vec<Result<Applied, Problem>> {
+    let mut submissions = Vec::with_capacity(commands.len());
+    let refused: Vec<Option<Problem>> =
+        commands.into_iter().map(|command| command.map(|it| submissions.push(it)).err()).collect();
+    let mut outcomes = node.submit_in_order(&submissions).await.into_iter();
+    let result = |refused: Option<Problem>| match refused {
+        Some(problem) => Err(problem),
+        None => outcomes.next().expect("every submission has an outcome").map_err(Problem::from),
+    };
+    refused.into_iter().map(result).collect()
+}

@@ -1,0 +1,210 @@
+//! What is read of a batch, and what is written; what a cluster makes of batches is told by `cluster-tests`.
+
+use std::sync::Arc;
+
+use axum::body::to_bytes;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::super::extract::Key;
+use super::super::problem::Problem;
+use super::super::reservations::{CANCEL, PlainReservationId, ReserveFields};
+use super::command::parse;
+use super::form::Form;
+use super::result::{Detail, Results};
+use super::{Bodies, RESERVATIONS_MAX, parse_all};
+use crate::ledger::{Applied, Command, Lsn, Outcome, Refusal, Room, Submission};
+use crate::node::clock::SystemClock;
+use crate::node::{IdSource, Limits};
+use crate::wire;
+
+fn ids() -> IdSource {
+    IdSource::new(Arc::new(SystemClock::new()), StdRng::seed_from_u64(1))
+}
+
+const ID: &str = "0197a7a8-2f3b-7c4d-8e5f-0123456789ab";
+
+fn stay() -> Value {
+    json!({"guest": "g", "room": "101", "arrival": "2027-03-01", "departure": "2027-03-04", "occupancy": 2})
+}
+
+fn with(mut body: Value, fields: Value) -> Value {
+    let fields = fields.as_object().unwrap().clone();
+    body.as_object_mut().unwrap().extend(fields);
+    body
+}
+
+fn read(command: &Value) -> Result<Submission, wire::Problem> {
+    parse(&ids(), command.to_string().as_bytes()).submission.map_err(|problem| problem.to_wire())
+}
+
+#[test]
+fn every_op_is_read_as_its_own_call() {
+    let reservation = |fields: Value| with(json!({"reservation": ID}), fields);
+    let at = |fields: Value| with(json!({"property": "grand"}), fields);
+    let group = json!({"guest": "g", "reservations": [
+        {"room_type": "double", "arrival": "2027-03-01", "departure": "2027-03-02", "occupancy": 1}]});
+    let rate = json!({"room": "101", "from": "2027-01-01", "to": "2028-01-01", "prices": {"EUR": {"1": 1}}});
+    type Is = fn(&Command) -> bool;
+    let cases: [(&str, Value, Is); 11] = [
+        ("reserve", at(stay()), |it| matches!(it, Command::Reserve(_))),
+        ("book_group", at(group), |it| matches!(it, Command::BookGroup(_))),
+        ("confirm", reservation(json!({})), |it| matches!(it, Command::Confirm(_))),
+        ("cancel", reservation(json!({})), |it| matches!(it, Command::Cancel(_))),
+        ("amend", reservation(json!({"room": null})), |it| matches!(it, Command::Amend(_))),
+        ("check_in", reservation(json!({})), |it| matches!(it, Command::CheckIn(_))),
+        ("check_out", reservation(json!({})), |it| matches!(it, Command::CheckOut(_))),
+        ("no_show", reservation(json!({})), |it| matches!(it, Command::NoShow(_))),
+        ("assign", reservation(json!({"room": "102"})), |it| matches!(it, Command::Assign(_))),
+        ("put_room", at(json!({"room": "101", "room_type": "double"})), |it| {
+            matches!(it, Command::PutRoom(_))
+        }),
+        ("put_rate", at(rate), |it| matches!(it, Command::PutRates(_))),
+    ];
+    for (op, fields, is) in cases {
+        for key in [Value::Null, json!("order-1")] {
+            let command = with(fields.clone(), json!({"op": op, "idempotency_key": key}));
+            let submission = read(&command).unwrap_or_else(|problem| panic!("{op}: {}", problem.detail));
+            assert!(is(&submission.command), "{op}: {:?}", submission.command);
+            assert_eq!(submission.key.map(|key| key.text), key.as_str().map(Into::into), "{op}");
+        }
+    }
+}
+
+/// A retry may come alone: it has to find what the batch left under its key.
+#[test]
+fn a_key_stands_for_the_same_request_alone_and_in_a_batch() {
+    let alone: ReserveFields = serde_json::from_value(stay()).unwrap();
+    let alone = alone.at(&ids(), "grand".parse().unwrap()).unwrap();
+    let alone = alone.submission(Some(Key::new(b"order-1").unwrap())).unwrap();
+    let op = json!({"op": "reserve", "property": "grand", "idempotency_key": "order-1"});
+    assert_eq!(read(&with(stay(), op)).unwrap().key, alone.key);
+
+    let PlainReservationId(id) = ID.parse().unwrap();
+    let alone = CANCEL.of(id, None).submission(Some(Key::new(b"order-2").unwrap())).unwrap();
+    let batched = json!({"reservation": ID, "idempotency_key": "order-2", "op": "cancel"});
+    assert_eq!(read(&batched).unwrap().key, alone.key);
+}
+
+#[test]
+fn a_command_that_can_not_be_read_names_the_field() {
+    let reserve = |fields: Value| with(with(stay(), json!({"op": "reserve", "property": "grand"})), fields);
+    let cancel = |fields: Value| with(json!({"op": "cancel", "reservation": ID}), fields);
+    for (command, code, named) in [
+        (json!(7), "malformed", "object"),
+        (json!({}), "malformed", "op"),
+        (json!({"op": "destroy"}), "malformed", "destroy"),
+        (reserve(json!({"property": null})), "malformed", "property"),
+        (reserve(json!({"property": "a/b"})), "malformed", "property"),
+        (reserve(json!({"reservation": ID})), "malformed", "reservation"),
+        (reserve(json!({"room_type": "double"})), "malformed", "room"),
+        (reserve(json!({"arrival": "2027-02-30"})), "malformed", "arrival"),
+        (reserve(json!({"idempotency_key": 7})), "malformed", "idempotency_key"),
+        (reserve(json!({"idempotency_key": "a b"})), "idempotency_key_invalid", "Idempotency-Key"),
+        (reserve(json!({"idempotency_key": ""})), "idempotency_key_invalid", "Idempotency-Key"),
+        (cancel(json!({"reservation": "7"})), "malformed", "reservation"),
+        (cancel(json!({"reservation": ID.to_uppercase()})), "malformed", "reservation"),
+        (cancel(json!({"property": "grand"})), "malformed", "property"),
+        (cancel(json!({"room": "101"})), "malformed", "room"),
+    ] {
+        let problem = read(&command).map(|_| ()).unwrap_err();
+        assert_eq!((problem.status, &*problem.code), (400, code), "{command}: {}", problem.detail);
+        assert!(problem.detail.contains(named), "{named}: {}", problem.detail);
+    }
+    for (text, named) in [
+        (r#"{"op":"cancel","op":"cancel"}"#, "op"),
+        (r#"{"op":"cancel","reservation":"1","reservation":"1"}"#, "reservation"),
+        (r#"{"op":"cancel","#, "EOF"),
+    ] {
+        let problem = parse(&ids(), text.as_bytes()).submission.map(|_| ()).unwrap_err().to_wire();
+        assert!(problem.detail.contains(named), "{named}: {}", problem.detail);
+    }
+}
+
+#[tokio::test]
+async fn the_reservations_of_groups_are_counted() {
+    let one =
+        json!({"room_type": "double", "arrival": "2027-03-01", "departure": "2027-03-02", "occupancy": 1});
+    let group = |size: usize| {
+        let reservations = vec![one.clone(); size];
+        json!({"op": "book_group", "property": "grand", "guest": "g", "reservations": reservations})
+            .to_string()
+    };
+    let (full, single) = (group(500), "{}".to_owned());
+    let mut commands = vec![full.as_bytes(); RESERVATIONS_MAX / 500];
+    assert!(parse_all(&ids(), &commands).await.unwrap().iter().all(Result::is_ok));
+    commands.push(single.as_bytes());
+    let problem = parse_all(&ids(), &commands).await.map(|_| ()).unwrap_err().to_wire();
+    assert_eq!((problem.status, &*problem.code), (413, "too_large"));
+}
+
+#[tokio::test]
+async fn results_keep_their_order_over_the_pieces_they_are_sent_in() {
+    let results = || -> Vec<Result<Applied, Problem>> {
+        let room = |n: usize| {
+            Arc::new(Room {
+                property: "grand".parse().unwrap(),
+                room: format!("r{n}").parse().unwrap(),
+                room_type: "d".parse().unwrap(),
+            })
+        };
+        (0..5_000)
+            .map(|n| match n % 3 {
+                0 => Err(Problem::malformed("op", "is missing")),
+                1 => Ok(Outcome::Room { created: n % 2 == 0, room: room(n) }),
+                _ => Ok(Outcome::Refused(Refusal::RoomTypeNotFound)),
+            })
+            .map(|outcome| outcome.map(|outcome| Applied { lsn: Lsn(1), replayed: false, outcome }))
+            .collect()
+    };
+    for (form, detail) in
+        [(Form::Json, Detail::Whole), (Form::Lines, Detail::Whole), (Form::Lines, Detail::Minimal)]
+    {
+        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let body = Results::new(results(), form, detail, room).into_body();
+        let body = String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
+        let written: Vec<Value> = match form {
+            Form::Json => {
+                serde_json::from_str::<Value>(&body).unwrap()["results"].as_array().unwrap().clone()
+            }
+            Form::Lines => body.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+        };
+        assert_eq!(written.len(), 5_000);
+        for (n, result) in written.iter().enumerate() {
+            let expected = match n % 3 {
+                0 => json!({"status": 400, "problem": result["problem"]}),
+                1 if detail == Detail::Minimal => {
+                    json!({"status": if n % 2 == 0 { 201 } else { 200 }, "id": format!("r{n}")})
+                }
+                1 => json!({"status": if n % 2 == 0 { 201 } else { 200 },
+                            "room": {"room": format!("r{n}"), "room_type": "d"}}),
+                _ => json!({"status": 404, "problem": result["problem"]}),
+            };
+            assert_eq!(*result, expected, "result {n}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_batch_has_an_empty_answer() {
+    for (form, expected) in [(Form::Json, r#"{"results":[]}"#), (Form::Lines, "")] {
+        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let body = Results::new(Vec::new(), form, Detail::Whole, room).into_body();
+        assert_eq!(to_bytes(body, usize::MAX).await.unwrap(), expected);
+    }
+}
+
+#[test]
+fn batches_that_would_not_fit_in_memory_are_shed() {
+    let bodies = Bodies::new(&Limits { batch_bodies_bytes_max: 40 << 20, ..Limits::default() });
+    let short = axum::body::Body::from("x");
+    let unknown =
+        || axum::body::Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, axum::Error>>());
+    let held = bodies.room_for(&unknown()).unwrap();
+    assert!(bodies.room_for(&short).is_ok());
+    assert_eq!(bodies.room_for(&unknown()).unwrap_err().to_wire().status, 429);
+    drop(held);
+    assert!(bodies.room_for(&unknown()).is_ok());
+}
