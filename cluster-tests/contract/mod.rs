@@ -9,6 +9,8 @@ mod changes;
 mod desk;
 mod headers;
 mod inventory;
+mod metrics;
+mod openapi;
 mod order;
 mod queries;
 mod reserve;

@@ -12,6 +12,8 @@ mod drain;
 mod extract;
 mod inventory;
 mod listen;
+mod metrics;
+mod openapi;
 mod peer;
 mod problem;
 mod queries;

@@ -19,8 +19,20 @@ macro_rules! codes {
         pub enum Code { $($variant),* }
 
         impl Code {
+            /// Every code, in the order of the table.
+            pub const ALL: &[Code] = &[$(Code::$variant),*];
+
             fn parts(self) -> (u16, &'static str, &'static str) {
                 match self { $(Code::$variant => ($status, $name, $title)),* }
+            }
+
+            pub fn status(self) -> u16 {
+                self.parts().0
+            }
+
+            /// The code as answers write it.
+            pub fn name(self) -> &'static str {
+                self.parts().1
             }
         }
     };
@@ -123,6 +135,7 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&body).expect("a problem has string keys and finite numbers");
         let mut response =
             (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        response.extensions_mut().insert(self.code);
         if matches!(self.code, Code::Overloaded | Code::NoLeader) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
         }

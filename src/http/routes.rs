@@ -6,24 +6,42 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{MethodRouter, get, post, put};
 use axum::{Extension, Router};
 use tokio::sync::Semaphore;
 
 use super::drain::drain_bodies;
+use super::metrics::Metrics;
 use super::problem::{Code, Problem};
-use super::{batch, bookings, calendar, cluster, inventory, queries, reservations, restrictions};
-use crate::node::Node;
+use super::{
+    batch, bookings, calendar, cluster, inventory, metrics, openapi, queries, reservations, restrictions,
+};
+use crate::node::{Limits, Node};
 
 pub const LSN: HeaderName = HeaderName::from_static("innkeeper-lsn");
 const NODE: HeaderName = HeaderName::from_static("innkeeper-node");
 const LEADER: HeaderName = HeaderName::from_static("innkeeper-leader");
 
 pub fn router(node: Arc<Node>) -> Router {
+    let metrics = Arc::new(Metrics::new(&node).expect("the metrics have different and sound names"));
+    let places = Arc::new(Semaphore::new(node.config.limits.requests_max));
+    routes(&node.config.limits)
+        .router
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(middleware::from_fn_with_state(places, bound_requests))
+        .layer(middleware::from_fn(drain_bodies))
+        .layer(middleware::from_fn_with_state(node.clone(), name_the_node))
+        .layer(middleware::from_fn_with_state(metrics.clone(), metrics::measure))
+        .layer(Extension(metrics))
+        .with_state(node)
+}
+
+/// The paths, each with its methods. The API's document is held against them.
+pub fn routes(limits: &Limits) -> Routes {
     let property = "/v1/properties/{property}";
     let at = |rest: &str| format!("{property}/{rest}");
-    let places = Arc::new(Semaphore::new(node.config.limits.requests_max));
-    Router::new()
+    Routes::default()
         .route("/v1/properties", get(inventory::list_properties))
         .route(property, get(inventory::get_property).put(inventory::put_property))
         .route(&at("room-types"), get(inventory::list_room_types))
@@ -52,7 +70,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/v1/bookings/{id}", get(bookings::show))
         .route("/v1/bookings/{id}/confirm", post(bookings::confirm))
         .route("/v1/bookings/{id}/cancel", post(bookings::cancel))
-        .route("/v1/batch", post(batch::run).layer(Extension(batch::Bodies::new(&node.config.limits))))
+        .route("/v1/batch", post(batch::run).layer(Extension(batch::Bodies::new(limits))))
         .route("/v1/search", get(queries::search))
         .route("/v1/quarantine", get(cluster::quarantine))
         .route("/v1/cluster", get(cluster::show))
@@ -60,17 +78,32 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/v1/cluster/state-hash", get(cluster::state_hash))
         .route("/livez", get(cluster::livez))
         .route("/readyz", get(cluster::readyz))
-        .fallback(no_route)
-        .method_not_allowed_fallback(no_method)
-        .layer(middleware::from_fn_with_state(places, bound_requests))
-        .layer(middleware::from_fn(drain_bodies))
-        .layer(middleware::from_fn_with_state(node.clone(), name_the_node))
-        .with_state(node)
+        .route("/openapi.json", get(openapi::show))
+        .route("/docs", get(openapi::docs))
+        .route("/metrics", get(metrics::show))
 }
 
-/// Sheds what comes while as many requests are served as may be. Health is asked for in trouble, and always answered.
+/// A router that remembers its paths.
+#[derive(Default)]
+pub struct Routes {
+    router: Router<Arc<Node>>,
+    #[cfg(test)]
+    pub paths: Vec<String>,
+}
+
+impl Routes {
+    fn route(mut self, path: &str, methods: MethodRouter<Arc<Node>>) -> Routes {
+        self.router = self.router.route(path, methods);
+        #[cfg(test)]
+        self.paths.push(path.to_owned());
+        self
+    }
+}
+
+/// Sheds what comes while as many requests are served as may be. Health and numbers are asked for in trouble, and always
+/// answered.
 async fn bound_requests(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    let health = matches!(request.uri().path(), "/livez" | "/readyz");
+    let health = matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics");
     let place = places.try_acquire();
     if place.is_err() && !health {
         return Problem::overloaded("as many requests are being served as this node takes").into_response();

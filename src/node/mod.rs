@@ -10,13 +10,14 @@ mod config;
 mod due;
 mod error;
 mod ids;
+mod numbers;
 mod peers;
 mod read;
 mod snapshots;
 mod status;
 mod submit;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod watchdog;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub use config::{Config, Limits, Timings};
 pub use due::{date_at, time_zone_known};
 pub use error::StartError;
 pub use ids::IdSource;
+pub use numbers::Numbers;
 pub use read::{Consistency, NotRead};
 pub use status::{ClusterView, MemberView, Unready, VERSION};
 pub use submit::Outcomes;
@@ -65,6 +67,7 @@ pub struct Node {
     in_flight: Arc<Semaphore>,
     reads: read::Reads,
     log_clock: LogClock,
+    flush_seconds: prometheus::Histogram,
     /// When a leader was last heard from, by this node's monotonic clock.
     heard_at: Mutex<Option<Duration>>,
     incoming: peers::IncomingSnapshots,
@@ -131,6 +134,7 @@ impl Node {
         let state = storage.state_machine.state();
         let storage_fatal = storage.log.fatal();
         let log_closed = storage.log_closed.clone();
+        let flush_seconds = storage.log.flush_seconds();
         let incoming = peers::IncomingSnapshots::new(storage.state_machine.snapshots(), world.disk);
         let raft_config = raft_config(&config.timings)?;
         let raft =
@@ -150,6 +154,7 @@ impl Node {
             in_flight: batcher.in_flight(),
             reads,
             log_clock: LogClock::default(),
+            flush_seconds,
             heard_at: Mutex::new(None),
             incoming,
             refusals: peers::Refusals::default(),

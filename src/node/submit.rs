@@ -79,7 +79,7 @@ pub fn queue(limits: &Limits) -> (Submitter, Batcher) {
     let submitter = Submitter {
         queue: sender,
         commands: Arc::new(Semaphore::new(limits.queued_commands_max)),
-        bytes: Arc::new(Semaphore::new(limits.queued_bytes_max.min(Semaphore::MAX_PERMITS))),
+        bytes: Arc::new(Semaphore::new(limits.queued_bytes_max)),
         run_commands_max: limits.batch_commands_max,
         run_bytes_max: limits.batch_bytes_max - BATCH_OVERHEAD_BYTES,
     };
@@ -88,6 +88,12 @@ pub fn queue(limits: &Limits) -> (Submitter, Batcher) {
 }
 
 impl Submitter {
+    /// Commands, and their bytes, that wait or are under way.
+    pub fn waiting(&self, limits: &Limits) -> (usize, usize) {
+        let taken = |max: usize, places: &Semaphore| max - places.available_permits();
+        (taken(limits.queued_commands_max, &self.commands), taken(limits.queued_bytes_max, &self.bytes))
+    }
+
     /// Submits a command of this node's client and waits for its outcome, at most until `deadline`.
     pub async fn submit(&self, submission: &Submission, deadline: Instant) -> Result<Applied, NotApplied> {
         let run = vec![self.encode(submission)?];

@@ -28,7 +28,8 @@ impl Transport for Alone {
     }
 }
 
-async fn node(dir: &tempfile::TempDir) -> Arc<Node> {
+/// A node whose only peer never answers.
+pub(crate) async fn node(dir: &tempfile::TempDir) -> Arc<Node> {
     start(dir).await.unwrap()
 }
 

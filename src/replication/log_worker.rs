@@ -10,9 +10,11 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use codeq::Span;
 use openraft::storage::IOFlushed;
+use prometheus::Histogram;
 use raft_log::RaftLog;
 use raft_log::api::raft_log_writer::RaftLogWriter;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
@@ -118,6 +120,8 @@ struct Waiting {
     upto: u64,
     flushed: Arc<AtomicU64>,
     fatal: Fatal,
+    began: Instant,
+    seconds: Histogram,
 }
 
 impl Flush {
@@ -130,6 +134,7 @@ impl Flush {
         let Some(waiting) = self.0.take() else { return };
         match result {
             Ok(()) => {
+                waiting.seconds.observe(waiting.began.elapsed().as_secs_f64());
                 waiting.flushed.fetch_max(waiting.upto, Ordering::Release);
                 waiting.waiters.into_iter().for_each(|waiter| waiter.tell(Ok(())));
             }
@@ -172,6 +177,8 @@ pub struct LogWorker {
     written: u64,
     waiters: Vec<Waiter>,
     fatal: Fatal,
+    /// How long flushes took.
+    flush_seconds: Histogram,
 }
 
 impl LogWorker {
@@ -180,11 +187,14 @@ impl LogWorker {
         log: RaftLog<LogTypes>,
         operations: mpsc::Receiver<Operation>,
         fatal: Fatal,
+        flush_seconds: Histogram,
     ) -> (LogWorker, watch::Receiver<bool>) {
         let (closed, is_closed) = watch::channel(false);
         let written = log.stat().open_chunk.global_end;
         let flushed = Arc::new(AtomicU64::new(written));
-        (LogWorker { log, operations, closed, flushed, written, waiters: Vec::new(), fatal }, is_closed)
+        let waiters = Vec::new();
+        let worker = LogWorker { log, operations, closed, flushed, written, waiters, fatal, flush_seconds };
+        (worker, is_closed)
     }
 
     /// Serves until the last sender is gone or something fails. Blocks: the log's own thread.
@@ -269,6 +279,8 @@ impl LogWorker {
                 upto: self.written,
                 flushed: self.flushed.clone(),
                 fatal: self.fatal.clone(),
+                began: Instant::now(),
+                seconds: self.flush_seconds.clone(),
             }))),
         })
     }

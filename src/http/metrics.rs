@@ -1,0 +1,191 @@
+//! `GET /metrics`: what this node counts and measures, in Prometheus' text format.
+//!
+//! Requests are counted where they pass; everything else is asked of the node when somebody looks. Each router has a
+//! registry of its own, so that several nodes of one process do not mix.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use prometheus::core::Collector;
+use prometheus::{
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TEXT_FORMAT,
+    TextEncoder,
+};
+use tokio::time::Instant;
+
+use super::problem::{Code, Problem};
+use crate::node::{Node, Numbers, VERSION};
+
+/// From half a millisecond, a read from memory, to past the wait of a request.
+const REQUEST_SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+type Reading = fn(&Numbers) -> f64;
+
+/// Gauges that are read off the node: name, help, reading.
+const GAUGES: [(&str, &str, Reading); 16] = [
+    ("innkeeper_leader", "The leader that this node knows of; 0 where it knows none.", |node| {
+        node.leader.unwrap_or(0) as f64
+    }),
+    ("innkeeper_is_leader", "1 on the node that leads.", |node| f64::from(u8::from(node.leads))),
+    ("innkeeper_term", "The term of Raft.", |node| node.term as f64),
+    ("innkeeper_lsn", "The LSN up to which this node has applied.", |node| node.lsn as f64),
+    ("innkeeper_last_log_index", "The last entry of this node's log.", |node| node.last_log_index as f64),
+    ("innkeeper_committed_index", "The last entry that this node knows to be committed.", |node| {
+        node.committed_index as f64
+    }),
+    ("innkeeper_applied_index", "The last entry that this node has applied.", |node| {
+        node.applied_index as f64
+    }),
+    ("innkeeper_apply_lag_entries", "Committed entries that this node has not applied.", |node| {
+        node.committed_index.saturating_sub(node.applied_index) as f64
+    }),
+    ("innkeeper_snapshot_index", "The last entry in the newest snapshot; 0 without one.", |node| {
+        node.snapshot_index as f64
+    }),
+    ("innkeeper_purged_index", "The last entry that the log has dropped; 0 without one.", |node| {
+        node.purged_index as f64
+    }),
+    ("innkeeper_queue_commands", "Commands that wait to be applied, on this node.", |node| {
+        node.waiting_commands as f64
+    }),
+    ("innkeeper_queue_bytes", "Encoded bytes of the commands that wait.", |node| node.waiting_bytes as f64),
+    ("innkeeper_batches_in_flight", "Batches that are proposed or forwarded, and not answered.", |node| {
+        node.batches_in_flight as f64
+    }),
+    (
+        "innkeeper_leader_silence_seconds",
+        "Seconds since a leader was heard from; on the leader, since a majority was.",
+        |node| node.silence.as_ref().map_or(f64::INFINITY, Duration::as_secs_f64),
+    ),
+    ("innkeeper_quarantined_commands", "Commands that were set aside when they were applied.", |node| {
+        node.quarantined as f64
+    }),
+    ("innkeeper_paused", "1 on a node that has paused applying.", |node| f64::from(u8::from(node.paused))),
+];
+
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    seconds: HistogramVec,
+    in_flight: IntGauge,
+    gauges: Vec<(Gauge, Reading)>,
+    behind: GaugeVec,
+}
+
+impl Metrics {
+    pub fn new(node: &Node) -> Result<Metrics, prometheus::Error> {
+        let requests = IntCounterVec::new(
+            Opts::new(
+                "innkeeper_http_requests_total",
+                "Requests answered; `code` is that of a problem, or ok.",
+            ),
+            &["method", "route", "status", "code"],
+        )?;
+        let seconds = HistogramVec::new(
+            HistogramOpts::new("innkeeper_http_request_seconds", "Time until an answer began.")
+                .buckets(REQUEST_SECONDS.to_vec()),
+            &["method", "route"],
+        )?;
+        let in_flight =
+            IntGauge::new("innkeeper_http_requests_in_flight", "Requests that have no answer yet.")?;
+        let behind = GaugeVec::new(
+            Opts::new(
+                "innkeeper_replication_lag_entries",
+                "On the leader: entries that a member's log lacks.",
+            ),
+            &["node"],
+        )?;
+        let gauges = GAUGES.iter().map(|(name, help, reading)| Ok((Gauge::new(*name, *help)?, *reading)));
+        let gauges = gauges.collect::<Result<Vec<_>, prometheus::Error>>()?;
+        let build = IntGauge::with_opts(
+            Opts::new("innkeeper_build_info", "1, with the version of this build.")
+                .const_label("version", VERSION),
+        )?;
+        build.set(1);
+        let registry = Registry::new();
+        let add = |collector: Box<dyn Collector>| registry.register(collector);
+        add(Box::new(requests.clone()))?;
+        add(Box::new(seconds.clone()))?;
+        add(Box::new(in_flight.clone()))?;
+        add(Box::new(behind.clone()))?;
+        add(Box::new(build))?;
+        add(Box::new(node.flush_seconds()))?;
+        for (gauge, _) in &gauges {
+            add(Box::new(gauge.clone()))?;
+        }
+        Ok(Metrics { registry, requests, seconds, in_flight, gauges, behind })
+    }
+
+    fn read(&self, numbers: &Numbers) {
+        for (gauge, reading) in &self.gauges {
+            gauge.set(reading(numbers));
+        }
+        // Who no longer leads tells no other node's lag.
+        self.behind.reset();
+        for (id, entries) in &numbers.behind {
+            self.behind.with_label_values(&[id.to_string().as_str()]).set(*entries as f64);
+        }
+    }
+}
+
+pub async fn show(
+    State(node): State<Arc<Node>>,
+    Extension(metrics): Extension<Arc<Metrics>>,
+) -> Result<Response, Problem> {
+    metrics.read(&node.numbers());
+    let text = TextEncoder::new().encode_to_string(&metrics.registry.gather());
+    let text = text.map_err(|error| {
+        Problem::new(Code::Internal, format!("the metrics could not be written: {error}"))
+    })?;
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response())
+}
+
+/// Counts a request and how long its answer took to begin.
+pub async fn measure(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+    let method = method_label(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    // Paths that nobody serves are made up by clients: one label for all.
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let _in_flight = InFlight::of(&metrics.in_flight);
+    let began = Instant::now();
+    let response = next.run(request).await;
+    metrics.seconds.with_label_values(&[method, route]).observe(began.elapsed().as_secs_f64());
+    let code = response.extensions().get::<Code>().map_or("ok", |code| code.name());
+    metrics.requests.with_label_values(&[method, route, response.status().as_str(), code]).inc();
+    response
+}
+
+/// Clients may make up methods as well.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::PUT => "PUT",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    }
+}
+
+/// Counted down when the request ends, also where its client went away.
+struct InFlight(IntGauge);
+
+impl InFlight {
+    fn of(gauge: &IntGauge) -> InFlight {
+        gauge.inc();
+        InFlight(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

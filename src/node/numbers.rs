@@ -1,0 +1,72 @@
+//! What a node tells of itself to those who watch many: numbers only, cheap to ask for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Node;
+use crate::replication::NodeId;
+
+/// A node's numbers at one moment, as it sees them.
+#[derive(Clone, Debug, Default)]
+pub struct Numbers {
+    pub leader: Option<NodeId>,
+    pub leads: bool,
+    pub term: u64,
+    pub lsn: u64,
+    pub last_log_index: u64,
+    pub committed_index: u64,
+    pub applied_index: u64,
+    pub snapshot_index: u64,
+    pub purged_index: u64,
+    /// Commands that wait or are under way, and their bytes.
+    pub waiting_commands: usize,
+    pub waiting_bytes: usize,
+    /// Entries of the log that are proposed or forwarded, and not answered.
+    pub batches_in_flight: usize,
+    /// How long no leader, or on the leader no majority, was heard from; `None` where it never was.
+    pub silence: Option<Duration>,
+    /// Commands that applying set aside.
+    pub quarantined: usize,
+    pub paused: bool,
+    /// On the leader: how many entries each other member's log is behind.
+    pub behind: BTreeMap<NodeId, u64>,
+}
+
+impl Node {
+    pub fn numbers(&self) -> Numbers {
+        let metrics = self.metrics();
+        let position = self.position();
+        let limits = &self.config.limits;
+        let last_log_index = metrics.last_log_index.unwrap_or(0);
+        let (waiting_commands, waiting_bytes) = self.submitter.waiting(limits);
+        let behind = metrics.replication.iter().flatten().filter(|(id, _)| **id != self.id());
+        let behind = behind.map(|(id, matched)| {
+            let matched = matched.as_ref().map_or(0, |log_id| log_id.index);
+            (*id, last_log_index.saturating_sub(matched))
+        });
+        let silence = self.silence();
+        Numbers {
+            leader: self.leader(),
+            leads: self.leads(),
+            term: metrics.current_term,
+            lsn: position.lsn.0,
+            last_log_index,
+            committed_index: metrics.local_committed.map_or(0, |log_id| log_id.index),
+            applied_index: position.index().unwrap_or(0),
+            snapshot_index: self.state.newest_snapshot().unwrap_or(0),
+            purged_index: metrics.purged.map_or(0, |log_id| log_id.index),
+            waiting_commands,
+            waiting_bytes,
+            batches_in_flight: limits.batches_in_flight_max - self.in_flight.available_permits(),
+            silence: (silence < Duration::MAX).then_some(silence),
+            quarantined: self.with_ledger(|ledger| ledger.quarantined().count()),
+            paused: self.paused().is_some(),
+            behind: behind.collect(),
+        }
+    }
+
+    /// How long the log's flushes took.
+    pub fn flush_seconds(&self) -> prometheus::Histogram {
+        self.flush_seconds.clone()
+    }
+}
