@@ -6,6 +6,7 @@
 mod batch;
 mod calendar;
 mod changes;
+mod codes;
 mod desk;
 mod headers;
 mod inventory;

@@ -25,6 +25,11 @@ impl Api {
         Api { client: client.clone(), address: address.to_owned() }
     }
 
+    /// `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     pub fn get(&self, path: &str) -> Call {
         self.call(Method::GET, path)
     }

@@ -1,5 +1,6 @@
 //! Every route of the client port, and what is true of every answer.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -8,6 +9,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use axum::{Extension, Router};
+use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 
 use super::drain::drain_bodies;
@@ -31,6 +33,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .method_not_allowed_fallback(no_method)
         .layer(middleware::from_fn_with_state(places, bound_requests))
         .layer(middleware::from_fn(drain_bodies))
+        .layer(middleware::from_fn(answer_panics))
         .layer(middleware::from_fn_with_state(node.clone(), name_the_node))
         .layer(middleware::from_fn_with_state(metrics.clone(), metrics::measure))
         .layer(Extension(metrics))
@@ -109,6 +112,16 @@ async fn bound_requests(State(places): State<Arc<Semaphore>>, request: Request, 
         return Problem::overloaded("as many requests are being served as this node takes").into_response();
     }
     next.run(request).await
+}
+
+/// A panic is a bug in one request: its client is told, and the others go on. The panic itself has been printed.
+async fn answer_panics(request: Request, next: Next) -> Response {
+    // What a handler shares with others is behind locks, and a lock that was written under is poisoned by a panic.
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    answer.unwrap_or_else(|_| {
+        let detail = "the node failed in this request; if it is a write, whether it was done is unknown";
+        Problem::new(Code::Internal, detail).into_response()
+    })
 }
 
 /// Says on every answer which node gave it, who leads, and which position it reflects.
