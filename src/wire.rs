@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::{
-    BlockId, BookingId, BusinessDateMode, Currency, Date, Lsn, Prices, PropertyId, ReservationId, RoomId,
-    RoomTypeId, Status,
+    BlockId, BlockStatus, BookingId, BusinessDateMode, Currency, Date, Lsn, Prices, PropertyId,
+    ReservationId, RoomId, RoomTypeId, Status,
 };
 
 /// An instant as RFC 3339 in UTC with milliseconds.
@@ -103,6 +103,33 @@ pub struct Restrictions {
     pub restrictions: Vec<Restriction>,
 }
 
+/// Rooms that are kept for a group or a partner on the nights `[from, to)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Block {
+    pub block: BlockId,
+    pub room_type: RoomTypeId,
+    pub from: Date,
+    pub to: Date,
+    /// Of each night.
+    pub rooms: u32,
+    pub status: BlockStatus,
+    pub release_date: Option<Date>,
+    /// Each night of the block.
+    pub picked_up: Vec<PickedUp>,
+}
+
+/// Rooms that reservations have taken from a block on one night.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PickedUp {
+    pub date: Date,
+    pub rooms: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Blocks {
+    pub blocks: Vec<Block>,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PricedNight {
     pub date: Date,
@@ -192,7 +219,7 @@ pub struct NightAvailability {
     pub out_of_order: u32,
     pub held: u32,
     pub sold: u32,
-    pub blocked: u32,
+    pub blocked: u64,
     pub available: i64,
 }
 

@@ -4,6 +4,7 @@
 //! for the code, and what the detail must name. What every answer has in common is checked on each.
 
 mod batch;
+mod blocks;
 mod calendar;
 mod changes;
 mod codes;

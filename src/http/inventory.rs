@@ -15,7 +15,7 @@ use super::render;
 use crate::ledger::{
     AVAILABILITY_NIGHTS_MAX, Applied, Command, Date, EndOutOfOrder, FirstBusinessDate, Ledger, Lsn,
     NightAudit, PropertyId, PutOutOfOrder, PutProperty, PutRates, PutRoom, PutRoomType, RateTarget, Refusal,
-    RoomId, RoomTypeId, Submission,
+    RetireRoom, RoomId, RoomTypeId, Submission,
 };
 use crate::node::{Consistency, Node, NotRead, date_at, time_zone_known};
 use crate::wire;
@@ -253,6 +253,21 @@ pub async fn put_room(
     let property: PropertyId = segments.get(0, "property")?;
     let room: RoomId = segments.get(1, "room")?;
     fields.at(property, room).send(&node, &headers).await
+}
+
+pub async fn retire_room(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    Params::of(request.uri())?.finish()?;
+    no_body(request).await?;
+    let property: PropertyId = segments.get(0, "property")?;
+    let room: RoomId = segments.get(1, "room")?;
+    let path = [property.as_str(), room.as_str()];
+    let command = Command::RetireRoom(RetireRoom { property: property.clone(), room: room.clone() });
+    write(&node, &headers, "retire_room", &path, &(), command).await
 }
 
 pub async fn put_out_of_order(

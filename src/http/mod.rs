@@ -5,6 +5,7 @@
 
 mod asked;
 mod batch;
+mod blocks;
 mod bookings;
 mod calendar;
 mod cluster;

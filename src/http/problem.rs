@@ -183,6 +183,10 @@ impl From<Refusal> for Problem {
                 Code::InvalidState,
                 format!("the reservation is {}, and does not allow this now", word(state)),
             ),
+            BlockNotDefinite { state } => (
+                Code::InvalidState,
+                format!("the block is {}; only from a definite one rooms can be taken", word(state)),
+            ),
             AuditNotAllowed { mode: BusinessDateMode::Clock, .. } => (
                 Code::InvalidState,
                 "the property's business date follows the clock; only one that is moved by hand has night audits"
@@ -253,6 +257,7 @@ fn with_facts(problem: Problem, refusal: &Refusal) -> Problem {
     match refusal {
         Refusal::VersionMismatch { revision } => problem.fact("revision", json!(revision)),
         Refusal::InvalidState { state } => problem.fact("state", json!(state)),
+        Refusal::BlockNotDefinite { state } => problem.fact("state", json!(state)),
         Refusal::AuditNotAllowed { mode, .. } => problem.fact("state", json!(mode)),
         Refusal::Restricted { rule, date } => problem.fact("rule", json!(rule)).fact("date", json!(date)),
         Refusal::NotPriced { nights }

@@ -50,6 +50,7 @@ pub fn applied(applied: Applied) -> Response {
             response
         }
         Outcome::BookingChanged(it) => json(StatusCode::OK, lsn, &booking(&it)),
+        Outcome::Block(it) => json(created(it.created), lsn, &block(&it)),
         Outcome::OutOfOrder(set) => json(StatusCode::OK, lsn, &out_of_order(&set)),
         Outcome::Restrictions(set) => json(StatusCode::OK, lsn, &restriction(&set)),
         Outcome::Removed => removed(lsn),
@@ -131,6 +132,21 @@ pub fn rate(it: &ledger::RatesSet) -> wire::Rate {
 
 pub fn out_of_order(it: &ledger::OutOfOrderRecord) -> wire::OutOfOrder {
     wire::OutOfOrder { room: it.room.clone(), from: it.from, to: it.to, reason: it.reason.to_string() }
+}
+
+pub fn block(it: &ledger::BlockShown) -> wire::Block {
+    let ledger::BlockShown { created: _, block, picked_up } = it;
+    let nights = block.from.until(block.to).zip(picked_up);
+    wire::Block {
+        block: block.block.clone(),
+        room_type: block.room_type.clone(),
+        from: block.from,
+        to: block.to,
+        rooms: block.rooms,
+        status: block.status,
+        release_date: block.release_date,
+        picked_up: nights.map(|(date, rooms)| wire::PickedUp { date, rooms: *rooms }).collect(),
+    }
 }
 
 pub fn restriction(it: &ledger::RestrictionRecord) -> wire::Restriction {

@@ -16,7 +16,8 @@ use super::drain::drain_bodies;
 use super::metrics::Metrics;
 use super::problem::{Code, Problem};
 use super::{
-    batch, bookings, calendar, cluster, inventory, metrics, openapi, queries, reservations, restrictions,
+    batch, blocks, bookings, calendar, cluster, inventory, metrics, openapi, queries, reservations,
+    restrictions,
 };
 use crate::node::{Limits, Node};
 
@@ -50,7 +51,7 @@ pub fn routes(limits: &Limits) -> Routes {
         .route(&at("room-types"), get(inventory::list_room_types))
         .route(&at("room-types/{room_type}"), put(inventory::put_room_type))
         .route(&at("rooms"), get(inventory::list_rooms))
-        .route(&at("rooms/{room}"), put(inventory::put_room))
+        .route(&at("rooms/{room}"), put(inventory::put_room).delete(inventory::retire_room))
         .route(
             &at("rooms/{room}/out-of-order"),
             put(inventory::put_out_of_order).delete(inventory::end_out_of_order),
@@ -58,6 +59,8 @@ pub fn routes(limits: &Limits) -> Routes {
         .route(&at("rooms/{room}/calendar.ics"), get(calendar::show))
         .route(&at("rates"), get(inventory::list_rates).put(inventory::put_rates))
         .route(&at("restrictions"), get(restrictions::list).put(restrictions::put))
+        .route(&at("blocks"), get(blocks::list))
+        .route(&at("blocks/{block}"), put(blocks::put))
         .route(&at("night-audit"), post(inventory::night_audit))
         .route(&at("reservations"), get(reservations::list).post(reservations::reserve))
         .route(&at("bookings"), post(bookings::book))

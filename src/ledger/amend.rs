@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::block::{self, BlockBook};
 use super::book::{Book, RoomBook, TypeBook};
 use super::command::{Amend, Assign, Change, RoomChange};
 use super::date::Date;
@@ -191,17 +192,26 @@ fn find_place(book: &Book, old: &Reservation, target: &Target) -> Result<Place, 
         _ => later,
     };
     let first = |room: &RoomId| room_from(room).unwrap_or(target.arrival);
+    let block = own_block(book, old);
+    let kept = kept(block, target);
     let in_house = old.status == Status::InHouse;
     let fixed = target.pinned.as_ref().or(old.room.as_ref().filter(|_| in_house));
     if let Some(id) = fixed {
-        let moves = clear(book, room_type, book.room(id)?, first(id), target.departure)?;
-        has_space(room_type, target, today)?;
+        let stay = (first(id), target.departure);
+        let moves = clear(book, room_type, book.room(id)?, stay, kept)?;
+        has_space(room_type, block, target, today)?;
         return Ok(Place { room: Some(id.clone()), room_from: room_from(id), moves });
     }
-    has_space(room_type, target, today)?;
+    if block.is_some() && kept == 0 {
+        // Only a room by name is an upgrade.
+        let nights = target.arrival.max(today).until(target.departure).collect();
+        return Err(Refusal::NoAvailability { nights, fragmented: false });
+    }
+    has_space(room_type, block, target, today)?;
     let planned = old.room.as_ref().filter(|_| target.room_type == old.room_type);
     if let Some(id) = planned
-        && (first(id) >= target.departure || book.room(id)?.is_free(first(id), target.departure))
+        && let Ok(room) = book.room(id)
+        && (first(id) >= target.departure || room.is_free(first(id), target.departure))
     {
         return Ok(Place { room: Some(id.clone()), room_from: room_from(id), moves: Vec::new() });
     }
@@ -212,24 +222,49 @@ fn find_place(book: &Book, old: &Reservation, target: &Target) -> Result<Place, 
     }
 }
 
+/// The block from which the changed stay is taken too: its own, while that keeps rooms.
+fn own_block<'a>(book: &'a Book, old: &Reservation) -> Option<&'a BlockBook> {
+    let block = book.blocks.get(old.block.as_ref()?)?;
+    block.takes().map(|_| &**block)
+}
+
+/// Rooms of the target's type that the block keeps for the stay, a night: an upgrade needs one that nobody keeps.
+fn kept(block: Option<&BlockBook>, target: &Target) -> u64 {
+    let takes = block.and_then(BlockBook::takes);
+    u64::from(takes.is_some_and(|block| block.room_type == target.room_type))
+}
+
 /// Who moves so that the room is free. Nights that are gone can't be cleared.
 fn clear(
     book: &Book,
     room_type: &TypeBook,
     room: &RoomBook,
-    from: Date,
-    to: Date,
+    (from, to): (Date, Date),
+    kept: u64,
 ) -> Result<Vec<Move>, Refusal> {
     let gone = room.taken(from, to.min(book.business_date()));
     if !gone.is_empty() {
         return Err(Refusal::RoomUnavailable { nights: room.taken(from, to) });
     }
-    let nights = || plan::not_cleared(book, room_type, room, from, to);
-    plan::clear(book, room_type, room, from, to).ok_or_else(|| Refusal::RoomUnavailable { nights: nights() })
+    let nights = || plan::not_cleared(book, room_type, room, (from, to), kept);
+    plan::clear(book, room_type, room, (from, to), kept)
+        .ok_or_else(|| Refusal::RoomUnavailable { nights: nights() })
 }
 
-fn has_space(room_type: &TypeBook, target: &Target, today: Date) -> Result<(), Refusal> {
-    let nights = room_type.full(target.arrival.max(today), target.departure);
+fn has_space(
+    room_type: &TypeBook,
+    block: Option<&BlockBook>,
+    target: &Target,
+    today: Date,
+) -> Result<(), Refusal> {
+    let first = target.arrival.max(today);
+    let nights = block.map_or_else(Vec::new, |block| block::not_left(block, first, target.departure));
+    if !nights.is_empty() {
+        return Err(Refusal::NoAvailability { nights, fragmented: false });
+    }
+    let kept = kept(block, target);
+    let nights: Vec<Date> =
+        first.until(target.departure).filter(|night| room_type.is_full(*night, kept)).collect();
     if nights.is_empty() { Ok(()) } else { Err(Refusal::NoAvailability { nights, fragmented: false }) }
 }
 

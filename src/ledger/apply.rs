@@ -12,8 +12,8 @@ use super::record::{Record, RecordKey};
 use super::state::Ledger;
 use super::txn::{Halt, Txn};
 use super::{
-    amend, group, idempotency, in_house, inventory, night_audit, out_of_order, rate, reserve, restriction,
-    status,
+    amend, block, group, idempotency, in_house, inventory, night_audit, out_of_order, rate, reserve,
+    restriction, status,
 };
 
 /// The state can no longer be trusted: a change itself failed, or could not be undone. The node must stop.
@@ -136,6 +136,8 @@ fn run_steps(txn: &mut Txn<'_>, submission: &Submission) -> Result<Answer, Halt>
 fn execute(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &Command) -> Result<Outcome, Halt> {
     let before = txn.savepoint();
     let outcome = match command {
+        Command::PutBlock(command) => block::put(txn, key, command),
+        Command::RetireRoom(command) => inventory::retire_room(txn, command),
         Command::PutProperty(command) => inventory::put_property(txn, key, command),
         Command::PutRoomType(command) => inventory::put_room_type(txn, key, command),
         Command::PutRoom(command) => inventory::put_room(txn, key, command),
@@ -209,7 +211,8 @@ mod tests {
         changed.revision = 77;
         txn.put(Record::Reservation(record)).unwrap();
         let room = crate::ledger::Room { property: hotel(), room: room("999"), room_type: kind("double") };
-        txn.put(Record::Room(crate::ledger::RoomRecord { room: Arc::new(room), key: None })).unwrap();
+        txn.put(Record::Room(crate::ledger::RoomRecord { room: Arc::new(room), key: None, retired: None }))
+            .unwrap();
         let rate = txn.records().find(|record| matches!(record, Record::Rate(_))).unwrap();
         txn.remove(&rate.key()).unwrap();
     }

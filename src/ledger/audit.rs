@@ -9,10 +9,10 @@ use super::book::{Book, RoomBook};
 use super::calendar::NightCount;
 use super::date::Date;
 use super::digest::digest_of;
-use super::id::{Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp};
+use super::id::{BlockId, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp};
 use super::idempotency::KeyHolder;
-use super::property::BusinessDateMode;
-use super::record::{Record, RecordCounts, RecordKey};
+use super::property::{Block, BlockStatus, BusinessDateMode};
+use super::record::{BlockRecord, Record, RecordCounts, RecordKey};
 use super::reservation::{Reservation, Status};
 use super::state::Ledger;
 
@@ -50,6 +50,7 @@ struct Nights {
     roomless: BTreeSet<(RoomTypeId, Date, Lsn, ReservationId)>,
     reservations: BTreeSet<ReservationId>,
     confirmed: BTreeSet<(Date, ReservationId)>,
+    picked_up: BTreeMap<BlockId, BTreeMap<Date, u32>>,
 }
 
 impl Ledger {
@@ -78,6 +79,7 @@ impl Ledger {
         for (property, book) in self.books.iter() {
             let audited = book.record.auditing.is_some();
             require(self.audits.contains(property) == audited, "night audits", property)?;
+            audit_releases(self, property, book)?;
             let mut nights = nights.remove(property).unwrap_or_default();
             nights.close(book);
             audit_book(self, property, book, &nights)?;
@@ -120,7 +122,7 @@ impl Ledger {
 }
 
 impl Nights {
-    /// Counts the rooms that are out of order.
+    /// Counts the rooms that are out of order, and what is left of blocks.
     fn close(&mut self, book: &Book) {
         for (_, slot) in book.rooms_by_id.iter() {
             let room = book.room_at(*slot);
@@ -129,6 +131,24 @@ impl Nights {
                     let key = (room.record.room.room_type.clone(), night);
                     self.by_type.entry(key).or_default().out_of_order += 1;
                 }
+            }
+        }
+        for (id, block) in book.blocks.iter() {
+            let Some(record) = block.record.as_ref() else { continue };
+            if record.block.status == BlockStatus::Definite && !record.released {
+                self.keep(id, &record.block);
+            }
+        }
+    }
+
+    /// Counts what is left of a block.
+    fn keep(&mut self, id: &BlockId, block: &Block) {
+        for night in block.from.until(block.to) {
+            let picked_up =
+                self.picked_up.get(id).and_then(|nights| nights.get(&night)).copied().unwrap_or(0);
+            if picked_up < block.rooms {
+                let key = (block.room_type.clone(), night);
+                self.by_type.entry(key).or_default().blocked += u64::from(block.rooms - picked_up);
             }
         }
     }
@@ -150,6 +170,9 @@ impl Nights {
             count.held += held;
             count.sold += sold;
             count.roomless += u32::from(room.is_none());
+            if let Some(block) = &reservation.block {
+                *self.picked_up.entry(block.clone()).or_default().entry(night).or_default() += 1;
+            }
         }
         match room {
             Some(room) => {
@@ -174,8 +197,41 @@ fn audit_book(ledger: &Ledger, property: &PropertyId, book: &Book, nights: &Nigh
     let expected: BTreeSet<(Date, ReservationId)> = book.expected.iter().map(|(key, _)| *key).collect();
     let manual = book.record.property.business_date_mode == BusinessDateMode::Manual;
     require(if manual { expected == nights.confirmed } else { expected.is_empty() }, "expected", property)?;
+    audit_blocks(book, nights)?;
     audit_rooms(ledger, property, book, nights)?;
     audit_types(property, book, nights)
+}
+
+/// What is picked up of each block is what its reservations say, and no more than it has from the business date on.
+fn audit_blocks(book: &Book, nights: &Nights) -> Result<(), Violation> {
+    let found = book.blocks.iter().filter(|(_, block)| !block.picked_up.is_empty());
+    let found: BTreeMap<BlockId, BTreeMap<Date, u32>> =
+        found.map(|(id, block)| (id.clone(), block.picked_up.clone())).collect();
+    require(found == nights.picked_up, "pick-ups by block", book.record.property.property.clone())?;
+    for (id, block) in book.blocks.iter() {
+        let Some(record) = &block.record else { return Err(differs("blocks", id)) };
+        let block_record = &record.block;
+        let mut late = block.picked_up.range(book.business_date()..);
+        let of_block = |night: &Date| (block_record.from..block_record.to).contains(night);
+        let fits = late.all(|(night, count)| of_block(night) && *count <= block_record.rooms);
+        let is_active = block_record.status == BlockStatus::Definite && !record.released;
+        require(fits || !is_active, "pick-ups by block", id)?;
+    }
+    Ok(())
+}
+
+/// Blocks with a release date are found by it, and properties that have one to release.
+fn audit_releases(ledger: &Ledger, property: &PropertyId, book: &Book) -> Result<(), Violation> {
+    let takes = |record: &BlockRecord| record.block.status == BlockStatus::Definite && !record.released;
+    let records = book.blocks.iter().filter_map(|(_, block)| block.record.as_ref());
+    let with_date = records.filter(|record| takes(record));
+    let with_date =
+        with_date.filter_map(|record| Some((record.block.release_date?, record.block.block.clone())));
+    let expected: BTreeSet<(Date, BlockId)> = with_date.collect();
+    let found: BTreeSet<(Date, BlockId)> = book.releases.iter().map(|(key, ())| key.clone()).collect();
+    require(found == expected, "blocks by release date", property)?;
+    let due = expected.first().is_some_and(|(date, _)| *date <= book.business_date());
+    require(ledger.releasing.contains(property) == due, "properties with blocks to release", property)
 }
 
 /// Per room and night: at most one.
@@ -185,7 +241,7 @@ fn audit_rooms(
     book: &Book,
     nights: &Nights,
 ) -> Result<(), Violation> {
-    let unknown = nights.by_room.keys().find(|room| book.room(room).is_err());
+    let unknown = nights.by_room.keys().find(|room| book.room_ever(room).is_none());
     require(unknown.is_none(), "rooms", unknown)?;
     let none = Vec::new();
     for (id, slot) in book.rooms_by_id.iter() {
@@ -243,6 +299,7 @@ fn audit_closures(
 /// Per room type and night, from the business date on: rooms in service and the overbooking limit cover held and sold.
 fn audit_types(property: &PropertyId, book: &Book, nights: &Nights) -> Result<(), Violation> {
     let rooms = book.rooms_by_id.iter().map(|(id, slot)| (book.room_at(*slot), id, slot));
+    let rooms = rooms.filter(|(room, ..)| room.record.retired.is_none());
     let mut by_type: BTreeMap<&RoomTypeId, Vec<_>> = BTreeMap::new();
     for (room, id, slot) in rooms {
         by_type.entry(&room.record.room.room_type).or_default().push((id, slot));
@@ -252,7 +309,7 @@ fn audit_types(property: &PropertyId, book: &Book, nights: &Nights) -> Result<()
         let Some(record) = record else { return Err(differs("room types", room_type)) };
         let rooms = by_type.get(room_type).map_or(0, Vec::len) as u64;
         let capacity = rooms + u64::from(record.overbooking_limit);
-        if *night >= book.business_date() && count.taken() > capacity && count.stays() > 0 {
+        if *night >= book.business_date() && count.taken() > capacity && count.stays() + count.blocked > 0 {
             let (property, room_type) = (property.clone(), room_type.clone());
             let (night, stays) = (*night, count.taken());
             return Err(Violation::OverCapacity { property, room_type, night, stays, capacity });

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::block::BlockBook;
 use super::calendar::{NightCounts, RoomCalendar};
 use super::date::Date;
-use super::id::{Lsn, ReservationId, RoomId, RoomTypeId};
+use super::id::{BlockId, Lsn, ReservationId, RoomId, RoomTypeId};
 use super::outcome::Refusal;
 use super::property::BusinessDateMode;
 use super::rate::RateTable;
@@ -21,6 +22,7 @@ pub struct Book {
     /// What `search` compares: the location in Unicode lower case.
     pub location: Arc<str>,
     pub room_types: BTreeMap<RoomTypeId, Arc<TypeBook>>,
+    /// Those that were retired too.
     pub rooms: Slab<Arc<RoomBook>>,
     pub rooms_by_id: SortedMap<RoomId, Slot>,
     /// The rank of each room, by slot, among the rooms of its type.
@@ -29,6 +31,9 @@ pub struct Book {
     /// Confirmed stays by arrival, which night audits look through. Empty where the business date follows the clock:
     /// nothing looks for them there.
     pub expected: SortedMap<(Date, ReservationId), Slot>,
+    pub blocks: SortedMap<BlockId, Arc<BlockBook>>,
+    /// Blocks that take rooms and have a release date, by it.
+    pub releases: SortedMap<(Date, BlockId), ()>,
 }
 
 #[derive(Clone)]
@@ -72,6 +77,8 @@ impl Book {
             places: Arc::default(),
             reservations: SortedMap::new(),
             expected: SortedMap::new(),
+            blocks: SortedMap::new(),
+            releases: SortedMap::new(),
         }
     }
 
@@ -89,9 +96,19 @@ impl Book {
         self.room_types.get(id).map(Arc::as_ref).ok_or(Refusal::RoomTypeNotFound)
     }
 
+    /// A room in service.
     pub fn room(&self, id: &RoomId) -> Result<&RoomBook, Refusal> {
-        let slot = self.rooms_by_id.get(id).ok_or(Refusal::RoomNotFound)?;
-        Ok(self.room_at(*slot))
+        self.room_ever(id).filter(|room| room.is_in_service()).ok_or(Refusal::RoomNotFound)
+    }
+
+    /// A room, be it retired.
+    pub fn room_ever(&self, id: &RoomId) -> Option<&RoomBook> {
+        self.rooms_by_id.get(id).map(|slot| self.room_at(*slot))
+    }
+
+    /// The rooms in service, by id.
+    pub fn rooms_in_service(&self) -> impl Iterator<Item = &RoomBook> {
+        self.rooms_by_id.iter().map(|(_, slot)| self.room_at(*slot)).filter(|room| room.is_in_service())
     }
 
     pub fn room_at(&self, slot: Slot) -> &RoomBook {
@@ -142,6 +159,9 @@ impl Book {
     pub fn retake(&mut self, room: &RoomId, from: Date, to: Date) {
         let slot = *self.rooms_by_id.get(room).expect("checked before the change");
         let book = self.rooms.get(slot).expect("the index names rooms that exist");
+        if !book.is_in_service() {
+            return;
+        }
         let room_type = self.room_types.get_mut(&book.record.room.room_type);
         let taken = &mut Arc::make_mut(room_type.expect("a room has a type")).taken;
         let place = self.places[slot as usize] as usize;
@@ -164,6 +184,10 @@ fn renumber(places: &mut [u32], room_type: &TypeBook, place: usize, first: &Room
 }
 
 impl RoomBook {
+    pub fn is_in_service(&self) -> bool {
+        self.record.retired.is_none()
+    }
+
     /// Whether a stay may have the room on the nights `[from, to)`.
     pub fn is_free(&self, from: Date, to: Date) -> bool {
         self.calendar.is_free(from, to) && self.closures(from, to).is_empty()
@@ -208,8 +232,12 @@ impl TypeBook {
 
     /// The nights of `[from, to)` on which no further stay may be taken.
     pub fn full(&self, from: Date, to: Date) -> Vec<Date> {
-        let capacity = self.capacity();
-        from.until(to).filter(|night| self.nights.get(*night).taken() >= capacity).collect()
+        from.until(to).filter(|night| self.is_full(*night, 0)).collect()
+    }
+
+    /// Whether no further stay may be taken, where `kept` of what is taken is kept for it.
+    pub fn is_full(&self, night: Date, kept: u64) -> bool {
+        self.nights.get(night).taken() >= self.capacity() + kept
     }
 
     /// Whether some night of `[from, to)` has no room that a stay could have.

@@ -74,6 +74,8 @@ pub struct NightCount {
     pub roomless: u32,
     /// Rooms of the type that are out of order.
     pub out_of_order: u32,
+    /// What of definite blocks is not picked up.
+    pub blocked: u64,
 }
 
 impl NightCount {
@@ -88,7 +90,7 @@ impl NightCount {
 
     /// What of the type's capacity is taken.
     pub fn taken(self) -> u64 {
-        self.stays() + u64::from(self.out_of_order)
+        self.stays() + u64::from(self.out_of_order) + self.blocked
     }
 }
 

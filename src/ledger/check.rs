@@ -11,7 +11,8 @@ use super::idempotency::KeyHolder;
 use super::quarantine::Failure;
 use super::rate::AMOUNT_MAX;
 use super::record::{
-    OutOfOrderRecord, RateRecord, Record, ReservationRecord, RestrictionRecord, RoomRecord, RoomTypeRecord,
+    BlockRecord, OutOfOrderRecord, RateRecord, Record, ReservationRecord, RestrictionRecord, RoomRecord,
+    RoomTypeRecord,
 };
 use super::reservation::{Reservation, Status};
 use super::state::Ledger;
@@ -26,6 +27,7 @@ pub fn record(ledger: &Ledger, record: &Record) -> Result<(), Failure> {
         Record::Rate(record) => rate(ledger, record),
         Record::OutOfOrder(record) => out_of_order(ledger, record),
         Record::Restriction(record) => restriction(ledger, record),
+        Record::Block(record) => block(ledger, record),
         Record::Reservation(record) => reservation(ledger, record),
     }
 }
@@ -58,9 +60,10 @@ fn room(ledger: &Ledger, record: &RoomRecord) -> Result<(), Failure> {
     require(book.room_types.contains_key(&record.room.room_type))?;
     let Ok(room) = book.room(&record.room.room) else { return Ok(()) };
     let old_type = &room.record.room.room_type;
-    if *old_type == record.room.room_type {
+    if *old_type == record.room.room_type && record.retired.is_none() {
         return Ok(());
     }
+    require(record.retired.is_none() || room.out_of_order.is_empty())?;
     let today = book.business_date();
     require(room.calendar.is_free(today, Date::MAX))?;
     let room_type = book.room_type(old_type).map_err(|_| Failure::Invariant)?;
@@ -86,6 +89,31 @@ fn restriction(ledger: &Ledger, record: &RestrictionRecord) -> Result<(), Failur
     let room_type = book(ledger, property)?.room_type(room_type).map_err(|_| Failure::Invariant)?;
     require(from < to)?;
     require(room_type.rules.overlapping(*from, *to).iter().all(|segment| segment.from == *from))
+}
+
+/// What is picked up from the business date on is of the block, and its type has space for the rest.
+fn block(ledger: &Ledger, record: &BlockRecord) -> Result<(), Failure> {
+    let block = &*record.block;
+    let book = book(ledger, &block.property)?;
+    let room_type = book.room_type(&block.room_type).map_err(|_| Failure::Invariant)?;
+    require(block.from < block.to && block.from.nights_to(block.to) <= super::block::NIGHTS_MAX)?;
+    let today = book.business_date();
+    let old = book.blocks.get(&block.block);
+    let picked_up = |night: Date| old.map_or(0, |old| old.picked_up_on(night));
+    let covers = |night: &Date| (block.from..block.to).contains(night) && picked_up(*night) <= block.rooms;
+    if !record.is_active() {
+        return Ok(());
+    }
+    require(old.is_none_or(|old| old.picked_up.range(today..).all(|(night, _)| covers(night))))?;
+    let was_here = old.filter(|old| old.takes().is_some_and(|old| old.room_type == block.room_type));
+    let capacity = room_type.capacity();
+    let mut nights = block.from.max(today).until(block.to);
+    require(nights.all(|night| {
+        let before = was_here.map_or(0, |old| u64::from(old.left(night)));
+        let others = room_type.nights.get(night).taken().saturating_sub(before);
+        let left = u64::from(block.rooms - picked_up(night).min(block.rooms));
+        left == 0 || others + left <= capacity
+    }))
 }
 
 /// Nobody has the room from the business date on, and its type can do without it.
@@ -145,7 +173,9 @@ fn same_claim(old: &Reservation, new: &Reservation) -> bool {
 /// Nobody but the reservation itself has the room on any of its nights.
 fn room_is_free(ledger: &Ledger, book: &Book, new: &Reservation) -> Result<(), Failure> {
     let (Some(room), Some((from, to))) = (&new.room, new.room_nights()) else { return Ok(()) };
-    let room = book.room(room).map_err(|_| Failure::Invariant)?;
+    let room = book.room_ever(room).ok_or(Failure::Invariant)?;
+    // In a retired room there are only nights that are gone.
+    require(room.is_in_service() || to <= book.business_date())?;
     let own = ledger.reservations_by_id.get(&new.id).copied();
     require(room.calendar.is_free_for(own, from, to))?;
     // A room that was out of order on nights that are gone is no harm: the record may have come later.
@@ -156,12 +186,22 @@ fn room_is_free(ledger: &Ledger, book: &Book, new: &Reservation) -> Result<(), F
 fn type_has_space(book: &Book, old: Option<&Reservation>, new: &Reservation) -> Result<(), Failure> {
     let Some((from, to)) = new.nights() else { return Ok(()) };
     let room_type = book.room_type(&new.room_type).map_err(|_| Failure::Invariant)?;
-    let old = old.filter(|old| old.room_type == new.room_type).and_then(Reservation::nights);
-    let own = |night: Date| old.is_some_and(|(from, to)| (from..to).contains(&night));
-    let capacity = room_type.capacity();
+    let has =
+        |stay: &Reservation, night: Date| stay.nights().is_some_and(|(from, to)| (from..to).contains(&night));
+    let block = new.block.as_ref().and_then(|block| book.blocks.get(block));
+    let old_block = old.and_then(|old| old.block.as_ref());
+    require(old.is_none() || old_block == new.block.as_ref())?;
+    // What the stay takes from its block is no longer kept by that, where the block is of the same type.
+    let taken = block.and_then(|block| Some((block, block.takes()?)));
+    let picks_up = |night: Date| taken.filter(|_| !old.is_some_and(|old| has(old, night)));
+    let has_left = |night: Date| picks_up(night).is_none_or(|(block, _)| block.left(night) > 0);
+    let kept =
+        |night: Date| u64::from(picks_up(night).is_some_and(|(_, block)| block.room_type == new.room_type));
+    let own =
+        |night: Date| u64::from(old.is_some_and(|old| old.room_type == new.room_type && has(old, night)));
     let mut nights = from.max(book.business_date()).until(to);
     require(nights.all(|night| {
-        let others = room_type.nights.get(night).taken().saturating_sub(u64::from(own(night)));
-        others < capacity
+        let free = own(night) + kept(night);
+        has_left(night) && room_type.nights.get(night).taken() < room_type.capacity() + free
     }))
 }

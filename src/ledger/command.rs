@@ -12,6 +12,7 @@ use super::date::Date;
 use super::id::{
     BlockId, BookingId, Currency, IdempotencyKey, PropertyId, ReservationId, RoomId, RoomTypeId,
 };
+use super::property::BlockStatus;
 
 /// A command and what came with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +45,8 @@ pub enum Command {
     CancelBooking(BookingChange),
     PutOutOfOrder(PutOutOfOrder),
     EndOutOfOrder(EndOutOfOrder),
+    PutBlock(PutBlock),
+    RetireRoom(RetireRoom),
     /// The ledger's own: a property on `clock` passed its midnight.
     RollBusinessDate(RollBusinessDate),
     /// The ledger's own: ends what is due at the stamp of the batch, and nothing else.
@@ -177,6 +180,28 @@ pub struct EndOutOfOrder {
     pub room: RoomId,
     pub from: Date,
     pub to: Date,
+}
+
+/// Defines or replaces a block. The edge saw `from < to`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutBlock {
+    pub property: PropertyId,
+    pub block: BlockId,
+    pub room_type: RoomTypeId,
+    pub from: Date,
+    pub to: Date,
+    /// Of each night.
+    pub rooms: u32,
+    pub status: BlockStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release_date: Option<Date>,
+}
+
+/// Takes a room out of service for good; what happened in it stays known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RetireRoom {
+    pub property: PropertyId,
+    pub room: RoomId,
 }
 
 /// What a reservation asks for.

@@ -2,14 +2,16 @@
 
 use super::command::*;
 use super::digest::{Digest, Digester, digest_fields};
-use super::outcome::{Booking, Outcome, RatesSet, Refusal, Rule};
-use super::property::{BusinessDateMode, Property, Room, RoomType};
+use super::outcome::{BlockShown, Booking, Outcome, RatesSet, Refusal, Rule};
+use super::property::{Block, BlockStatus, BusinessDateMode, Property, Room, RoomType};
 use super::reservation::{Price, Reservation, Status};
 
 digest_fields! {
     Property { property, name, location, time_zone, currency, business_date, business_date_mode }
     RoomType { property, room_type, name, max_occupancy, overbooking_limit }
     Room { property, room, room_type }
+    Block { property, block, room_type, from, to, rooms, status, release_date }
+    BlockShown { created, block, picked_up }
     Price { currency, from, amounts }
     Reservation {
         id, booking_id, property, room_type, room, room_pinned, guest, arrival, departure, occupancy, status,
@@ -47,6 +49,8 @@ digest_fields! {
     BookingChange { booking }
     PutOutOfOrder { property, room, from, to, reason }
     EndOutOfOrder { property, room, from, to }
+    PutBlock { property, block, room_type, from, to, rooms, status, release_date }
+    RetireRoom { property, room }
 }
 
 impl Digest for EndDue {
@@ -60,6 +64,16 @@ impl Digest for BusinessDateMode {
         digester.word(match self {
             BusinessDateMode::Clock => 1,
             BusinessDateMode::Manual => 2,
+        });
+    }
+}
+
+impl Digest for BlockStatus {
+    fn digest(&self, digester: &mut Digester) {
+        digester.word(match self {
+            BlockStatus::Tentative => 1,
+            BlockStatus::Definite => 2,
+            BlockStatus::Canceled => 3,
         });
     }
 }
@@ -160,6 +174,8 @@ impl Digest for Command {
             Command::PutOutOfOrder(command) => tagged!(d, 19, command),
             Command::EndOutOfOrder(command) => tagged!(d, 20, command),
             Command::PutRestrictions(command) => tagged!(d, 21, command),
+            Command::PutBlock(command) => tagged!(d, 22, command),
+            Command::RetireRoom(command) => tagged!(d, 23, command),
         }
     }
 }
@@ -181,6 +197,7 @@ impl Digest for Outcome {
             Outcome::OutOfOrder(set) => tagged!(d, 12, set),
             Outcome::Removed => tagged!(d, 13),
             Outcome::Restrictions(set) => tagged!(d, 14, set),
+            Outcome::Block(shown) => tagged!(d, 15, shown),
         }
     }
 }
@@ -214,6 +231,7 @@ impl Digest for Refusal {
             Refusal::BookingNotFound => tagged!(d, 25),
             Refusal::Member { index, refusal } => tagged!(d, 26, index, refusal),
             Refusal::Restricted { rule, date } => tagged!(d, 27, rule, date),
+            Refusal::BlockNotDefinite { state } => tagged!(d, 28, state),
             Refusal::AuditNotAllowed { mode, business_date } => tagged!(d, 24, mode, business_date),
         }
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::{Digest, Digester, digest_of};
 use super::id::{Lsn, PropertyId, Timestamp};
-use super::record::{Record, RecordKey};
+use super::record::{Record, RecordKey, RoomRecord};
 use super::reservation::{Reservation, Status};
 
 /// The head of the chain: 128 bits over all commits from the first on. It tells apart histories that differ by
@@ -89,6 +89,7 @@ pub enum Resource {
     Room,
     Rate,
     Restriction,
+    Block,
 }
 
 impl EventType {
@@ -110,16 +111,19 @@ impl EventType {
             EventType::Defined(Room) => "room.defined",
             EventType::Defined(Rate) => "rate.defined",
             EventType::Defined(Restriction) => "restriction.defined",
+            EventType::Defined(Block) => "block.defined",
             EventType::Changed(Property) => "property.changed",
             EventType::Changed(RoomType) => "room_type.changed",
             EventType::Changed(Room) => "room.changed",
             EventType::Changed(Rate) => "rate.changed",
             EventType::Changed(Restriction) => "restriction.changed",
+            EventType::Changed(Block) => "block.changed",
             EventType::Retired(Property) => "property.retired",
             EventType::Retired(RoomType) => "room_type.retired",
             EventType::Retired(Room) => "room.retired",
             EventType::Retired(Rate) => "rate.retired",
             EventType::Retired(Restriction) => "restriction.retired",
+            EventType::Retired(Block) => "block.retired",
             EventType::CommandQuarantined => "command.quarantined",
         }
     }
@@ -176,9 +180,10 @@ impl RecordChange {
         match after.or(before)? {
             Record::Property(_) => defined(Property, before, after),
             Record::RoomType(_) => defined(RoomType, before, after),
-            Record::Room(_) => defined(Room, before, after),
+            Record::Room(_) => defined(Room, before.filter(in_service), after.filter(in_service)),
             Record::Rate(_) => defined(Rate, before, after),
             Record::Restriction(_) => defined(Restriction, before, after),
+            Record::Block(_) => defined(Block, before, after),
             // A room's time out of order is no resource of its own.
             Record::OutOfOrder(_) => Some(EventType::Changed(Room)),
             Record::Reservation(record) => {
@@ -202,6 +207,7 @@ impl RecordChange {
             Record::Reservation(record) => Some(&record.reservation.property),
             Record::OutOfOrder(record) => Some(&record.property),
             Record::Restriction(record) => Some(&record.property),
+            Record::Block(record) => Some(&record.block.property),
             Record::Outcome(_) | Record::Quarantined(_) => None,
         }
     }
@@ -209,10 +215,16 @@ impl RecordChange {
 
 fn defined(resource: Resource, before: Option<&Record>, after: Option<&Record>) -> Option<EventType> {
     match (before, after) {
+        (None, None) => None,
         (None, _) => Some(EventType::Defined(resource)),
         (_, None) => Some(EventType::Retired(resource)),
         (Some(before), Some(after)) => (!looks_same(before, after)).then_some(EventType::Changed(resource)),
     }
+}
+
+/// A retired room is shown to nobody.
+fn in_service(record: &&Record) -> bool {
+    !matches!(record, Record::Room(RoomRecord { retired: Some(_), .. }))
 }
 
 /// Whether only what is kept for the ledger itself differs.
@@ -221,6 +233,9 @@ fn looks_same(before: &Record, after: &Record) -> bool {
         (Record::Property(before), Record::Property(after)) => before.property == after.property,
         (Record::RoomType(before), Record::RoomType(after)) => before.room_type == after.room_type,
         (Record::Room(before), Record::Room(after)) => before.room == after.room,
+        (Record::Block(before), Record::Block(after)) => {
+            (&before.block, before.released) == (&after.block, after.released)
+        }
         (before, after) => before == after,
     }
 }

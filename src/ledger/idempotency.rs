@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::block;
 use super::id::{IdempotencyKey, Lsn, ReservationId};
 use super::outcome::{Booking, Outcome, Refusal};
 use super::record::{CreatedUnder, OutcomeRecord, Record, RecordKey, ReservationRecord};
@@ -25,7 +26,7 @@ const DROPPED_MAX: usize = 16;
 pub enum KeyHolder {
     Reservation(ReservationId),
     Outcome(Lsn),
-    /// A property, room type or room.
+    /// A property, room type, room or block.
     Inventory(Arc<RecordKey>),
 }
 
@@ -94,8 +95,12 @@ fn held(ledger: &Ledger, holder: &KeyHolder) -> Option<(u128, Outcome)> {
                 })
             }
             RecordKey::Room(property, room) => {
-                let record = &ledger.book(property).ok()?.room(room).ok()?.record;
+                let record = &ledger.book(property).ok()?.room_ever(room)?.record;
                 answer(&record.key, &record.room, |room| Outcome::Room { created: true, room })
+            }
+            RecordKey::Block(property, block) => {
+                let record = ledger.book(property).ok()?.blocks.get(block)?.record.as_ref()?;
+                answer(&record.key, &record.block, |block| Outcome::Block(block::as_created(block)))
             }
             _ => None,
         },
@@ -138,27 +143,16 @@ pub fn drop_outdated(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>) -> Result<
 
 /// Stores an outcome under its key, unless what it created holds the key already.
 pub fn store(txn: &mut Txn<'_>, key: &IdempotencyKey, outcome: &Outcome) -> Result<(), Halt> {
-    let created = match outcome {
-        Outcome::Property { created, .. }
-        | Outcome::RoomType { created, .. }
-        | Outcome::Room { created, .. } => *created,
-        Outcome::Reserved(_) | Outcome::Booked(_) => true,
-        Outcome::Rates(_)
-        | Outcome::Restrictions(_)
-        | Outcome::OutOfOrder(_)
-        | Outcome::Removed
-        | Outcome::Changed(_)
-        | Outcome::BookingChanged(_)
-        | Outcome::Done
-        | Outcome::Refused(_)
-        | Outcome::Quarantined { .. } => false,
-    };
-    if created {
+    if txn.keys.contains(&key.digest) {
         return Ok(());
     }
-    let (lsn, at) = (txn.lsn, txn.stamp);
     let IdempotencyKey { text: _, digest, request_digest } = *key;
-    let outcome = outcome.clone();
+    store_as(txn, digest, request_digest, outcome.clone())
+}
+
+/// Stores an outcome for a time. One command stores one.
+pub fn store_as(txn: &mut Txn<'_>, digest: u128, request_digest: u128, outcome: Outcome) -> Result<(), Halt> {
+    let (lsn, at) = (txn.lsn, txn.stamp);
     txn.put(Record::Outcome(Arc::new(OutcomeRecord { lsn, at, digest, request_digest, outcome })))?;
     if txn.outcomes.len() > txn.outcomes_max {
         let oldest = txn.outcomes.first().map(|(lsn, _)| *lsn);

@@ -2,14 +2,21 @@
 
 use std::sync::Arc;
 
-use super::Date;
-use super::command::{FirstBusinessDate, PutProperty, PutRoom, PutRoomType, RollBusinessDate};
-use super::id::IdempotencyKey;
-use super::idempotency::created_under;
+use super::block;
+use super::calendar::RoomStay;
+use super::command::{
+    FirstBusinessDate, PutProperty, PutRoom, PutRoomType, RateTarget, RetireRoom, RollBusinessDate,
+};
+use super::date::Date;
+use super::id::{IdempotencyKey, PropertyId, RoomId};
+use super::idempotency::{created_under, store_as};
 use super::outcome::{Outcome, Refusal};
-use super::plan;
+use super::plan::{self, Move};
 use super::property::{BusinessDateMode, Property, Room, RoomType};
-use super::record::{PropertyRecord, Record, RoomRecord, RoomTypeRecord};
+use super::record::{PropertyRecord, Record, RecordKey, RoomRecord, RoomTypeRecord};
+use super::reservation::Status;
+use super::state::Ledger;
+use super::status::ENDED_MAX;
 use super::txn::{Halt, Txn};
 
 /// An existing property keeps its business date and the way it moves.
@@ -90,6 +97,10 @@ pub fn put_room(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &PutRo
     let book = txn.book(&command.property)?;
     book.room_type(&command.room_type)?;
     let today = book.business_date();
+    // One that was retired is made anew.
+    let retired = book.room_ever(&command.room).filter(|room| !room.is_in_service());
+    let retired_key = retired.and_then(|room| room.record.key.clone());
+    let retired_room = retired.map(|room| Arc::clone(&room.record.room));
     let old = book.room(&command.room).ok();
     let moves = old.is_some_and(|old| old.record.room.room_type != command.room_type);
     if let Some(old) = old.filter(|_| moves) {
@@ -114,11 +125,63 @@ pub fn put_room(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &PutRo
         Some(old) => old.key,
         None => created_under(key),
     };
-    txn.put(Record::Room(RoomRecord { room: Arc::clone(&room), key }))?;
+    txn.put(Record::Room(RoomRecord { room: Arc::clone(&room), key, retired: None }))?;
+    if let (Some(key), Some(room)) = (retired_key, retired_room) {
+        // What the room was first made by is answered for a time, like what created nothing.
+        let room = key.original.unwrap_or(room);
+        store_as(txn, key.digest, key.request_digest, Outcome::Room { created: true, room })?;
+    }
     if created || moves {
         plan::give(txn, &room.property, &room.room, today, Date::MAX)?;
     }
     Ok(Outcome::Room { created, room })
+}
+
+/// Stays that are only planned for the room move to others; who has it by name, or is in it, is in the way. Its own rates
+/// and its time out of order go with it.
+pub fn retire_room(txn: &mut Txn<'_>, command: &RetireRoom) -> Result<Outcome, Halt> {
+    let RetireRoom { property, room: id } = command;
+    let room = txn.book(property)?.room(id)?;
+    for closure in room.out_of_order.clone() {
+        txn.remove(&RecordKey::OutOfOrder(property.clone(), id.clone(), closure.from))?;
+    }
+    let moves = moving_out(txn, property, id)?;
+    plan::carry_out(txn, &moves)?;
+    let target = RateTarget::Room(id.clone());
+    for segment in txn.book(property)?.room(id)?.rates.all().to_vec() {
+        txn.remove(&RecordKey::Rate(property.clone(), target.clone(), segment.from))?;
+    }
+    let record = txn.book(property)?.room(id)?.record.clone();
+    txn.put(Record::Room(RoomRecord { retired: Some(txn.lsn()), ..record }))?;
+    Ok(Outcome::Removed)
+}
+
+/// Who moves so that the room can be done without, or the nights on which it can't.
+fn moving_out(ledger: &Ledger, property: &PropertyId, room: &RoomId) -> Result<Vec<Move>, Refusal> {
+    let book = ledger.book(property)?;
+    let today = book.business_date();
+    let room = book.room(room)?;
+    let room_type = book.room_type(&room.record.room.room_type)?;
+    let stays = room.calendar.stays();
+    let end = stays.iter().map(|stay| stay.departure).max().unwrap_or(today).max(today);
+    let mut nights = room_type.over(today, room_type.capacity().saturating_sub(1));
+    let is_in_house = |stay: &RoomStay| ledger.at(stay.reservation).reservation.status == Status::InHouse;
+    if stays.iter().any(|stay| stay.departure <= today && is_in_house(stay)) {
+        // Somebody who should have left is still there.
+        nights.push(today);
+    }
+    let moves = plan::clear(book, room_type, room, (today, end), 0);
+    if moves.is_none() {
+        nights.extend(plan::not_cleared(book, room_type, room, (today, end), 0));
+    }
+    match moves.filter(|_| nights.is_empty()) {
+        Some(moves) => Ok(moves),
+        None => {
+            nights.sort_unstable();
+            nights.dedup();
+            Err(Refusal::CapacityBelowSold { nights })
+        }
+    }
 }
 
 /// Nothing happens on a property that is moved by hand, or where the date is not later.
@@ -130,5 +193,6 @@ pub fn roll_business_date(txn: &mut Txn<'_>, command: &RollBusinessDate) -> Resu
     let key = key.map(|key| key.keeping(&property));
     let property = Arc::new(Property { business_date: command.date, ..(*property).clone() });
     txn.put(Record::Property(PropertyRecord { property, key, auditing }))?;
+    block::release(txn, &command.property, ENDED_MAX)?;
     Ok(Outcome::Done)
 }

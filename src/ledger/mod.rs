@@ -3,7 +3,7 @@
 //! `apply(command at log time) → outcome`, and the queries. The same log gives the same bytes of state on any node and
 //! any build: nothing here knows a clock, randomness, I/O, threads, floating point, or the order of a hash table.
 //!
-//! A command goes through [`apply`], which runs its handler ([`inventory`], [`rate`], [`reserve`],
+//! A command goes through [`apply`], which runs its handler ([`inventory`], [`block`], [`rate`], [`reserve`],
 //! [`restriction`], [`group`], [`amend`], [`status`], [`in_house`], [`night_audit`], [`out_of_order`]) in a
 //! [`txn`]: refuse, decide, then change records. [`check`] is passed by every record that is put, [`state`] derives
 //! calendars, counts and indexes from it, [`audit`] recomputes them. What a command changed is its [`event`]s, by which
@@ -22,6 +22,7 @@ mod reservation;
 mod amend;
 mod apply;
 mod audit;
+mod block;
 mod book;
 mod calendar;
 mod check;
@@ -54,6 +55,7 @@ mod tests;
 
 pub use apply::Broken;
 pub use audit::Violation;
+pub use block::NIGHTS_MAX as BLOCK_NIGHTS_MAX;
 pub use command::*;
 pub use date::{Date, NotADate};
 pub use digest::StateHash;

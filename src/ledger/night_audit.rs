@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::block;
 use super::command::NightAudit;
 use super::id::PropertyId;
 use super::in_house::mark_no_show;
@@ -31,17 +32,18 @@ pub fn run(txn: &mut Txn<'_>, command: &NightAudit) -> Result<Outcome, Halt> {
         key: key.map(|key| key.keeping(&before)),
         auditing: Some(txn.lsn()),
     }))?;
-    mark(txn, &command.property, ENDED_MAX)?;
+    let left = mark(txn, &command.property, ENDED_MAX)?;
+    block::release(txn, &command.property, left)?;
     Ok(Outcome::Property { created: false, property })
 }
 
-/// Marks at most `left` no-shows of the audits that are not done.
-pub fn go_on(txn: &mut Txn<'_>, mut left: usize) -> Result<(), Halt> {
+/// Marks at most `left` no-shows of the audits that are not done, and gives how much else may be done.
+pub fn go_on(txn: &mut Txn<'_>, mut left: usize) -> Result<usize, Halt> {
     while left > 0 {
         let Some(property) = txn.audits.first().map(|(property, ())| property.clone()) else { break };
         left = mark(txn, &property, left)?;
     }
-    Ok(())
+    Ok(left)
 }
 
 /// Whether the reservation is a no-show of an audit that has not come to it yet.

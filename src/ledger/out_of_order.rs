@@ -64,10 +64,10 @@ fn move_away(book: &Book, room: &RoomId, from: Date, to: Date) -> Result<Vec<Mov
     let room_type = book.room_type(&room.record.room.room_type)?;
     let from = from.max(book.business_date());
     let mut nights = room_type.full(from, to);
-    match plan::clear(book, room_type, room, from, to) {
+    match plan::clear(book, room_type, room, (from, to), 0) {
         Some(moves) if nights.is_empty() => return Ok(moves),
         Some(_) => {}
-        None => nights.extend(plan::not_cleared(book, room_type, room, from, to)),
+        None => nights.extend(plan::not_cleared(book, room_type, room, (from, to), 0)),
     }
     nights.sort_unstable();
     nights.dedup();

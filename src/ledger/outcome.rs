@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::command::{Prices, RateTarget};
 use super::date::Date;
 use super::id::{BookingId, Lsn, RoomId, RoomTypeId};
-use super::property::{BusinessDateMode, Property, Room, RoomType};
+use super::property::{Block, BlockStatus, BusinessDateMode, Property, Room, RoomType};
 use super::record::{OutOfOrderRecord, RestrictionRecord};
 use super::reservation::{Reservation, Status};
 
@@ -42,6 +42,7 @@ pub enum Outcome {
     OutOfOrder(Arc<OutOfOrderRecord>),
     /// What a change of restrictions set, as it was asked.
     Restrictions(RestrictionRecord),
+    Block(BlockShown),
     /// What was to be taken away is.
     Removed,
     /// A reservation was made.
@@ -66,6 +67,16 @@ pub enum Outcome {
 pub struct Booking {
     pub id: BookingId,
     pub reservations: Vec<Arc<Reservation>>,
+}
+
+/// A block, with what was taken from it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BlockShown {
+    /// By the command of which this is the outcome.
+    pub created: bool,
+    pub block: Arc<Block>,
+    /// Rooms picked up, by night from the first on.
+    pub picked_up: Vec<u32>,
 }
 
 /// What a change of rates set, as it was asked.
@@ -152,6 +163,10 @@ pub enum Refusal {
         index: u32,
         refusal: Box<Refusal>,
     },
+    /// Nothing can be taken from a block that is not definite.
+    BlockNotDefinite {
+        state: BlockStatus,
+    },
     /// A night audit of a property that follows the clock, or to a date before the one that it has.
     AuditNotAllowed {
         mode: BusinessDateMode,
@@ -175,6 +190,6 @@ pub struct NightAvailability {
     pub out_of_order: u32,
     pub held: u32,
     pub sold: u32,
-    pub blocked: u32,
+    pub blocked: u64,
     pub available: i64,
 }

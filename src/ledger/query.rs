@@ -91,7 +91,7 @@ impl Ledger {
     /// By id.
     pub fn rooms(&self, property: &PropertyId) -> Result<Vec<&Room>, Refusal> {
         let book = self.book(property)?;
-        Ok(book.rooms_by_id.iter().map(|(_, slot)| &*book.room_at(*slot).record.room).collect())
+        Ok(book.rooms_in_service().map(|room| &*room.record.room).collect())
     }
 
     /// The prices that are set on the nights of `[from, to)`: those of types by id and date, then those of rooms.
@@ -189,7 +189,7 @@ impl Ledger {
         Ok(match (room, room_type) {
             (Some(room), _) => offers.list(std::iter::once(room).filter(|room| of_type(room)), query.limit),
             (None, Some(room_type)) => offers.list(rooms_at(book, room_type.rooms.iter()), query.limit),
-            (None, None) => offers.list(rooms_at(book, book.rooms_by_id.iter()), query.limit),
+            (None, None) => offers.list(book.rooms_in_service(), query.limit),
         })
     }
 
@@ -253,7 +253,7 @@ fn night(room_type: &TypeBook, date: Date) -> NightAvailability {
         out_of_order: count.out_of_order,
         held: count.held,
         sold: count.sold,
-        blocked: 0,
+        blocked: count.blocked,
         available: room_type.capacity() as i64 - count.taken() as i64,
     }
 }
@@ -279,7 +279,7 @@ fn occupancy_fits(
     Ok(())
 }
 
-pub(super) fn rooms_at<'a>(
+fn rooms_at<'a>(
     book: &'a Book,
     rooms: impl Iterator<Item = (&'a RoomId, &'a Slot)>,
 ) -> impl Iterator<Item = &'a RoomBook> {
@@ -343,5 +343,5 @@ fn may_be_had(book: &Book, room_type: &TypeBook, room: &RoomBook, quote: Quote) 
     }
     let today = book.business_date();
     let was_free = arrival >= today || room.is_free(arrival, today.min(departure));
-    was_free && plan::clear(book, room_type, room, arrival, departure).is_some()
+    was_free && plan::clear(book, room_type, room, (arrival, departure), 0).is_some()
 }

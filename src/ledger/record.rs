@@ -11,9 +11,9 @@ use super::command::{Prices, RateTarget, Rules};
 use super::date::Date;
 use super::digest::{Digest, Digester, StateHash, digest_fields};
 use super::event::EventChain;
-use super::id::{Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp};
+use super::id::{BlockId, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp};
 use super::outcome::Outcome;
-use super::property::{Property, Room, RoomType};
+use super::property::{Block, Property, Room, RoomType};
 use super::quarantine::Quarantined;
 use super::reservation::Reservation;
 use super::segments::Segment;
@@ -46,6 +46,8 @@ pub struct RecordCounts {
     pub out_of_order: u64,
     #[serde(skip_serializing_if = "is_none")]
     pub restrictions: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    pub blocks: u64,
 }
 
 /// Headers of ledgers that have no such records are written as ever.
@@ -65,6 +67,7 @@ pub enum Record {
     Quarantined(Arc<Quarantined>),
     OutOfOrder(Arc<OutOfOrderRecord>),
     Restriction(RestrictionRecord),
+    Block(BlockRecord),
 }
 
 /// The idempotency key under which something was created; kept for as long as that exists.
@@ -112,6 +115,19 @@ pub struct RoomRecord {
     pub room: Arc<Room>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<CreatedUnder<Room>>,
+    /// The command that took it out of service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<Lsn>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BlockRecord {
+    pub block: Arc<Block>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<CreatedUnder<Block>>,
+    /// Its release date has come: what is left of it is free.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub released: bool,
 }
 
 /// Prices of a target on each night of `[from, to)`. Those of one target don't overlap.
@@ -224,6 +240,7 @@ pub enum RecordKey {
     OutOfOrder(PropertyId, RoomId, Date),
     /// By its first date.
     Restriction(PropertyId, RoomTypeId, Date),
+    Block(PropertyId, BlockId),
 }
 
 impl Record {
@@ -247,6 +264,9 @@ impl Record {
             Record::Restriction(record) => {
                 RecordKey::Restriction(record.property.clone(), record.room_type.clone(), record.from)
             }
+            Record::Block(record) => {
+                RecordKey::Block(record.block.property.clone(), record.block.block.clone())
+            }
         }
     }
 
@@ -259,6 +279,7 @@ impl Record {
             Record::Reservation(record) => {
                 record.key.as_ref().filter(|_| record.index() == 0).map(|key| key.digest)
             }
+            Record::Block(record) => record.key.as_ref().map(|key| key.digest),
             Record::Outcome(record) => Some(record.digest),
             Record::Rate(_) | Record::Quarantined(_) | Record::OutOfOrder(_) | Record::Restriction(_) => None,
         }
@@ -277,6 +298,7 @@ impl RecordCounts {
             RecordKey::Quarantined(_) => &mut self.quarantined,
             RecordKey::OutOfOrder(..) => &mut self.out_of_order,
             RecordKey::Restriction(..) => &mut self.restrictions,
+            RecordKey::Block(..) => &mut self.blocks,
         }
     }
 }
@@ -320,6 +342,10 @@ impl Digest for Record {
                 digester.word(9);
                 record.digest(digester);
             }
+            Record::Block(record) => {
+                digester.word(10);
+                record.digest(digester);
+            }
         }
     }
 }
@@ -336,7 +362,8 @@ impl<T: Digest> Digest for CreatedUnder<T> {
 digest_fields! {
     PropertyRecord { property, key; auditing = 1 }
     RoomTypeRecord { room_type, key }
-    RoomRecord { room, key }
+    RoomRecord { room, key; retired = 1 }
+    BlockRecord { block, key, released }
     RateRecord { property, target, from, to, prices }
     ReservationRecord { reservation, created_lsn, key; member = 1, moved_lsn = 2 }
     Member { index, of }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::block::{self, BlockBook};
 use super::book::{Book, RoomBook, TypeBook};
 use super::command::{Reserve, Wanted};
 use super::id::{IdempotencyKey, RoomId, Timestamp};
@@ -51,17 +52,15 @@ pub fn make(
 fn decide(ledger: &Ledger, command: &Reserve) -> Result<(Reservation, Vec<Move>), Refusal> {
     let book = ledger.book(&command.property)?;
     let (room, room_type) = find(book, &command.wanted)?;
-    if command.block.is_some() {
-        return Err(Refusal::BlockNotFound);
-    }
+    let block = block::find(book, command.block.as_ref())?;
     let price = judge(book, room, room_type, command)?;
     let (planned, moves) = match room {
         Some(room) => {
             let moves = clear(book, room_type, room, command)?;
-            type_has_space(room_type, command)?;
+            type_has_space(room_type, block, command)?;
             (Some(room.record.room.room.clone()), moves)
         }
-        None => plan_room(book, room_type, command)?,
+        None => plan_room(book, room_type, block, command)?,
     };
     let total = price.total();
     if command.expected_total.is_some_and(|expected| expected != total) {
@@ -82,7 +81,7 @@ fn decide(ledger: &Ledger, command: &Reserve) -> Result<(Reservation, Vec<Move>)
         status: if held_until.is_some() { Status::Held } else { Status::Confirmed },
         hold_expires_at: held_until,
         price,
-        block: None,
+        block: command.block.clone(),
         external_ref: command.external_ref.clone(),
         room_from: None,
         released_from: None,
@@ -138,14 +137,21 @@ fn clear(
     room: &RoomBook,
     command: &Reserve,
 ) -> Result<Vec<Move>, Refusal> {
-    let Reserve { arrival, departure, .. } = *command;
-    plan::clear(book, room_type, room, arrival, departure).ok_or_else(|| Refusal::RoomUnavailable {
-        nights: plan::not_cleared(book, room_type, room, arrival, departure),
+    let stay = (command.arrival, command.departure);
+    // A block keeps a room of each of its nights for its pick-ups; whether there is one left is looked at behind this.
+    let kept = u64::from(command.block.is_some());
+    plan::clear(book, room_type, room, stay, kept).ok_or_else(|| Refusal::RoomUnavailable {
+        nights: plan::not_cleared(book, room_type, room, stay, kept),
     })
 }
 
-fn type_has_space(room_type: &TypeBook, command: &Reserve) -> Result<(), Refusal> {
-    let nights = room_type.full(command.arrival, command.departure);
+/// A stay from a block has what that keeps, any other what nobody has.
+fn type_has_space(room_type: &TypeBook, block: Option<&BlockBook>, command: &Reserve) -> Result<(), Refusal> {
+    let Reserve { arrival, departure, .. } = *command;
+    let nights = match block {
+        Some(block) => block::not_had(block, &room_type.record.room_type.room_type, arrival, departure),
+        None => room_type.full(arrival, departure),
+    };
     if nights.is_empty() { Ok(()) } else { Err(Refusal::NoAvailability { nights, fragmented: false }) }
 }
 
@@ -153,9 +159,10 @@ fn type_has_space(room_type: &TypeBook, command: &Reserve) -> Result<(), Refusal
 fn plan_room(
     book: &Book,
     room_type: &TypeBook,
+    block: Option<&BlockBook>,
     command: &Reserve,
 ) -> Result<(Option<RoomId>, Vec<Move>), Refusal> {
-    type_has_space(room_type, command)?;
+    type_has_space(room_type, block, command)?;
     match plan::choose(book, room_type, command.arrival, command.departure) {
         plan::Choice::Room(room, moves) => Ok((Some(room), moves)),
         plan::Choice::Overbooked => Ok((None, Vec::new())),

@@ -57,7 +57,7 @@ impl Ledger {
         let Ok(room_type) = book.room_type(&reservation.room_type) else { return };
         let property = book.record.property.property.clone();
         let room_type = room_type.record.room_type.room_type.clone();
-        let room = reservation.room.as_ref().and_then(|room| book.room(room).ok());
+        let room = reservation.room.as_ref().and_then(|room| book.room_ever(room));
         let room = room.map(|room| room.record.room.room.clone());
         let reservation = Arc::make_mut(&mut record.reservation);
         (reservation.property, reservation.room_type, reservation.room) = (property, room_type, room);

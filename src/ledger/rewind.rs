@@ -58,6 +58,7 @@ fn is_container(key: &RecordKey) -> bool {
         | RecordKey::Reservation(_)
         | RecordKey::OutOfOrder(..)
         | RecordKey::Restriction(..)
+        | RecordKey::Block(..)
         | RecordKey::Outcome(_)
         | RecordKey::Quarantined(_) => false,
     }

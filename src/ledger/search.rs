@@ -8,7 +8,7 @@ use super::date::Date;
 use super::id::{Currency, PropertyId};
 use super::outcome::{FreeRoom, Refusal};
 use super::property::Property;
-use super::query::{Offers, rooms_at};
+use super::query::Offers;
 use super::rate::Quote;
 use super::state::Ledger;
 use super::stay;
@@ -107,7 +107,7 @@ fn free(query: &SearchQuery, book: &Book, looked_at: &mut usize) -> Vec<FreeRoom
     }
     let currency = query.currency.unwrap_or(book.record.property.currency);
     let mut offers = Offers::new(book, Quote { arrival, departure, occupancy, currency });
-    let found = offers.list(rooms_at(book, book.rooms_by_id.iter()), ROOMS_MAX);
+    let found = offers.list(book.rooms_in_service(), ROOMS_MAX);
     *looked_at += offers.looked_at;
     found
 }

@@ -13,14 +13,14 @@ use super::command::RateTarget;
 use super::date::Date;
 use super::digest::{StateHash, digest_fields, digest_of};
 use super::event::{Digests, EventChain};
-use super::id::{BookingId, Lsn, PropertyId, ReservationId, RoomId, Timestamp};
+use super::id::{BlockId, BookingId, Lsn, PropertyId, ReservationId, RoomId, Timestamp};
 use super::idempotency::{KeyHolder, OUTCOMES_MAX};
 use super::outcome::Refusal;
 use super::quarantine::Quarantined;
 use super::rate::RateTable;
 use super::record::{
-    Header, OutOfOrderRecord, OutcomeRecord, PropertyRecord, RateRecord, Record, RecordCounts, RecordKey,
-    ReservationRecord, RestrictionRecord, RoomRecord, RoomTypeRecord,
+    BlockRecord, Header, OutOfOrderRecord, OutcomeRecord, PropertyRecord, RateRecord, Record, RecordCounts,
+    RecordKey, ReservationRecord, RestrictionRecord, RoomRecord, RoomTypeRecord,
 };
 use super::reservation::{Reservation, Status};
 use super::segments::Segment;
@@ -44,6 +44,8 @@ pub struct Ledger {
     pub(super) due: SortedMap<(Timestamp, ReservationId), ()>,
     /// Properties whose night audit has not marked all its no-shows.
     pub(super) audits: SortedMap<PropertyId, ()>,
+    /// Properties some block of which has to be released.
+    pub(super) releasing: SortedMap<PropertyId, ()>,
     /// What idempotency keys are answered from, by the key's digest.
     pub(super) keys: SortedMap<u128, KeyHolder>,
     pub(super) outcomes: SortedMap<Lsn, Arc<OutcomeRecord>>,
@@ -97,6 +99,7 @@ impl Ledger {
             bookings: SortedMap::new(),
             due: SortedMap::new(),
             audits: SortedMap::new(),
+            releasing: SortedMap::new(),
             keys: SortedMap::new(),
             outcomes: SortedMap::new(),
             outcomes_max: OUTCOMES_MAX,
@@ -125,11 +128,13 @@ impl Ledger {
         StateHash(self.sum.wrapping_add(digest_of(&position)))
     }
 
-    /// From this instant on something is due: the earliest end of a hold, or at once the rest of a night audit.
+    /// From this instant on something is due: the earliest end of a hold, or at once the rest of a night audit, and blocks
+    /// to release.
     pub fn next_due(&self) -> Option<Timestamp> {
         let end = self.due.first().map(|((end, _), ())| *end);
         let audit = self.audits.first().map(|_| self.stamp);
-        end.into_iter().chain(audit).min()
+        let release = self.releasing.first().map(|_| self.stamp);
+        end.into_iter().chain(audit).chain(release).min()
     }
 
     /// Everything that is in no record.
@@ -150,7 +155,10 @@ impl Ledger {
         let reservations = reservations.map(|(_, slot)| Record::Reservation(self.at(*slot).clone()));
         let outcomes = self.outcomes.iter().map(|(_, record)| Record::Outcome(Arc::clone(record)));
         let set_aside = self.quarantined.iter().map(|(_, record)| Record::Quarantined(Arc::clone(record)));
-        inventory.chain(reservations).chain(outcomes).chain(set_aside)
+        // They are compared with what is picked up of them.
+        let blocks = self.books.iter().flat_map(|(_, book)| book.blocks.iter());
+        let blocks = blocks.filter_map(|(_, block)| block.record.clone().map(Record::Block));
+        inventory.chain(reservations).chain(blocks).chain(outcomes).chain(set_aside)
     }
 
     pub(super) fn book(&self, property: &PropertyId) -> Result<&Book, Refusal> {
@@ -189,6 +197,10 @@ impl Ledger {
             Record::Outcome(record) => self.outcomes.insert(record.lsn, record).map(Record::Outcome),
             Record::OutOfOrder(record) => self.set_out_of_order(record).map(Record::OutOfOrder),
             Record::Restriction(record) => self.set_restriction(record).map(Record::Restriction),
+            Record::Block(record) => {
+                let (property, block) = (record.block.property.clone(), record.block.block.clone());
+                self.change_block(&property, &block, Some(record)).map(Record::Block)
+            }
             Record::Quarantined(record) => {
                 self.quarantined.insert(record.lsn, record).map(Record::Quarantined)
             }
@@ -222,8 +234,10 @@ impl Ledger {
             }
             RecordKey::Room(property, room) => {
                 let book = self.book_mut(property)?;
-                let record = book.room(room).ok()?.record.clone();
-                book.delist(&record.room.room_type, room);
+                let record = book.room_ever(room)?.record.clone();
+                if record.retired.is_none() {
+                    book.delist(&record.room.room_type, room);
+                }
                 let slot = book.rooms_by_id.remove(room)?;
                 book.rooms.remove(slot);
                 Some(Record::Room(record))
@@ -242,6 +256,7 @@ impl Ledger {
             RecordKey::OutOfOrder(property, room, from) => {
                 self.unset_out_of_order(property, room, *from).map(Record::OutOfOrder)
             }
+            RecordKey::Block(property, block) => self.change_block(property, block, None).map(Record::Block),
             RecordKey::Quarantined(lsn) => self.quarantined.remove(lsn).map(Record::Quarantined),
         }?;
         let digests = Digests { before: digest_of(&old), after: 0 };
@@ -277,14 +292,41 @@ impl Ledger {
         let old = std::mem::replace(&mut book.record, record);
         if old_location != location {
             self.locations.remove(&(old_location, id.clone()));
-            self.locations.insert((location, id), ());
+            self.locations.insert((location, id.clone()), ());
         }
+        self.note_releases(&id);
         Some(old)
+    }
+
+    /// Follows a change of the property's date or blocks.
+    fn note_releases(&mut self, property: &PropertyId) {
+        let releases = self.book(property).is_ok_and(Book::has_releases);
+        match releases {
+            true => drop(self.releasing.insert(property.clone(), ())),
+            false => drop(self.releasing.remove(property)),
+        }
+    }
+
+    /// Puts a block in the place of what it was, or takes it away.
+    fn change_block(
+        &mut self,
+        property: &PropertyId,
+        block: &BlockId,
+        record: Option<BlockRecord>,
+    ) -> Option<BlockRecord> {
+        let book = self.book_mut(property)?;
+        let mut old = None;
+        book.change_block(block, Date::MIN, Date::MAX, |block| {
+            old = std::mem::replace(&mut block.record, record);
+        });
+        self.note_releases(property);
+        old
     }
 
     fn unset_property(&mut self, property: &PropertyId) -> Option<PropertyRecord> {
         let book = self.books.remove(property)?;
         self.audits.remove(property);
+        self.releasing.remove(property);
         self.locations.remove(&(Arc::clone(&book.location), property.clone()));
         Some(book.record.clone())
     }
@@ -303,7 +345,10 @@ impl Ledger {
 
     fn set_room(&mut self, record: RoomRecord) -> Option<RoomRecord> {
         let book = self.checked_book_mut(&record.room.property);
-        let (id, room_type) = (record.room.room.clone(), record.room.room_type.clone());
+        let id = record.room.room.clone();
+        // Retired rooms are in no type.
+        let place = |record: &RoomRecord| record.retired.is_none().then(|| record.room.room_type.clone());
+        let new_type = place(&record);
         let old = match book.rooms_by_id.get(&id) {
             Some(_) => Some(std::mem::replace(&mut book.room_mut(&id).record, record)),
             None => {
@@ -318,21 +363,26 @@ impl Ledger {
                 None
             }
         };
-        if old.as_ref().is_some_and(|old| old.room.room_type == room_type) {
+        let old_type = old.as_ref().and_then(place);
+        if old_type == new_type {
             return old;
         }
-        if let Some(old) = &old {
-            book.delist(&old.room.room_type, &id);
-            // The room takes with it the nights on which it is out of order.
-            for closure in book.room_mut(&id).out_of_order.clone() {
-                let (from, to) = (closure.from, closure.to);
-                let nights = &mut book.room_type_mut(&old.room.room_type).nights;
-                nights.change(from, to, |count| count.out_of_order -= 1);
-                let nights = &mut book.room_type_mut(&room_type).nights;
-                nights.change(from, to, |count| count.out_of_order += 1);
+        // The room takes with it the nights on which it is out of order.
+        let closures = book.room_mut(&id).out_of_order.clone();
+        if let Some(old_type) = old_type {
+            book.delist(&old_type, &id);
+            let nights = &mut book.room_type_mut(&old_type).nights;
+            for closure in &closures {
+                nights.change(closure.from, closure.to, |count| count.out_of_order -= 1);
             }
         }
-        book.enlist(&id);
+        if let Some(new_type) = new_type {
+            let nights = &mut book.room_type_mut(&new_type).nights;
+            for closure in &closures {
+                nights.change(closure.from, closure.to, |count| count.out_of_order += 1);
+            }
+            book.enlist(&id);
+        }
         old
     }
 
@@ -428,7 +478,11 @@ impl Ledger {
                 *counted(reservation, count) += 1;
                 count.roomless += u32::from(reservation.room.is_none());
             });
+            if let Some(block) = &reservation.block {
+                book.pick_up(block, from, to);
+            }
         }
+        let room_type = book.room_type_mut(&reservation.room_type);
         if reservation.waits_for_room() {
             room_type.roomless.insert((reservation.arrival, record.created_lsn, reservation.id), slot);
         }
@@ -455,7 +509,11 @@ impl Ledger {
                 *count_of = count_of.checked_sub(1).expect("a stay is counted on each of its nights");
                 count.roomless -= u32::from(reservation.room.is_none());
             });
+            if let Some(block) = &reservation.block {
+                book.give_back(block, from, to);
+            }
         }
+        let room_type = book.room_type_mut(&reservation.room_type);
         if reservation.waits_for_room() {
             room_type.roomless.remove(&(reservation.arrival, record.created_lsn, reservation.id));
         }

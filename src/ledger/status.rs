@@ -8,7 +8,7 @@ use super::record::{Record, ReservationRecord};
 use super::reservation::{Reservation, Status};
 use super::state::Ledger;
 use super::txn::{Halt, Txn};
-use super::{night_audit, plan};
+use super::{block, night_audit, plan};
 
 /// Ends of holds, and no-shows of night audits, that one command runs before itself, at most. The rest are left to the
 /// commands behind it.
@@ -38,7 +38,7 @@ pub fn cancel(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
     Ok(Outcome::Changed(reservation))
 }
 
-/// Ends what is due: holds, by (end, id), then what night audits have left.
+/// Ends what is due: holds, by (end, id), then what night audits have left, then blocks whose release date has come.
 pub fn end_due(txn: &mut Txn<'_>) -> Result<(), Halt> {
     let mut left = ENDED_MAX;
     while left > 0 {
@@ -47,7 +47,8 @@ pub fn end_due(txn: &mut Txn<'_>) -> Result<(), Halt> {
         end(txn, record, Status::Expired)?;
         left -= 1;
     }
-    night_audit::go_on(txn, left)
+    let left = night_audit::go_on(txn, left)?;
+    block::go_on(txn, left)
 }
 
 /// The reservation that is to be changed, at the revision that the caller saw.

@@ -67,10 +67,17 @@ pub fn choose(book: &Book, room_type: &TypeBook, from: Date, to: Date) -> Choice
 }
 
 /// What has to move so that this room is free on the nights `[from, to)`; none where something there can't be moved, the
-/// type has no space, or no plan was found. Nights before the business date are gone.
-pub fn clear(book: &Book, room_type: &TypeBook, room: &RoomBook, from: Date, to: Date) -> Option<Vec<Move>> {
+/// type has no space, or no plan was found. Nights before the business date are gone. `kept` rooms of what is taken are
+/// kept for whoever comes.
+pub fn clear(
+    book: &Book,
+    room_type: &TypeBook,
+    room: &RoomBook,
+    (from, to): (Date, Date),
+    kept: u64,
+) -> Option<Vec<Move>> {
     let from = from.max(book.business_date());
-    let has_space = |night| room_type.nights.get(night).taken() < room_type.capacity();
+    let has_space = |night| !room_type.is_full(night, kept);
     if from >= to || room.is_free(from, to) {
         return Some(Vec::new());
     }
@@ -101,10 +108,16 @@ pub fn clear(book: &Book, room_type: &TypeBook, room: &RoomBook, from: Date, to:
 
 /// The nights of `[from, to)`, from the business date on, for which the room can't be had: those on which something is
 /// there that can't be moved, or has nowhere to go. Where no night is to blame by itself, all on which it is taken.
-pub fn not_cleared(book: &Book, room_type: &TypeBook, room: &RoomBook, from: Date, to: Date) -> Vec<Date> {
+pub fn not_cleared(
+    book: &Book,
+    room_type: &TypeBook,
+    room: &RoomBook,
+    (from, to): (Date, Date),
+    kept: u64,
+) -> Vec<Date> {
     let from = from.max(book.business_date());
     let mut taken = room.taken(from, to);
-    let is_full = |night| room_type.nights.get(night).taken() >= room_type.capacity();
+    let is_full = |night| room_type.is_full(night, kept);
     let to_blame = |night: &Date| is_full(*night) || !is_movable(room, *night, night.plus(1));
     if taken.iter().any(to_blame) {
         taken.retain(to_blame);
@@ -219,7 +232,9 @@ fn waiting(
     to: Date,
 ) -> Result<Vec<ReservationId>, Halt> {
     let book = txn.book(property)?;
-    let room_type = book.room_type(&book.room(room)?.record.room.room_type)?;
+    // One that was retired meanwhile helps nobody.
+    let Ok(room) = book.room(room) else { return Ok(Vec::new()) };
+    let room_type = book.room_type(&room.record.room.room_type)?;
     let from = from.max(book.business_date());
     let first = (from.plus(-NIGHTS_MAX), Lsn(0), ReservationId(uuid::Uuid::nil()));
     let stays = room_type.roomless.from(Bound::Included(&first));

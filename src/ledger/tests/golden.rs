@@ -119,6 +119,9 @@ pub fn submission_samples(digest: u128) -> Vec<(&'static str, Submission)> {
         ("cancel_booking", Command::CancelBooking(BookingChange { booking: booking(6) })),
         ("put_out_of_order", put_out_of_order("101", 3, 5).into()),
         ("end_out_of_order", end_out_of_order("101", 3, 5)),
+        ("put_block", put_block("fair", 3, 5, 7).into()),
+        ("put_block_released", PutBlock { release_date: Some(day(2)), ..put_block("fair", 3, 5, 7) }.into()),
+        ("retire_room", retire_room("101")),
         ("night_audit", Command::NightAudit(NightAudit { property: hotel(), business_date: day(1) })),
     ];
     let mut samples: Vec<(&str, Submission)> =
@@ -182,7 +185,12 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
             Record::Room(RoomRecord {
                 room: Arc::new(room.clone()),
                 key: created_under(digest, room.clone()),
+                retired: None,
             }),
+        ),
+        (
+            "room_retired".into(),
+            Record::Room(RoomRecord { room: Arc::new(room.clone()), key: None, retired: Some(Lsn(77)) }),
         ),
         (
             "rate".into(),
@@ -253,6 +261,27 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
         put_restrictions("double", 3, 5, every_rule());
     let restriction = RestrictionRecord { property: of, room_type: ruled, from, to, rules: Arc::new(rules) };
     samples.push(("restriction".into(), Record::Restriction(restriction.clone())));
+    let block = Arc::new(Block {
+        property: hotel(),
+        block: BlockId::new("fair").unwrap(),
+        room_type: kind("double"),
+        from: day(3),
+        to: day(5),
+        rooms: 7,
+        status: BlockStatus::Definite,
+        release_date: Some(day(2)),
+    });
+    let original = Block { status: BlockStatus::Tentative, release_date: None, ..(*block).clone() };
+    let key = created_under(digest, original.clone());
+    samples.push((
+        "block".into(),
+        Record::Block(BlockRecord { block: Arc::clone(&block), key, released: true }),
+    ));
+    let canceled_block = Arc::new(Block { status: BlockStatus::Canceled, ..original });
+    samples.push((
+        "block_canceled".into(),
+        Record::Block(BlockRecord { block: canceled_block, key: None, released: false }),
+    ));
     let outcomes = [
         ("property", Outcome::Property { created: false, property: Arc::new(property) }),
         ("room_type", Outcome::RoomType { created: false, room_type: Arc::new(room_type) }),
@@ -262,6 +291,7 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
         ("changed", Outcome::Changed(Arc::new(canceled))),
         ("done", Outcome::Done),
         ("removed", Outcome::Removed),
+        ("block", Outcome::Block(BlockShown { created: false, block, picked_up: vec![2, 3] })),
         ("out_of_order", Outcome::OutOfOrder(Arc::clone(&closure))),
         ("restrictions", Outcome::Restrictions(restriction)),
         ("booked", Outcome::Booked(both.clone())),
@@ -315,6 +345,7 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("no_availability", Refusal::NoAvailability { nights: nights.clone(), fragmented: false }),
         ("price_changed", Refusal::PriceChanged { total: 29_000 }),
         ("capacity_below_sold", Refusal::CapacityBelowSold { nights }),
+        ("block_not_definite", Refusal::BlockNotDefinite { state: BlockStatus::Tentative }),
         (
             "audit_not_allowed",
             Refusal::AuditNotAllowed { mode: BusinessDateMode::Manual, business_date: day(0) },
@@ -390,10 +421,12 @@ fn every_kind_has_a_sample() {
         Command::PutOutOfOrder(_) => 18,
         Command::EndOutOfOrder(_) => 19,
         Command::PutRestrictions(_) => 20,
+        Command::PutBlock(_) => 21,
+        Command::RetireRoom(_) => 22,
     };
     let kinds: std::collections::BTreeSet<i32> =
         submission_samples(DIGEST).iter().map(|(_, submission)| kind_of(&submission.command)).collect();
-    assert_eq!(kinds.len(), 21);
+    assert_eq!(kinds.len(), 23);
     let kind_of = |record: &Record| match record {
         Record::Property(_) => 0,
         Record::RoomType(_) => 1,
@@ -404,8 +437,9 @@ fn every_kind_has_a_sample() {
         Record::Quarantined(_) => 6,
         Record::OutOfOrder(_) => 7,
         Record::Restriction(_) => 8,
+        Record::Block(_) => 9,
     };
     let kinds: std::collections::BTreeSet<i32> =
         record_samples(DIGEST).iter().map(|(_, record)| kind_of(record)).collect();
-    assert_eq!(kinds.len(), 9);
+    assert_eq!(kinds.len(), 10);
 }

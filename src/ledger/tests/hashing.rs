@@ -29,6 +29,8 @@ fn mutants(value: &serde_json::Value) -> Vec<serde_json::Value> {
                 "hold_expired",
                 "invalid_stay",
                 "closed",
+                "tentative",
+                "canceled",
             ];
             let words = words.iter().filter(|word| text != **word).map(|word| (*word).to_owned());
             let other = if text.ends_with('1') { '2' } else { '1' };

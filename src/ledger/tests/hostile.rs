@@ -28,6 +28,21 @@ fn commands() -> Vec<Command> {
                 found.push(closed.into());
                 found.push(Command::EndOutOfOrder(EndOutOfOrder { property, room, from, to }));
             }
+            for rooms in [0, 1, u32::MAX] {
+                for status in [BlockStatus::Tentative, BlockStatus::Definite, BlockStatus::Canceled] {
+                    for release_date in [None, Some(first)] {
+                        let ends = PutBlock {
+                            from: first,
+                            to: second,
+                            status,
+                            release_date,
+                            ..put_block("b", 0, 1, rooms)
+                        };
+                        let some = PutBlock { status, release_date, ..put_block("b", 0, 9, rooms) };
+                        found.extend([ends.into(), some.into()]);
+                    }
+                }
+            }
             for count in [None, Some(0), Some(u32::MAX)] {
                 let rules = Rules {
                     closed_to_departure: count.is_none(),
@@ -98,6 +113,9 @@ fn commands() -> Vec<Command> {
     for n in [u128::MAX, 1_001, 1_005, 1_020] {
         let change = BookingChange { booking: booking(n) };
         found.extend([Command::ConfirmBooking(change.clone()), Command::CancelBooking(change)]);
+    }
+    for room in ["102", "103", "nowhere"] {
+        found.extend([retire_room(room), put_room(room, "double").into(), retire_room(room)]);
     }
     for limit in [0, 1, u32::MAX] {
         for max_occupancy in [0, 1, u32::MAX] {

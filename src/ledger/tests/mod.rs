@@ -1,6 +1,7 @@
 //! Tests of the whole ledger through its public face.
 
 mod amend;
+mod blocks;
 mod booking;
 mod capacity;
 mod events;

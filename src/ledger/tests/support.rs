@@ -184,6 +184,30 @@ pub fn end_out_of_order(id: &str, from: i32, to: i32) -> Command {
     Command::EndOutOfOrder(EndOutOfOrder { property: hotel(), room: room(id), from, to })
 }
 
+/// A definite block of doubles on the nights `[from, to)`.
+pub fn put_block(id: &str, from: i32, to: i32, rooms: u32) -> PutBlock {
+    PutBlock {
+        property: hotel(),
+        block: BlockId::new(id).unwrap(),
+        room_type: kind("double"),
+        from: day(from),
+        to: day(to),
+        rooms,
+        status: BlockStatus::Definite,
+        release_date: None,
+    }
+}
+
+impl From<PutBlock> for Command {
+    fn from(command: PutBlock) -> Command {
+        Command::PutBlock(command)
+    }
+}
+
+pub fn retire_room(id: &str) -> Command {
+    Command::RetireRoom(RetireRoom { property: hotel(), room: room(id) })
+}
+
 impl From<PutOutOfOrder> for Command {
     fn from(command: PutOutOfOrder) -> Command {
         Command::PutOutOfOrder(command)

@@ -1,0 +1,69 @@
+//! Blocks (allotments): rooms of a type that are kept for a group or a partner.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+
+use super::extract::{Params, Segments, json};
+use super::inventory::{check_range, read, write};
+use super::problem::Problem;
+use super::render;
+use crate::ledger::{
+    BLOCK_NIGHTS_MAX, BlockId, BlockStatus, Command, Date, Ledger, PropertyId, PutBlock, RoomTypeId,
+};
+use crate::node::Node;
+use crate::wire;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BlockFields {
+    room_type: RoomTypeId,
+    from: Date,
+    to: Date,
+    rooms: u32,
+    status: BlockStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    release_date: Option<Date>,
+}
+
+pub async fn put(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let fields: BlockFields = json(request).await?;
+    let property: PropertyId = segments.get(0, "property")?;
+    let block: BlockId = segments.get(1, "block")?;
+    check_range(fields.from, fields.to)?;
+    if fields.from.nights_to(fields.to) > BLOCK_NIGHTS_MAX {
+        let reason = format!("is more than {BLOCK_NIGHTS_MAX} nights after `from`");
+        return Err(Problem::malformed("to", reason));
+    }
+    let path = [property.as_str(), block.as_str()];
+    let command = Command::PutBlock(PutBlock {
+        property: property.clone(),
+        block: block.clone(),
+        room_type: fields.room_type.clone(),
+        from: fields.from,
+        to: fields.to,
+        rooms: fields.rooms,
+        status: fields.status,
+        release_date: fields.release_date,
+    });
+    write(&node, &headers, "put_block", &path, &fields, command).await
+}
+
+pub async fn list(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    request: Request,
+) -> Result<Response, Problem> {
+    let property: PropertyId = segments.get(0, "property")?;
+    let list = |ledger: &Ledger| Ok(ledger.blocks(&property)?.iter().map(render::block).collect());
+    let (blocks, lsn) = read(&node, Params::of(request.uri())?, list).await?;
+    Ok(render::json(StatusCode::OK, lsn, &wire::Blocks { blocks }))
+}

@@ -1,0 +1,255 @@
+//! Blocks (allotments): rooms of a type that are kept for a group or a partner until they are picked up or released.
+//!
+//! A definite block takes, on each of its nights, what of its rooms is not picked up: [`BlockBook::left`]. Pick-ups are
+//! reservations that name the block, of whatever type they have become; a night that one of them gives back returns to
+//! the block. From the release date on nothing is left of it. Releasing many blocks is split like a night audit: what one
+//! command has left is due.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::book::{Book, TypeBook};
+use super::command::PutBlock;
+use super::date::Date;
+use super::id::{BlockId, IdempotencyKey, PropertyId, RoomTypeId};
+use super::idempotency::created_under;
+use super::outcome::{BlockShown, Outcome, Refusal};
+use super::property::{Block, BlockStatus};
+use super::record::{BlockRecord, Record};
+use super::state::Ledger;
+use super::stay;
+use super::txn::{Halt, Txn};
+
+/// Nights of the longest block: ten years.
+pub const NIGHTS_MAX: i32 = 3_660;
+
+/// A block and what is picked up. Restoring may come to its pick-ups first: then there is no record yet.
+#[derive(Clone, Debug, Default)]
+pub struct BlockBook {
+    pub record: Option<BlockRecord>,
+    /// Reservations that have a night from it; no night has none.
+    pub picked_up: BTreeMap<Date, u32>,
+}
+
+impl BlockRecord {
+    /// Whether it takes rooms.
+    pub fn is_active(&self) -> bool {
+        self.block.status == BlockStatus::Definite && !self.released
+    }
+
+    /// When it has to be released; `None` where it need not be.
+    pub fn release(&self) -> Option<Date> {
+        self.block.release_date.filter(|_| self.is_active())
+    }
+}
+
+impl BlockBook {
+    pub fn picked_up_on(&self, night: Date) -> u32 {
+        self.picked_up.get(&night).copied().unwrap_or(0)
+    }
+
+    /// The type whose rooms it takes now, and its nights.
+    pub fn takes(&self) -> Option<&Block> {
+        self.record.as_ref().filter(|record| record.is_active()).map(|record| &*record.block)
+    }
+
+    /// What it takes of its type on a night.
+    pub fn left(&self, night: Date) -> u32 {
+        let of_night = self.takes().filter(|block| (block.from..block.to).contains(&night));
+        of_night.map_or(0, |block| block.rooms.saturating_sub(self.picked_up_on(night)))
+    }
+
+    fn shown(&self, created: bool) -> Option<BlockShown> {
+        let block = Arc::clone(&self.record.as_ref()?.block);
+        let picked_up = block.from.until(block.to).map(|night| self.picked_up_on(night)).collect();
+        Some(BlockShown { created, block, picked_up })
+    }
+}
+
+/// A block as it was made: nothing was picked up.
+pub fn as_created(block: Arc<Block>) -> BlockShown {
+    let nights = block.from.nights_to(block.to).max(0) as usize;
+    BlockShown { created: true, block, picked_up: vec![0; nights] }
+}
+
+pub fn put(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &PutBlock) -> Result<Outcome, Halt> {
+    let PutBlock { property, block, room_type, from, to, rooms, status, release_date } = command;
+    let block = Arc::new(Block {
+        property: property.clone(),
+        block: block.clone(),
+        room_type: room_type.clone(),
+        from: *from,
+        to: *to,
+        rooms: *rooms,
+        status: *status,
+        release_date: *release_date,
+    });
+    let book = txn.book(property)?;
+    let old = book.blocks.get(&block.block);
+    let released = *status == BlockStatus::Definite && is_over(&block, book.business_date());
+    judge(book, old.map(Arc::as_ref), &block, released)?;
+    let old = old.and_then(|old| old.record.clone());
+    let created = old.is_none();
+    let key = match old {
+        Some(old) => old.key.map(|key| key.keeping(&old.block)),
+        None => created_under(key),
+    };
+    let id = block.block.clone();
+    txn.put(Record::Block(BlockRecord { block, key, released }))?;
+    let shown = txn.book(property)?.blocks.get(&id).and_then(|block| block.shown(created));
+    Ok(Outcome::Block(shown.ok_or(Refusal::BlockNotFound)?))
+}
+
+fn is_over(block: &Block, today: Date) -> bool {
+    block.release_date.is_some_and(|release| release <= today)
+}
+
+/// What stands against a block, in the contract's order.
+fn judge(book: &Book, old: Option<&BlockBook>, block: &Block, released: bool) -> Result<(), Refusal> {
+    let room_type = book.room_type(&block.room_type)?;
+    let Block { from, to, rooms, .. } = *block;
+    let today = book.business_date();
+    if from >= to {
+        return Err(Refusal::InvalidStay);
+    }
+    stay::within_horizon(to, today)?;
+    if from.nights_to(to) > NIGHTS_MAX {
+        return Err(Refusal::StayTooLong);
+    }
+    let none = BTreeMap::new();
+    let picked_up = old.map_or(&none, |old| &old.picked_up);
+    let another_type = old.and_then(BlockBook::takes).is_some_and(|old| old.room_type != block.room_type);
+    let covers = |night: &Date, count: u32| !another_type && (from..to).contains(night) && count <= rooms;
+    let short = picked_up.range(today..).filter(|(night, count)| !covers(night, **count));
+    let nights: Vec<Date> = short.map(|(night, _)| *night).collect();
+    if !nights.is_empty() {
+        return Err(Refusal::CapacityBelowSold { nights });
+    }
+    if block.status != BlockStatus::Definite || released {
+        return Ok(());
+    }
+    let capacity = room_type.capacity();
+    let own = |night: Date| match old {
+        Some(old) if old.takes().is_some_and(|taken| taken.room_type == block.room_type) => old.left(night),
+        _ => 0,
+    };
+    let is_short = |night: &Date| {
+        let left = rooms.saturating_sub(picked_up.get(night).copied().unwrap_or(0));
+        let others = room_type.nights.get(*night).taken().saturating_sub(u64::from(own(*night)));
+        left > 0 && others + u64::from(left) > capacity
+    };
+    let nights: Vec<Date> = from.max(today).until(to).filter(is_short).collect();
+    if nights.is_empty() { Ok(()) } else { Err(Refusal::NoAvailability { nights, fragmented: false }) }
+}
+
+/// A block that a stay is to be taken from, once it may be.
+pub fn find<'a>(book: &'a Book, block: Option<&BlockId>) -> Result<Option<&'a BlockBook>, Refusal> {
+    let Some(block) = block else { return Ok(None) };
+    let block = book.blocks.get(block).ok_or(Refusal::BlockNotFound)?;
+    let state = block.record.as_ref().ok_or(Refusal::BlockNotFound)?.block.status;
+    if state == BlockStatus::Definite { Ok(Some(block)) } else { Err(Refusal::BlockNotDefinite { state }) }
+}
+
+/// The nights of `[from, to)` of which nothing is left in the block.
+pub fn not_left(block: &BlockBook, from: Date, to: Date) -> Vec<Date> {
+    from.until(to).filter(|night| block.left(*night) == 0).collect()
+}
+
+/// The nights of `[from, to)` that a new stay of the type can't have from the block.
+pub fn not_had(block: &BlockBook, room_type: &RoomTypeId, from: Date, to: Date) -> Vec<Date> {
+    let is_of_type = block.takes().is_some_and(|block| block.room_type == *room_type);
+    if is_of_type { not_left(block, from, to) } else { from.until(to).collect() }
+}
+
+/// Releases at most `left` blocks of the property whose date has come, and gives how many may still be.
+pub fn release(txn: &mut Txn<'_>, property: &PropertyId, left: usize) -> Result<usize, Halt> {
+    let book = txn.book(property)?;
+    let today = book.business_date();
+    let due = book.releases.iter().take_while(|((date, _), ())| *date <= today).take(left);
+    let due: Vec<BlockId> = due.map(|((_, block), ())| block.clone()).collect();
+    let left = left - due.len();
+    for id in due {
+        let record = txn.book(property)?.blocks.get(&id).and_then(|block| block.record.clone());
+        let record = record.ok_or(Refusal::BlockNotFound)?;
+        txn.put(Record::Block(BlockRecord { released: true, ..record }))?;
+    }
+    Ok(left)
+}
+
+/// Releases at most `left` blocks of all properties.
+pub fn go_on(txn: &mut Txn<'_>, mut left: usize) -> Result<(), Halt> {
+    while left > 0 {
+        let Some(property) = txn.releasing.first().map(|(property, ())| property.clone()) else { break };
+        left = release(txn, &property, left)?;
+    }
+    Ok(())
+}
+
+impl Ledger {
+    /// By id.
+    pub fn blocks(&self, property: &PropertyId) -> Result<Vec<BlockShown>, Refusal> {
+        let blocks = self.book(property)?.blocks.iter();
+        Ok(blocks.filter_map(|(_, block)| block.shown(false)).collect())
+    }
+}
+
+impl Book {
+    /// Changes a block or its pick-ups on the nights `[from, to)`, and lets the counts of its type follow. A block of
+    /// which nothing is known any more is forgotten.
+    pub fn change_block(&mut self, id: &BlockId, from: Date, to: Date, change: impl FnOnce(&mut BlockBook)) {
+        let block = self.blocks.get(id).map(|block| BlockBook::clone(block));
+        let mut block = block.unwrap_or_default();
+        self.count_block(&block, from, to, |blocked, left| *blocked -= left);
+        let before = block.record.as_ref().and_then(BlockRecord::release);
+        change(&mut block);
+        let after = block.record.as_ref().and_then(BlockRecord::release);
+        self.count_block(&block, from, to, |blocked, left| *blocked += left);
+        if before != after {
+            before.map(|date| self.releases.remove(&(date, id.clone())));
+            after.map(|date| self.releases.insert((date, id.clone()), ()));
+        }
+        match block.record.is_none() && block.picked_up.is_empty() {
+            true => drop(self.blocks.remove(id)),
+            false => drop(self.blocks.insert(id.clone(), Arc::new(block))),
+        }
+    }
+
+    /// A reservation takes the nights `[from, to)` from the block.
+    pub fn pick_up(&mut self, block: &BlockId, from: Date, to: Date) {
+        self.change_block(block, from, to, |block| {
+            for night in from.until(to) {
+                *block.picked_up.entry(night).or_default() += 1;
+            }
+        });
+    }
+
+    /// Undoes [`pick_up`](Book::pick_up).
+    pub fn give_back(&mut self, block: &BlockId, from: Date, to: Date) {
+        self.change_block(block, from, to, |block| {
+            for night in from.until(to) {
+                let count =
+                    block.picked_up.get_mut(&night).expect("a pick-up is counted on each of its nights");
+                *count -= 1;
+                if *count == 0 {
+                    block.picked_up.remove(&night);
+                }
+            }
+        });
+    }
+
+    fn count_block(&mut self, block: &BlockBook, from: Date, to: Date, count: impl Fn(&mut u64, u64)) {
+        let Some(takes) = block.takes() else { return };
+        let room_type: &mut TypeBook = self.room_type_mut(&takes.room_type);
+        for night in from.max(takes.from).until(to.min(takes.to)) {
+            let left = u64::from(block.left(night));
+            if left > 0 {
+                room_type.nights.change(night, night.plus(1), |night| count(&mut night.blocked, left));
+            }
+        }
+    }
+
+    /// Whether some block has to be released.
+    pub fn has_releases(&self) -> bool {
+        self.releases.first().is_some_and(|((date, _), ())| *date <= self.business_date())
+    }
+}

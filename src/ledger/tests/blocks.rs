@@ -1,0 +1,253 @@
+//! Blocks: what they take, what is picked up, what comes back; and rooms that are retired.
+
+use super::support::*;
+use crate::ledger::*;
+
+/// Held, sold, blocked and available doubles on the days `[from, to)`.
+fn nights(house: &House, from: i32, to: i32) -> Vec<(u32, u32, u64, i64)> {
+    let all = house.ledger.availability(&hotel(), day(from), day(to)).unwrap();
+    all[&kind("double")]
+        .iter()
+        .map(|night| (night.held, night.sold, night.blocked, night.available))
+        .collect()
+}
+
+fn picked_up(house: &House, id: &str) -> Vec<u32> {
+    let blocks = house.ledger.blocks(&hotel()).unwrap();
+    blocks.into_iter().find(|shown| shown.block.block.as_str() == id).unwrap().picked_up
+}
+
+fn from_block(n: u128, arrival: i32, departure: i32) -> Reserve {
+    Reserve { block: Some(BlockId::new("fair").unwrap()), ..by_type(n, "double", arrival, departure) }
+}
+
+fn refused(outcome: Outcome) -> Refusal {
+    let Outcome::Refused(refusal) = outcome else { panic!("{outcome:?}") };
+    refusal
+}
+
+fn full(nights: &[i32]) -> Refusal {
+    Refusal::NoAvailability { nights: nights.iter().map(|night| day(*night)).collect(), fragmented: false }
+}
+
+fn sound(house: &House) {
+    house.ledger.audit().unwrap();
+    let restored = house.restored();
+    restored.ledger.audit().unwrap();
+    assert_eq!(restored.ledger.state_hash(), house.ledger.state_hash());
+}
+
+#[test]
+fn a_definite_block_takes_rooms_until_they_are_picked_up() {
+    let mut house = House::new();
+    let Outcome::Block(shown) = house.run(put_block("fair", 10, 13, 2)) else { panic!() };
+    assert_eq!((shown.created, &shown.picked_up[..]), (true, &[0, 0, 0][..]));
+    assert_eq!(nights(&house, 9, 11), [(0, 0, 0, 3), (0, 0, 2, 1)]);
+    house.reserved(by_type(1, "double", 10, 11));
+    assert_eq!(refused(house.run(by_type(2, "double", 9, 12))), full(&[10]));
+    assert_eq!(house.free(10, 11), ["201"]);
+
+    // A pick-up has what the block keeps, where nothing else is left too.
+    house.reserved(from_block(3, 10, 12));
+    assert_eq!(nights(&house, 10, 13), [(0, 2, 1, 0), (0, 1, 1, 1), (0, 0, 2, 1)]);
+    let hold = Reserve { hold_seconds: Some(60), ..from_block(4, 10, 11) };
+    house.reserved(hold);
+    assert_eq!(picked_up(&house, "fair"), [2, 1, 0]);
+    assert_eq!(refused(house.run(from_block(5, 10, 12))), full(&[10]));
+    assert_eq!(refused(house.run(from_block(5, 12, 14))), full(&[13]));
+    let suite = Reserve { wanted: Wanted::RoomType(kind("suite")), ..from_block(5, 12, 13) };
+    assert_eq!(refused(house.run(suite)), full(&[12]));
+    sound(&house);
+
+    // What is given back returns to the block.
+    house.later(60_000);
+    house.changed(Command::Cancel(change(3)));
+    assert_eq!(picked_up(&house, "fair"), [0, 0, 0]);
+    assert_eq!(nights(&house, 10, 12), [(0, 1, 2, 0), (0, 0, 2, 1)]);
+    sound(&house);
+}
+
+#[test]
+fn a_pick_up_by_name_moves_who_is_planned_there() {
+    let mut house = House::new();
+    house.run(put_block("fair", 10, 12, 1));
+    house.reserved(by_type(1, "double", 10, 12));
+    house.reserved(by_type(2, "double", 10, 12));
+    assert_eq!(house.get(1).room, Some(room("101")));
+    let named = Reserve { wanted: Wanted::Room(room("101")), ..from_block(3, 10, 12) };
+    house.reserved(named);
+    assert_eq!(house.get(3).block, Some(BlockId::new("fair").unwrap()));
+    assert_eq!(nights(&house, 10, 12), [(0, 3, 0, 0), (0, 3, 0, 0)]);
+    sound(&house);
+}
+
+#[test]
+fn a_changed_pick_up_stays_within_its_block() {
+    let mut house = House::new();
+    house.run(put_block("fair", 10, 14, 2));
+    house.reserved(from_block(1, 10, 12));
+    let longer = |to| Amend { departure: Some(day(to)), ..amend(1) };
+    house.changed(longer(14).into());
+    assert_eq!(picked_up(&house, "fair"), [1, 1, 1, 1]);
+    assert_eq!(refused(house.run(longer(15))), full(&[14]));
+    let suite = Amend { room_type: Some(kind("suite")), ..amend(1) };
+    assert_eq!(refused(house.run(suite)), full(&[10, 11, 12, 13]));
+    // An upgrade counts where it goes, and is picked up all the same.
+    house.changed(assign(1, "201"));
+    assert_eq!(picked_up(&house, "fair"), [1, 1, 1, 1]);
+    assert_eq!(nights(&house, 10, 11), [(0, 0, 1, 2)]);
+    sound(&house);
+}
+
+#[test]
+fn only_a_definite_block_can_be_taken_from() {
+    let mut house = House::new();
+    assert_eq!(refused(house.run(from_block(1, 10, 12))), Refusal::BlockNotFound);
+    for status in [BlockStatus::Tentative, BlockStatus::Canceled] {
+        house.run(PutBlock { status, ..put_block("fair", 10, 12, 3) });
+        assert_eq!(nights(&house, 10, 11), [(0, 0, 0, 3)]);
+        let refusal = refused(house.run(from_block(1, 10, 10)));
+        assert_eq!(refusal, Refusal::BlockNotDefinite { state: status });
+    }
+    house.reserved(by_type(2, "double", 11, 13));
+    assert_eq!(refused(house.run(put_block("fair", 10, 12, 3))), full(&[11]));
+    house.run(put_block("fair", 10, 12, 2));
+    house.reserved(from_block(3, 10, 12));
+    house.reserved(from_block(4, 11, 12));
+    let below =
+        |nights: &[i32]| Refusal::CapacityBelowSold { nights: nights.iter().map(|n| day(*n)).collect() };
+    assert_eq!(refused(house.run(put_block("fair", 10, 12, 1))), below(&[11]));
+    assert_eq!(refused(house.run(put_block("fair", 11, 12, 2))), below(&[10]));
+    let suites = PutBlock { room_type: kind("suite"), ..put_block("fair", 10, 12, 2) };
+    assert_eq!(refused(house.run(suites)), below(&[10, 11]));
+    // What a block keeps is sold as little as what a guest has.
+    house.run(put_room_type("double", 1));
+    house.run(put_block("fair", 10, 12, 3));
+    assert_eq!(refused(house.run(put_room_type("double", 0))), below(&[11]));
+    sound(&house);
+}
+
+#[test]
+fn blocks_are_released_by_the_business_date_in_turns() {
+    for on_clock in [false, true] {
+        let mut house = if on_clock { House::on_clock() } else { House::new() };
+        house.run(put_room_type("double", 1_000));
+        for n in 0..300 {
+            let block = PutBlock { release_date: Some(day(5)), ..put_block(&format!("b{n}"), 10, 12, 2) };
+            assert!(matches!(house.run(block), Outcome::Block(_)));
+        }
+        let fair = PutBlock { release_date: Some(day(6)), ..put_block("fair", 10, 12, 2) };
+        house.run(fair.clone());
+        house.reserved(from_block(1, 10, 12));
+        let to = |date: i32| match on_clock {
+            true => House::roll(date),
+            false => Command::NightAudit(NightAudit { property: hotel(), business_date: day(date) }),
+        };
+        house.run(to(4));
+        assert_eq!(nights(&house, 10, 11), [(0, 1, 601, 401)]);
+        house.run(to(5));
+        assert_eq!(nights(&house, 10, 11), [(0, 1, 89, 913)]);
+        assert_eq!(house.ledger.next_due(), Some(house.ledger.stamp()));
+        sound(&house);
+        house.run(Command::EndDue(EndDue {}));
+        assert_eq!(nights(&house, 10, 11), [(0, 1, 1, 1_001)]);
+        assert_eq!(house.ledger.next_due(), None);
+        house.run(to(6));
+        assert_eq!(nights(&house, 10, 11), [(0, 1, 0, 1_002)]);
+        // What was picked up stays; nothing is left to be.
+        assert_eq!(refused(house.run(from_block(2, 10, 11))), full(&[10]));
+        house.changed(Command::Cancel(change(1)));
+        assert_eq!(nights(&house, 10, 11), [(0, 0, 0, 1_003)]);
+        // A later date takes it back.
+        house.run(PutBlock { release_date: Some(day(7)), ..fair });
+        assert_eq!(nights(&house, 10, 11), [(0, 0, 2, 1_001)]);
+        sound(&house);
+    }
+}
+
+#[test]
+fn the_key_of_a_block_answers_with_the_block_as_it_was_made() {
+    let mut house = House::new();
+    let made = Submission { key: Some(key(1, 1)), command: put_block("fair", 10, 12, 2).into() };
+    let first = house.submit(&made).outcome;
+    house.reserved(from_block(1, 10, 12));
+    let fewer = Submission { key: Some(key(2, 2)), command: put_block("fair", 10, 12, 1).into() };
+    let second = house.submit(&fewer).outcome;
+    let Outcome::Block(shown) = &second else { panic!() };
+    assert_eq!((shown.created, &shown.picked_up[..]), (false, &[1, 1][..]));
+    let mut house = house.restored();
+    house.changed(Command::Cancel(change(1)));
+    for (submission, outcome) in [(made, first), (fewer, second)] {
+        let again = house.submit(&submission);
+        assert_eq!((again.outcome, again.replayed), (outcome, true));
+    }
+}
+
+#[test]
+fn a_retired_room_is_gone_and_what_was_planned_for_it_moves() {
+    let mut house = House::new();
+    house.reserved(by_type(1, "double", 10, 12));
+    house.run(put_out_of_order("101", 20, 22));
+    house.run(put_rates(RateTarget::Room(room("101")), day(0), day(90), prices(&[("EUR", 2, 1)])));
+    assert_eq!(house.get(1).room, Some(room("101")));
+    assert_eq!(house.run(retire_room("101")), Outcome::Removed);
+    assert_eq!(house.get(1).room, Some(room("102")));
+    assert_eq!(house.free(20, 22), ["102", "103", "201"]);
+    assert_eq!(nights(&house, 10, 11), [(0, 1, 0, 1)]);
+    assert_eq!(house.ledger.rooms(&hotel()).unwrap().len(), 3);
+    for command in [retire_room("101"), put_out_of_order("101", 1, 2).into(), by_room(2, "101", 3, 4).into()]
+    {
+        assert_eq!(refused(house.run(command)), Refusal::RoomNotFound);
+    }
+    sound(&house);
+
+    // It comes back as if it were new.
+    assert!(matches!(house.run(put_room("101", "suite")), Outcome::Room { created: true, .. }));
+    assert_eq!(house.free(10, 12), ["101", "102", "103", "201"]);
+    sound(&house);
+}
+
+#[test]
+fn a_room_that_is_sold_is_not_retired() {
+    let mut house = House::new();
+    house.reserved(by_room(1, "101", 10, 12));
+    let below =
+        |nights: &[i32]| Refusal::CapacityBelowSold { nights: nights.iter().map(|n| day(*n)).collect() };
+    assert_eq!(refused(house.run(retire_room("101"))), below(&[10, 11]));
+    house.reserved(by_type(2, "double", 11, 13));
+    house.reserved(by_type(3, "double", 11, 13));
+    assert_eq!(refused(house.run(retire_room("103"))), below(&[11]));
+    // A room that can't be sold anyway can be done without.
+    house.run(put_room("104", "double"));
+    house.run(put_out_of_order("104", 11, 12));
+    assert_eq!(house.run(retire_room("104")), Outcome::Removed);
+    sound(&house);
+
+    // The guest who has not left is there still, whatever the dates say.
+    let mut house = House::new();
+    house.reserved(by_room(1, "101", 0, 2));
+    house.changed(Command::CheckIn(change(1)));
+    house.run(Command::NightAudit(NightAudit { property: hotel(), business_date: day(3) }));
+    assert_eq!(refused(house.run(retire_room("101"))), below(&[3]));
+    house.changed(Command::CheckOut(change(1)));
+    assert_eq!(house.run(retire_room("101")), Outcome::Removed);
+    assert_eq!(house.get(1).room, Some(room("101")));
+    sound(&house);
+}
+
+#[test]
+fn a_retired_room_answers_the_key_that_made_it() {
+    let mut house = House::new();
+    let made = Submission { key: Some(key(1, 1)), command: put_room("105", "double").into() };
+    let first = house.submit(&made).outcome;
+    house.run(retire_room("105"));
+    let again = Submission { key: Some(key(2, 2)), command: put_room("105", "suite").into() };
+    for _ in 0..2 {
+        let answer = house.submit(&made);
+        assert_eq!((answer.outcome, answer.replayed), (first.clone(), true));
+        let Outcome::Room { created, room } = house.submit(&again).outcome else { panic!() };
+        assert_eq!((created, room.room_type.as_str()), (true, "suite"));
+        sound(&house);
+        house = house.restored();
+    }
+}
