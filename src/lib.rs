@@ -10,6 +10,7 @@ pub mod client;
 pub mod http;
 pub mod ledger;
 pub mod node;
+pub mod planted;
 pub mod replication;
 pub mod server;
 pub mod wire;

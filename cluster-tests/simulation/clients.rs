@@ -27,6 +27,8 @@ pub const ROOMS: [&str; 3] = ["101", "102", "103"];
 /// Sold by type; no room of it is ever asked for by name.
 pub const TYPE: &str = "double";
 pub const TYPE_ROOMS: [&str; 2] = ["201", "202"];
+/// The guest of what was reserved without a key.
+const ALONE: &str = "alone";
 /// Stays lie within these nights.
 const NIGHTS: i32 = 6;
 const STAY_NIGHTS_MAX: i32 = 3;
@@ -166,11 +168,16 @@ impl Desk {
                 Some(Reply::Reservation(it)) if it.status == Status::Canceled => {
                     known.retain(|id| *id != it.id.0)
                 }
-                Some(Reply::Reservation(it)) if matches!(call, Call::Reserve { .. }) => known.push(it.id.0),
+                Some(Reply::Reservation(it)) if matches!(call, Call::Reserve { keyed: true, .. }) => {
+                    known.push(it.id.0)
+                }
                 // Others' reservations too: clients get into each other's way.
                 Some(Reply::Reservations(all)) => {
-                    let live: Vec<Uuid> =
-                        all.iter().filter(|it| it.status.is_live()).map(|it| it.id.0).collect();
+                    let live: Vec<Uuid> = all
+                        .iter()
+                        .filter(|it| it.status.is_live() && it.guest != ALONE)
+                        .map(|it| it.id.0)
+                        .collect();
                     known.extend(live.choose(&mut random));
                 }
                 _ => {}
@@ -205,6 +212,10 @@ impl Desk {
             match self.attempt(number, &call, node).await {
                 answered @ Outcome::Answered(_) => {
                     outcome = answered;
+                    break;
+                }
+                Outcome::Unknown if call.is_keyless() => {
+                    outcome = Outcome::Unknown;
                     break;
                 }
                 Outcome::Unknown => outcome = Outcome::Unknown,
@@ -244,7 +255,9 @@ impl Desk {
     pub async fn resolve_unknown(self) -> usize {
         let unknown: Vec<(usize, Call)> = {
             let history = self.history.lock().expect("one thread");
-            let is_unknown = |it: &&Operation| matches!(it.outcome, Outcome::Unknown) && it.call.is_write();
+            let is_unknown = |it: &&Operation| {
+                matches!(it.outcome, Outcome::Unknown) && it.call.is_write() && !it.call.is_keyless()
+            };
             history.operations.iter().filter(is_unknown).map(|it| (it.number, it.call.clone())).collect()
         };
         let count = unknown.len();
@@ -304,10 +317,14 @@ fn choose(random: &mut StdRng, known: &[Uuid]) -> Call {
     let dice = random.random_range(0..100);
     match (dice, one(random)) {
         (0..12, Some(id)) => Call::Confirm(id),
-        (12..36, Some(id)) => Call::Cancel(id),
-        (36..44, Some(id)) => Call::Show(id),
-        (44..54, _) => Call::List { local: false },
-        (54..58, _) => Call::List { local: true },
+        (12..32, Some(id)) => Call::Cancel(id),
+        (32..40, Some(id)) => {
+            let (arrival, departure) = stay(random);
+            Call::Amend { id, arrival, departure }
+        }
+        (40..48, Some(id)) => Call::Show(id),
+        (48..58, _) => Call::List { local: false },
+        (58..62, _) => Call::List { local: true },
         _ => {
             let by_room = random.random_bool(0.65);
             let wanted = if by_room {
@@ -317,7 +334,8 @@ fn choose(random: &mut StdRng, known: &[Uuid]) -> Call {
             };
             let (arrival, departure) = stay(random);
             let hold_seconds = random.random_bool(0.4).then(|| random.random_range(1..5));
-            Call::Reserve { wanted, arrival, departure, hold_seconds }
+            let keyed = hold_seconds.is_some() || random.random_bool(0.7);
+            Call::Reserve { wanted, arrival, departure, hold_seconds, keyed }
         }
     }
 }
@@ -325,9 +343,10 @@ fn choose(random: &mut StdRng, known: &[Uuid]) -> Call {
 fn request(number: usize, call: &Call) -> HttpRequest {
     let key = Some(format!("op-{number}"));
     let (method, path, key, body) = match call {
-        Call::Reserve { wanted, arrival, departure, hold_seconds } => {
+        Call::Reserve { wanted, arrival, departure, hold_seconds, keyed } => {
+            let (guest, key) = if *keyed { ("g", key) } else { (ALONE, None) };
             let mut body = json!({
-                "guest": "g", "arrival": arrival, "departure": departure, "occupancy": 1,
+                "guest": guest, "arrival": arrival, "departure": departure, "occupancy": 1,
                 "hold_seconds": hold_seconds, "external_ref": format!("op-{number}"),
             });
             match wanted {
@@ -338,6 +357,10 @@ fn request(number: usize, call: &Call) -> HttpRequest {
         }
         Call::Confirm(id) => (Method::POST, format!("/v1/reservations/{id}/confirm"), key, String::new()),
         Call::Cancel(id) => (Method::POST, format!("/v1/reservations/{id}/cancel"), key, String::new()),
+        Call::Amend { id, arrival, departure } => {
+            let body = json!({"arrival": arrival, "departure": departure});
+            (Method::PATCH, format!("/v1/reservations/{id}"), key, body.to_string())
+        }
         Call::Show(id) => (Method::GET, format!("/v1/reservations/{id}"), None, String::new()),
         Call::List { local } => {
             let consistency = if *local { "local" } else { "linearizable" };

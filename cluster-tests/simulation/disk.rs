@@ -3,9 +3,10 @@
 //! Writes reach the folder at once, as they reach a page cache. A flush completes after a delay; what it covered is then
 //! durable, and only then are its waiters told. A killed process finds everything again. A power cut takes what was not
 //! durable: cut off, or with whole sectors missing. Other files are written and renamed within one instant of simulated
-//! time, so they are there whole or not at all.
+//! time, so they are there whole or not at all. A bit may turn over in what is durable, and a full disk refuses flushes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use innkeeper::replication::{Disk, Flush, GroupDirs, LogWorker, Work};
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::mpsc;
 
@@ -26,16 +28,70 @@ type Lengths = BTreeMap<PathBuf, u64>;
 #[derive(Clone)]
 pub struct SimulatedDisk {
     dir: PathBuf,
+    snapshots: PathBuf,
     state: Arc<Mutex<State>>,
 }
 
 struct State {
     random: StdRng,
     durable: Lengths,
+    /// What was durable before the last flush: behind it lie whole records.
+    settled: Lengths,
     /// The longest that a flush takes.
     flush_ms_max: u64,
     /// The next flush reports an error, and what it covered stays undurable.
     fails_next: bool,
+    /// Every flush reports an error.
+    is_full: bool,
+    /// A flush has reported an error since the process was started.
+    has_failed: bool,
+}
+
+/// A bit that was turned over.
+pub struct Flipped {
+    path: PathBuf,
+    at: u64,
+    bit: u8,
+    /// Whether the node can do without what it damaged: `None` where nobody knows.
+    is_needed: Option<bool>,
+}
+
+impl fmt::Display for Flipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        write!(f, "bit {} of byte {} of {name}", self.bit, self.at)
+    }
+}
+
+impl Flipped {
+    fn flip(path: PathBuf, at: u64, bit: u8, is_needed: Option<bool>) -> Flipped {
+        let flipped = Flipped { path, at, bit, is_needed };
+        flipped.turn();
+        flipped
+    }
+
+    /// The node must not start.
+    pub fn is_fatal(&self) -> bool {
+        self.is_needed == Some(true)
+    }
+
+    /// The node may refuse to start.
+    pub fn may_be_fatal(&self) -> bool {
+        self.is_needed != Some(false)
+    }
+
+    /// Repairs the damage.
+    pub fn turn_back(&self) {
+        self.turn();
+    }
+
+    fn turn(&self) {
+        // A file that was removed meanwhile needs no repair.
+        let Ok(file) = File::options().read(true).write(true).open(&self.path) else { return };
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, self.at).expect("a byte of the file");
+        file.write_all_at(&[byte[0] ^ 1 << self.bit], self.at).expect("the folder can be written");
+    }
 }
 
 impl SimulatedDisk {
@@ -43,10 +99,14 @@ impl SimulatedDisk {
         let state = State {
             random: StdRng::seed_from_u64(seed),
             durable: Lengths::new(),
+            settled: Lengths::new(),
             flush_ms_max: FAST_MS,
             fails_next: false,
+            is_full: false,
+            has_failed: false,
         };
-        SimulatedDisk { dir: GroupDirs::of(data_dir).log, state: Arc::new(Mutex::new(state)) }
+        let dirs = GroupDirs::of(data_dir);
+        SimulatedDisk { dir: dirs.log, snapshots: dirs.snapshots, state: Arc::new(Mutex::new(state)) }
     }
 
     pub fn set_flush_ms_max(&self, ms: u64) {
@@ -55,6 +115,48 @@ impl SimulatedDisk {
 
     pub fn fail_next_flush(&self, fails: bool) {
         self.state().fails_next = fails;
+    }
+
+    pub fn set_full(&self, is_full: bool) {
+        self.state().is_full = is_full;
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.state().is_full
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.state().has_failed
+    }
+
+    /// Turns over a bit of the log that was durable before the last flush. The machine's process is gone already.
+    pub fn flip_log_bit(&self) -> Option<Flipped> {
+        let present = self.lengths();
+        let mut state = self.state();
+        let settled = state.settled.iter().filter_map(|(path, length)| {
+            let length = *length.min(present.get(path)?);
+            (length > 0).then(|| (path.clone(), length))
+        });
+        let settled: Vec<(PathBuf, u64)> = settled.collect();
+        let (path, length) = settled.choose(&mut state.random)?.clone();
+        let (at, bit) = (state.random.random_range(0..length), state.random.random_range(0..8));
+        Some(Flipped::flip(path, at, bit, Some(true)))
+    }
+
+    /// Turns over a bit of the newest snapshot. The machine's process is gone already.
+    pub fn flip_snapshot_bit(&self) -> Option<Flipped> {
+        let entries = fs::read_dir(&self.snapshots).ok()?;
+        let paths = entries.flatten().map(|entry| entry.path());
+        let mut kept: Vec<PathBuf> =
+            paths.filter(|path| path.extension().is_some_and(|extension| extension == "snapshot")).collect();
+        kept.sort();
+        let newest = kept.pop()?;
+        let length = newest.metadata().ok()?.len();
+        let mut state = self.state();
+        let (at, bit) = (state.random.random_range(0..length), state.random.random_range(0..8));
+        // The log reaches back to the older one.
+        let is_needed = if kept.is_empty() { None } else { Some(false) };
+        Some(Flipped::flip(newest, at, bit, is_needed))
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -76,11 +178,14 @@ impl SimulatedDisk {
         let mut state = self.state();
         let flush_ms_max = state.flush_ms_max;
         let took = Duration::from_millis(state.random.random_range(0..=flush_ms_max));
-        let result = if std::mem::take(&mut state.fails_next) {
+        let result = if state.is_full {
+            Err(io::ErrorKind::StorageFull.into())
+        } else if std::mem::take(&mut state.fails_next) {
             Err(io::Error::other("simulated: input/output error"))
         } else {
             Ok(())
         };
+        state.has_failed |= result.is_err();
         (took, result)
     }
 
@@ -95,7 +200,8 @@ impl SimulatedDisk {
             let (took, result) = self.begin_flush();
             tokio::time::sleep(took).await;
             if result.is_ok() {
-                self.state().durable = covered;
+                let mut state = self.state();
+                state.settled = std::mem::replace(&mut state.durable, covered);
             }
             for flush in flushes {
                 let result = result.as_ref().copied().map_err(|error| io::Error::other(error.to_string()));
@@ -144,7 +250,11 @@ pub const FAST_MS: u64 = 3;
 impl Disk for SimulatedDisk {
     fn run_log(&self, mut log: LogWorker) -> io::Result<()> {
         // Opening has flushed all that it found.
-        self.state().durable = self.lengths();
+        let lengths = self.lengths();
+        let mut state = self.state();
+        state.durable = lengths;
+        state.has_failed = false;
+        drop(state);
         let (sender, written) = mpsc::unbounded_channel();
         tokio::spawn(self.clone().complete_flushes(written));
         let disk = self.clone();

@@ -25,6 +25,11 @@ pub enum Fault {
     /// The longest that a flush takes from now on.
     SlowDisk(NodeId, u64),
     FailFlush(NodeId),
+    /// Refuses every flush, or no longer does.
+    FullDisk(NodeId, bool),
+    /// The process is killed, a bit of what it had flushed is turned over, and it is started.
+    FlipLog(NodeId),
+    FlipSnapshot(NodeId),
     Wall(NodeId, i64),
 }
 
@@ -41,10 +46,17 @@ enum Kind {
     Weather,
     SlowDisk,
     FailFlush,
+    FullDisk,
+    FlipLog,
+    FlipSnapshot,
+    /// Power is cut while slow flushes are under way.
+    CutMidFlush,
+    /// A node is away until its log is behind the others', and its snapshot is interrupted.
+    FarBehind,
     Wall,
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 17] = [
     Kind::Kill,
     Kind::CutPower,
     Kind::CutAllPower,
@@ -56,6 +68,11 @@ const KINDS: [Kind; 12] = [
     Kind::Weather,
     Kind::SlowDisk,
     Kind::FailFlush,
+    Kind::FullDisk,
+    Kind::FlipLog,
+    Kind::FlipSnapshot,
+    Kind::CutMidFlush,
+    Kind::FarBehind,
     Kind::Wall,
 ];
 
@@ -66,6 +83,8 @@ pub struct Faults {
     /// Milliseconds between two faults, at most.
     every_ms_max: u64,
     next_ms: u64,
+    /// No wall clock is moved before.
+    clocks_rest_until_ms: u64,
     /// Ends of faults, and what follows from them.
     planned: BTreeMap<(u64, u64), Fault>,
     plans: u64,
@@ -84,6 +103,7 @@ impl Faults {
             kinds,
             every_ms_max,
             next_ms: begin_ms,
+            clocks_rest_until_ms: 0,
             planned: BTreeMap::new(),
             plans: 0,
         }
@@ -96,6 +116,11 @@ impl Faults {
     /// Whether wall clocks jump in this seed.
     pub fn moves_clocks(&self) -> bool {
         self.kinds.contains(&Kind::Wall)
+    }
+
+    /// Whether messages, or those who send them, take their time in this seed.
+    pub fn delays_messages(&self) -> bool {
+        [Kind::Weather, Kind::Suspend].iter().any(|kind| self.kinds.contains(kind))
     }
 
     /// What happens now, in order.
@@ -163,16 +188,7 @@ impl Faults {
                 due.push(Fault::Cut([(node, other), (other, node)].into()));
                 self.plan(end, Fault::Cut(BTreeSet::new()));
             }
-            Kind::Flap => {
-                let mut at = now_ms;
-                while at < end {
-                    let cut = self.isolated(node);
-                    self.plan(at, Fault::Cut(cut));
-                    at += self.random.random_range(20..700);
-                    self.plan(at, Fault::Cut(BTreeSet::new()));
-                    at += self.random.random_range(20..700);
-                }
-            }
+            Kind::Flap => self.flap(node, now_ms, end, 700),
             Kind::Weather => {
                 let weather = Weather {
                     delay_ms_max: *[5, 40, 150, 600].choose(&mut self.random).expect("not empty"),
@@ -188,12 +204,56 @@ impl Faults {
                 self.plan(end, Fault::SlowDisk(node, super::disk::FAST_MS));
             }
             Kind::FailFlush => due.push(Fault::FailFlush(node)),
+            Kind::FullDisk => {
+                due.push(Fault::FullDisk(node, true));
+                self.plan(end, Fault::FullDisk(node, false));
+            }
+            Kind::FlipLog => due.push(Fault::FlipLog(node)),
+            Kind::FlipSnapshot => due.push(Fault::FlipSnapshot(node)),
+            Kind::CutMidFlush => self.cut_mid_flush(now_ms, due),
+            Kind::FarBehind => {
+                due.push(Fault::Kill(node));
+                let back = now_ms + self.random.random_range(4_000..8_000);
+                self.plan(back, Fault::Start(node));
+                self.flap(node, back, back + 1_500, 40);
+                self.next_ms = self.next_ms.max(back);
+            }
+            Kind::Wall if now_ms < self.clocks_rest_until_ms => {}
             Kind::Wall => {
                 let span = *[400, 5_000, 3_600_000].choose(&mut self.random).expect("not empty");
                 due.push(Fault::Wall(node, self.random.random_range(-span..=span)));
-                // One clock at a time: of three, two are right.
+                // One clock at a time, until the others no longer remember it: of three, two are right.
                 self.plan(end, Fault::Wall(node, 0));
-                self.next_ms = self.next_ms.max(end + 1);
+                self.clocks_rest_until_ms = end + 2_500;
+            }
+        }
+    }
+
+    /// Cuts a node off again and again; each time, and each time between, at most `span_ms_max` long.
+    fn flap(&mut self, node: NodeId, begin_ms: u64, end_ms: u64, span_ms_max: u64) {
+        let mut at = begin_ms;
+        while at < end_ms {
+            let cut = self.isolated(node);
+            self.plan(at, Fault::Cut(cut));
+            at += self.random.random_range(5..span_ms_max);
+            self.plan(at, Fault::Cut(BTreeSet::new()));
+            at += self.random.random_range(5..span_ms_max);
+        }
+    }
+
+    fn cut_mid_flush(&mut self, now_ms: u64, due: &mut Vec<Fault>) {
+        let cut_at = now_ms + self.random.random_range(5..700);
+        let all = self.random.random_bool(0.6);
+        let lucky = *self.nodes.choose(&mut self.random).expect("a cluster has nodes");
+        for node in self.nodes.clone() {
+            due.push(Fault::SlowDisk(node, 400));
+            if all || node != lucky {
+                self.plan(cut_at, Fault::CutPower(node));
+                let back = cut_at + self.random.random_range(20..1_000);
+                self.plan(back, Fault::SlowDisk(node, super::disk::FAST_MS));
+                self.plan(back, Fault::Start(node));
+            } else {
+                self.plan(cut_at, Fault::SlowDisk(node, super::disk::FAST_MS));
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What the clients asked and were told.
 
+use std::collections::BTreeMap;
+
 use innkeeper::ledger::{Date, Lsn};
 use innkeeper::wire;
 use uuid::Uuid;
@@ -7,11 +9,26 @@ use uuid::Uuid;
 /// What a client wants. Each reservation carries its operation's number as `external_ref`.
 #[derive(Clone, Debug)]
 pub enum Call {
-    Reserve { wanted: Wanted, arrival: Date, departure: Date, hold_seconds: Option<u64> },
+    /// Without a key it is asked once: a client that gets no answer never learns what became of it, and nobody else
+    /// touches what came of it.
+    Reserve {
+        wanted: Wanted,
+        arrival: Date,
+        departure: Date,
+        hold_seconds: Option<u64>,
+        keyed: bool,
+    },
+    Amend {
+        id: Uuid,
+        arrival: Date,
+        departure: Date,
+    },
     Confirm(Uuid),
     Cancel(Uuid),
     Show(Uuid),
-    List { local: bool },
+    List {
+        local: bool,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -21,8 +38,13 @@ pub enum Wanted {
 }
 
 impl Call {
+    /// Whether it can't be asked again.
+    pub fn is_keyless(&self) -> bool {
+        matches!(self, Call::Reserve { keyed: false, .. })
+    }
+
     pub fn is_write(&self) -> bool {
-        matches!(self, Call::Reserve { .. } | Call::Confirm(_) | Call::Cancel(_))
+        !matches!(self, Call::Show(_) | Call::List { .. })
     }
 }
 
@@ -78,6 +100,23 @@ pub struct History {
 }
 
 impl History {
+    /// What was asked without a key and never answered has happened if its reservation is there, as it was made.
+    pub fn settle(&mut self, last: &[wire::Reservation]) {
+        let by_number: BTreeMap<&str, &wire::Reservation> =
+            last.iter().filter_map(|it| Some((it.external_ref.as_deref()?, it))).collect();
+        for operation in &mut self.operations {
+            let found = by_number.get(&*format!("op-{}", operation.number));
+            if let (true, Outcome::Unknown, Some(it)) =
+                (operation.call.is_keyless(), &operation.outcome, found)
+            {
+                let reply = Reply::Reservation(Box::new((*it).clone()));
+                operation.outcome = Outcome::Answered(Answered { lsn: it.lsn, replayed: false, reply });
+                // It may have happened after its client had given up.
+                operation.ended_ms = u64::MAX;
+            }
+        }
+    }
+
     /// Answered operations with their answers.
     pub fn answered(&self) -> impl Iterator<Item = (&Operation, &Answered)> {
         self.operations.iter().filter_map(|operation| match &operation.outcome {

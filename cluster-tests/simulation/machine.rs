@@ -119,7 +119,8 @@ impl Machine {
             client_addr: format!("node-{}:7100", self.id),
             peer_addr: peer_addr(self.id),
             initial_cluster: Some(self.members.clone()),
-            limits: Limits::default(),
+            // Small enough that a snapshot is under way for a while.
+            limits: Limits { snapshot_piece_bytes: 2 << 10, ..Limits::default() },
             timings,
         }
     }
@@ -168,9 +169,10 @@ impl Machine {
         match delivery.question {
             Question::Frame(frame) => {
                 let node = node.clone();
+                let floor = observer.lock().expect("one thread").promised(id);
                 process.runtime.spawn(async move {
                     let answer = node.handle_frame(&frame).await;
-                    observer.lock().expect("one thread").exchanged(id, &frame, &answer);
+                    observer.lock().expect("one thread").exchanged(id, floor, &frame, &answer);
                     network.answer(exchange, Answer::Frame(answer));
                 });
             }
@@ -195,6 +197,13 @@ impl Machine {
         if let Some(position) = self.position() {
             self.observer.lock().expect("one thread").applied(self.id, position);
         }
+    }
+
+    /// Whether the process has opened its data directory and takes part.
+    pub fn is_running(&self) -> bool {
+        self.process
+            .as_ref()
+            .is_some_and(|process| process.suspended_ms.is_none() && process.node().is_some())
     }
 
     pub fn position(&self) -> Option<Position> {

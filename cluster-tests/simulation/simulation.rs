@@ -14,13 +14,15 @@ use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
 use super::clients::{Clients, Desk};
-use super::disk::FAST_MS;
+use super::disk::{FAST_MS, Flipped, SimulatedDisk};
 use super::faults::{Fault, Faults};
 use super::history::{Answered, Reply};
 use super::machine::{Ended, Machine};
 use super::network::{Network, Weather, peer_addr};
+use super::properties::damage::Damaged;
+use super::properties::failed_flush::FailedFlush;
 use super::properties::{
-    Observer, Violation, capacity, durable, hold_expiry, key_once, linearizability, room_night,
+    Observer, Violation, capacity, durable, hold_expiry, key_once, linearizability, log_clock, room_night,
 };
 use super::trace::Trace;
 
@@ -43,12 +45,15 @@ pub struct Run {
     pub acknowledged: usize,
     pub faults: usize,
     pub simulated_ms: u64,
+    /// Snapshots that a leader began to send, and those that a follower took.
+    pub snapshots: (u64, u64),
     pub kinds: String,
     pub violations: Vec<Violation>,
 }
 
 thread_local! {
     static PANICS: Cell<usize> = const { Cell::new(0) };
+    static IS_QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
 /// tokio keeps a task's panic to itself; here each one is a failure.
@@ -56,8 +61,15 @@ pub fn count_panics() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         PANICS.set(PANICS.get() + 1);
-        print(panic);
+        if !IS_QUIET.get() {
+            print(panic);
+        }
     }));
+}
+
+/// Panics of this thread are counted, and not printed.
+pub fn keep_quiet() {
+    IS_QUIET.set(true);
 }
 
 pub fn run(seed: u64, is_printed: bool) -> Run {
@@ -87,6 +99,10 @@ struct Simulation {
     faults_seen: usize,
     /// Nodes whose disk was told to fail: they may stop by themselves.
     failing: BTreeSet<NodeId>,
+    failed_flush: FailedFlush,
+    damaged: Damaged,
+    /// All wall clocks are right to the millisecond, unless a fault moves them.
+    has_exact_clocks: bool,
     observer: Arc<Mutex<Observer>>,
     trace: Arc<Mutex<Trace>>,
     seed: u64,
@@ -118,6 +134,9 @@ impl Simulation {
             faults,
             faults_seen: 0,
             failing: BTreeSet::new(),
+            failed_flush: FailedFlush::default(),
+            damaged: Damaged::default(),
+            has_exact_clocks: random.random_bool(0.5),
             observer,
             trace,
             seed,
@@ -147,7 +166,7 @@ impl Simulation {
 
     fn set_up(&mut self) -> Result<(), Violation> {
         for id in 1..=NODES {
-            let offset = self.order.random_range(-200..=200);
+            let offset = if self.has_exact_clocks { 0 } else { self.order.random_range(-200..=200) };
             self.machine(id).wall.set(offset);
             self.start(id);
         }
@@ -174,11 +193,13 @@ impl Simulation {
         self.tell("faults end".into());
         self.network.cut(BTreeSet::new());
         self.network.set_weather(Weather::FAIR);
+        self.damaged.repair();
         for id in 1..=NODES {
             let machine = self.machine(id);
             machine.resume();
             machine.disk.set_flush_ms_max(FAST_MS);
             machine.disk.fail_next_flush(false);
+            machine.disk.set_full(false);
             machine.wall.set(0);
             if !machine.is_up() {
                 self.start(id);
@@ -210,7 +231,10 @@ impl Simulation {
     fn judge(&mut self, shown: &[Answered]) -> Result<(), Violation> {
         let stamps = self.observer.lock().expect("one thread").states.stamps();
         let history = self.clients.history();
-        let history = history.lock().expect("one thread");
+        let mut history = history.lock().expect("one thread");
+        if let Some(Reply::Reservations(last)) = shown.last().map(|answered| &answered.reply) {
+            history.settle(last);
+        }
         for (operation, answered) in history.answered() {
             if let (true, Reply::Reservations(all)) =
                 (linearizability::shows_all(&operation.call, &answered.reply), &answered.reply)
@@ -230,9 +254,21 @@ impl Simulation {
             durable::check(&history, last)?;
             linearizability::check(&history, stamps.clone(), last, answered.lsn)?;
         }
-        // A clock that was moved far drags the log's clock by a tenth of the time that passes.
-        let slack_ms = if self.faults.moves_clocks() { 2_000 + self.now_ms / 10 } else { 1_000 };
-        hold_expiry::check(&history, slack_ms)
+        log_clock::check(&history, self.clock_slack_ms())?;
+        hold_expiry::check(&history, self.clock_slack_ms())
+    }
+
+    /// How far the log's clock may be from the true time.
+    fn clock_slack_ms(&self) -> u64 {
+        if self.faults.moves_clocks() {
+            // A clock that was moved far drags the log's clock by a tenth of the time that passes.
+            2_000 + self.now_ms / 10
+        } else if self.has_exact_clocks && !self.faults.delays_messages() {
+            // A member's clock looks late by as long as its message was under way.
+            2 * Weather::FAIR.delay_ms_max + 4
+        } else {
+            1_000
+        }
     }
 
     fn agree(&mut self) -> bool {
@@ -283,15 +319,29 @@ impl Simulation {
                 let bytes = format!("{id} {:?} {:?}", position.lsn, position.state_hash);
                 self.trace.lock().expect("one thread").mix(self.now_ms, bytes.as_bytes());
             }
+            if self.machines[at].is_running() {
+                self.failed_flush.runs(id, self.machines[at].disk.has_failed())?;
+                self.damaged.started(id)?;
+            }
+            let may_stop = self.machines[at].disk.is_full() || self.failing.contains(&id);
             match self.machines[at].ended() {
                 None => {}
-                Some(Ended::Stopped(reason)) if self.failing.remove(&id) => {
+                Some(Ended::Stopped(reason)) if may_stop => {
+                    self.failing.remove(&id);
                     self.tell(format!("node {id} stops: {reason}"));
                     self.happen(Fault::CutPower(id));
                     self.faults.restart_later(self.now_ms, id);
                 }
                 Some(Ended::Stopped(reason)) => return Err(format!("node {id} stopped: {reason}")),
-                Some(Ended::NotStarted(reason)) => return Err(format!("node {id} did not start: {reason}")),
+                Some(Ended::NotStarted(reason)) => match self.damaged.refused(id, &reason) {
+                    Some(found) => {
+                        found?;
+                        self.tell(format!("node {id} does not start, and its disk is repaired"));
+                        self.machine(id).kill();
+                        self.faults.restart_later(self.now_ms, id);
+                    }
+                    None => return Err(format!("node {id} did not start: {reason}")),
+                },
             }
         }
         if PANICS.get() > 0 {
@@ -333,15 +383,35 @@ impl Simulation {
                 self.failing.insert(id);
                 self.machine(id).disk.fail_next_flush(true);
             }
+            Fault::FullDisk(id, is_full) => {
+                self.failing.insert(id);
+                self.machine(id).disk.set_full(is_full);
+            }
+            Fault::FlipLog(id) => self.damage(id, SimulatedDisk::flip_log_bit),
+            Fault::FlipSnapshot(id) => self.damage(id, SimulatedDisk::flip_snapshot_bit),
             Fault::Wall(id, ms) => self.machine(id).wall.set(ms),
         }
+    }
+
+    /// Kills a node, turns over a bit of what it had flushed, and starts it.
+    fn damage(&mut self, id: NodeId, flip: fn(&SimulatedDisk) -> Option<Flipped>) {
+        self.happen(Fault::Kill(id));
+        // One bit a disk: what two do together says nothing of either.
+        self.damaged.repair_of(id);
+        if let Some(flipped) = flip(&self.machine(id).disk) {
+            self.tell(format!("{flipped} of node {id} turns over"));
+            self.damaged.add(id, flipped);
+        }
+        self.start(id);
     }
 
     fn finish(self) -> Run {
         let history = self.clients.history();
         let history = history.lock().expect("one thread");
         let trace = self.trace.lock().expect("one thread");
+        let observer = self.observer.lock().expect("one thread");
         Run {
+            snapshots: (observer.snapshots_begun, observer.snapshots_installed),
             hash: trace.hash(),
             events: trace.events(),
             operations: history.operations.len(),

@@ -19,6 +19,7 @@ use super::state::Ledger;
 use super::status::{change, find, status};
 use super::stay;
 use super::txn::{Halt, Txn};
+use crate::planted::{Bug, planted};
 
 /// What a stay shall be.
 #[derive(PartialEq)]
@@ -152,7 +153,9 @@ fn place(
     price: Price,
 ) -> Result<Arc<Reservation>, Halt> {
     let old = Arc::clone(&record.reservation);
-    step_aside(txn, &record)?;
+    if !planted(Bug::OwnNightsInTheWay) {
+        step_aside(txn, &record)?;
+    }
     let Place { room, room_from, moves } = find_place(txn.book(&old.property)?, &old, &target)?;
     plan::carry_out(txn, &moves)?;
     let Target { arrival, departure, occupancy, room_type, pinned } = target;

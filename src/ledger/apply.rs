@@ -15,6 +15,7 @@ use super::{
     amend, block, group, idempotency, in_house, inventory, night_audit, out_of_order, rate, reserve,
     restriction, status,
 };
+use crate::planted::{Bug, planted};
 
 /// The state can no longer be trusted: a change itself failed, or could not be undone. The node must stop.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,8 +63,13 @@ impl Ledger {
         }
         let code = match answer {
             Ok(Answer { replayed, outcome }) => {
+                let is_refused = matches!(outcome, Outcome::Refused(_));
                 let journal = txn.into_journal();
-                return Ok((Applied { lsn, replayed, outcome }, self.commit(submission, journal)));
+                let events = self.commit(submission, journal);
+                if planted(Bug::RefusedTakesNoLsn) && is_refused {
+                    self.lsn = Lsn(lsn.0 - 1);
+                }
+                return Ok((Applied { lsn, replayed, outcome }, events));
             }
             Err(code) => code,
         };
@@ -119,7 +125,9 @@ fn run(txn: &mut Txn<'_>, submission: &Submission) -> Result<Answer, Failure> {
 fn run_steps(txn: &mut Txn<'_>, submission: &Submission) -> Result<Answer, Halt> {
     let Submission { key, command } = submission;
     let key = key.as_ref();
-    txn.end_due(status::end_due)?;
+    if !(planted(Bug::ConfirmedAfterEnd) && matches!(command, Command::Confirm(_))) {
+        txn.end_due(status::end_due)?;
+    }
     idempotency::drop_outdated(txn, key)?;
     if let Some(outcome) = key.and_then(|key| idempotency::stored(txn, key)) {
         let replayed = !matches!(outcome, Outcome::Refused(Refusal::IdempotencyKeyReused));
@@ -162,7 +170,9 @@ fn execute(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &Command) -
     };
     match outcome {
         Err(Halt::Refused(refusal)) => {
-            txn.roll_back(before);
+            if !planted(Bug::RefusalNotRolledBack) {
+                txn.roll_back(before);
+            }
             Ok(Outcome::Refused(refusal))
         }
         other => other,

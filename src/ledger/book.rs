@@ -15,6 +15,7 @@ use super::reservation::{Reservation, Status};
 use super::restriction::RuleTable;
 use super::room_nights::RoomNights;
 use super::store::{Slab, Slot, SortedMap};
+use crate::planted::{Bug, planted};
 
 #[derive(Clone)]
 pub struct Book {
@@ -227,7 +228,8 @@ impl TypeBook {
 
     /// Stays that may be taken for one night.
     pub fn capacity(&self) -> u64 {
-        self.rooms.len() as u64 + u64::from(self.record.room_type.overbooking_limit)
+        let oversold = u64::from(planted(Bug::TypeOversold));
+        self.rooms.len() as u64 + u64::from(self.record.room_type.overbooking_limit) + oversold
     }
 
     /// The nights of `[from, to)` on which no further stay may be taken.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::date::Date;
 use super::store::Slot;
+use crate::planted::{Bug, planted};
 
 /// A stay in a room: `[arrival, departure)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,7 @@ pub struct RoomCalendar {
 
 impl RoomCalendar {
     pub fn is_free(&self, from: Date, to: Date) -> bool {
+        let to = checked_to(from, to);
         let after = self.stays.partition_point(|stay| stay.arrival < to);
         self.stays[..after].last().is_none_or(|stay| stay.departure <= from)
     }
@@ -36,6 +38,7 @@ impl RoomCalendar {
 
     /// The stays that have the room on some night of `[from, to)`.
     pub fn overlapping(&self, from: Date, to: Date) -> &[RoomStay] {
+        let to = checked_to(from, to);
         let first = self.stays.partition_point(|stay| stay.departure <= from);
         let after = self.stays.partition_point(|stay| stay.arrival < to);
         &self.stays[first..after.max(first)]
@@ -63,6 +66,14 @@ impl RoomCalendar {
         assert_eq!(self.stays.get(at), Some(&stay), "only a stay that has the room leaves it");
         self.stays.remove(at);
     }
+}
+
+/// The end of the nights that are looked at: all of them.
+fn checked_to(from: Date, to: Date) -> Date {
+    if planted(Bug::NightSkipped) {
+        return to.min(from.plus(1));
+    }
+    if planted(Bug::DepartureTaken) { to.plus(1) } else { to }
 }
 
 /// What stays of one type take on one night.

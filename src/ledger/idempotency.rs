@@ -11,6 +11,7 @@ use super::outcome::{Booking, Outcome, Refusal};
 use super::record::{CreatedUnder, OutcomeRecord, Record, RecordKey, ReservationRecord};
 use super::state::Ledger;
 use super::txn::{Halt, Txn};
+use crate::planted::{Bug, planted};
 
 /// Log time for which an outcome is kept: 24 h.
 pub const KEPT_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -42,7 +43,7 @@ impl KeyHolder {
 
 /// The key of a new record.
 pub fn created_under<T>(key: Option<&IdempotencyKey>) -> Option<CreatedUnder<T>> {
-    let IdempotencyKey { text: _, digest, request_digest } = key?;
+    let IdempotencyKey { text: _, digest, request_digest } = key.filter(|_| !planted(Bug::KeyForgotten))?;
     Some(CreatedUnder { digest: *digest, request_digest: *request_digest, original: None })
 }
 
@@ -64,7 +65,7 @@ fn held(ledger: &Ledger, holder: &KeyHolder) -> Option<(u128, Outcome)> {
         outcome: impl FnOnce(Arc<T>) -> Outcome,
     ) -> Option<(u128, Outcome)> {
         let key = key.as_ref()?;
-        let original = key.original.as_ref().unwrap_or(now);
+        let original = key.original.as_ref().filter(|_| !planted(Bug::ReplayShowsNow)).unwrap_or(now);
         Some((key.request_digest, outcome(Arc::clone(original))))
     }
     match holder {
@@ -143,7 +144,11 @@ pub fn drop_outdated(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>) -> Result<
 
 /// Stores an outcome under its key, unless what it created holds the key already.
 pub fn store(txn: &mut Txn<'_>, key: &IdempotencyKey, outcome: &Outcome) -> Result<(), Halt> {
-    if txn.keys.contains(&key.digest) {
+    let forgets = match outcome {
+        Outcome::Reserved(_) => planted(Bug::KeyForgotten),
+        _ => planted(Bug::OutcomeForgotten),
+    };
+    if txn.keys.contains(&key.digest) || forgets {
         return Ok(());
     }
     let IdempotencyKey { text: _, digest, request_digest } = *key;

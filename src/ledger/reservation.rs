@@ -6,6 +6,7 @@ use super::date::Date;
 use super::id::{
     BlockId, BookingId, Currency, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp,
 };
+use crate::planted::{Bug, planted};
 
 /// Where a reservation stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -100,6 +101,7 @@ impl Reservation {
         let to = match self.status {
             Status::Held | Status::Confirmed | Status::InHouse | Status::CheckedOut => self.departure,
             Status::NoShow => self.released_from?,
+            Status::Canceled if planted(Bug::CanceledKeepsNight) => self.arrival.plus(1),
             Status::Canceled | Status::Expired => return None,
         };
         (self.arrival < to).then_some((self.arrival, to))

@@ -17,6 +17,7 @@ use super::restriction::{self, Asked};
 use super::state::Ledger;
 use super::stay;
 use super::txn::{Halt, Txn};
+use crate::planted::{Bug, drawn, planted};
 
 pub fn reserve(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &Reserve) -> Result<Outcome, Halt> {
     Ok(Outcome::Reserved(make(txn, key, command, None)?))
@@ -66,7 +67,8 @@ fn decide(ledger: &Ledger, command: &Reserve) -> Result<(Reservation, Vec<Move>)
     if command.expected_total.is_some_and(|expected| expected != total) {
         return Err(Refusal::PriceChanged { total });
     }
-    let held_until = command.hold_seconds.map(|seconds| Timestamp(ledger.stamp.0 + seconds * 1_000));
+    let second_ms = if planted(Bug::HoldCutShort) { 900 } else { 1_000 };
+    let held_until = command.hold_seconds.map(|seconds| Timestamp(ledger.stamp.0 + seconds * second_ms));
     let reservation = Reservation {
         id: command.id,
         booking_id: command.booking_id,
@@ -163,6 +165,11 @@ fn plan_room(
     command: &Reserve,
 ) -> Result<(Option<RoomId>, Vec<Move>), Refusal> {
     type_has_space(room_type, block, command)?;
+    if planted(Bug::RoomByChance) && drawn().is_multiple_of(2) {
+        let free = |slot| book.room_at(slot).is_free(command.arrival, command.departure);
+        let chosen = room_type.rooms.iter().filter(|(_, slot)| free(**slot)).last();
+        return Ok((chosen.map(|(room, _)| room.clone()), Vec::new()));
+    }
     match plan::choose(book, room_type, command.arrival, command.departure) {
         plan::Choice::Room(room, moves) => Ok((Some(room), moves)),
         plan::Choice::Overbooked => Ok((None, Vec::new())),

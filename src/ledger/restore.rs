@@ -6,6 +6,8 @@ use super::check;
 use super::digest::StateHash;
 use super::record::{Header, Record, RecordCounts, ReservationRecord};
 use super::state::Ledger;
+use super::store::SortedMap;
+use crate::planted::{Bug, planted};
 
 /// Why a header and its records are not the state that was persisted.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -46,6 +48,12 @@ impl Ledger {
         let found = ledger.state_hash();
         if found != header.state_hash {
             return Err(Damage::StateHash { expected: header.state_hash, found });
+        }
+        if planted(Bug::KeysLostInSnapshot) {
+            ledger.keys = SortedMap::new();
+        }
+        if planted(Bug::HoldsLostInSnapshot) {
+            ledger.due = SortedMap::new();
         }
         Ok(ledger)
     }

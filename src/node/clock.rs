@@ -48,6 +48,8 @@ impl Clock for SystemClock {
 
 /// What was seen of a member's clock longer ago says nothing of it now.
 const SIGHTING_AGE_MAX: Duration = Duration::from_secs(10);
+/// For so long the greatest of what was seen counts; then what is seen next, should the clock have been set back.
+const GREATEST_KEPT: Duration = Duration::from_secs(2);
 
 /// What the other members' messages show: that they are there, and how far their wall clocks are from this node's.
 #[derive(Default)]
@@ -57,25 +59,29 @@ pub struct Sightings {
 
 #[derive(Clone, Copy)]
 struct Sighting {
-    /// Milliseconds to add to this node's wall clock to get the member's.
-    offset_ms: i64,
-    /// When the offset was seen, by this node's monotonic clock.
+    /// Milliseconds by which the member's wall clock is ahead of this node's monotonic clock: that one never jumps, as
+    /// this node's wall clock may.
+    ahead_ms: i64,
+    /// When that was seen, by this node's monotonic clock.
     measured_at: Duration,
     /// When the member was last heard from, by the same clock.
     at: Duration,
 }
 
+fn ahead_ms(wall: Timestamp, monotonic: Duration) -> i64 {
+    wall.0 as i64 - monotonic.as_millis() as i64
+}
+
 impl Sightings {
     /// A member's wall clock as a message carried it. A message that was under way for long makes the member's clock look
-    /// late, and none makes it look early: so the greatest offset seen lately counts.
+    /// late, and none makes it look early: so the greatest that was seen lately counts.
     pub fn saw(&self, member: NodeId, theirs: Timestamp, clock: &dyn Clock) {
         let now = clock.monotonic();
-        let offset_ms = theirs.0 as i64 - clock.wall().0 as i64;
-        let seen = Sighting { offset_ms, measured_at: now, at: now };
+        let seen = Sighting { ahead_ms: ahead_ms(theirs, now), measured_at: now, at: now };
         let mut by_member = self.by_member.lock().expect("no panic while the sightings are locked");
         let kept = by_member.entry(member).or_insert(seen);
         kept.at = now;
-        if offset_ms >= kept.offset_ms || now.saturating_sub(kept.measured_at) > SIGHTING_AGE_MAX {
+        if seen.ahead_ms >= kept.ahead_ms || now.saturating_sub(kept.measured_at) > GREATEST_KEPT {
             *kept = seen;
         }
     }
@@ -86,17 +92,22 @@ impl Sightings {
         by_member.get(&member).map(|sighting| sighting.at)
     }
 
-    /// The median of the members' wall clocks against this node's, which counts as 0, in milliseconds. Of an even
-    /// number, the one nearer to this node's clock. Members that were not heard from lately don't count. `now` is this
-    /// node's monotonic clock.
-    pub fn median_offset_ms(&self, now: Duration) -> i64 {
+    /// How far the median of the members' wall clocks is ahead of this node's, which counts too, in milliseconds. Members
+    /// that were not heard from lately don't count.
+    ///
+    /// Of an even number, the one nearer to `stamp`, the log's last: a node with a wrong clock that was just started and
+    /// has heard one other member would else believe its own, and a log clock that has jumped ahead never comes back.
+    pub fn median_offset_ms(&self, clock: &dyn Clock, stamp: Timestamp) -> i64 {
+        let now = clock.monotonic();
+        let own = ahead_ms(clock.wall(), now);
         let by_member = self.by_member.lock().expect("no panic while the sightings are locked");
         let recent =
             by_member.values().filter(|sighting| now.saturating_sub(sighting.at) <= SIGHTING_AGE_MAX);
-        let mut offsets: Vec<i64> = recent.map(|sighting| sighting.offset_ms).chain([0]).collect();
+        let mut offsets: Vec<i64> = recent.map(|sighting| sighting.ahead_ms - own).chain([0]).collect();
         offsets.sort_unstable();
         let (below, above) = (offsets[(offsets.len() - 1) / 2], offsets[offsets.len() / 2]);
-        if below.abs() <= above.abs() { below } else { above }
+        let stamped = ahead_ms(stamp, now) - own;
+        if stamped.abs_diff(below) <= stamped.abs_diff(above) { below } else { above }
     }
 }
 
@@ -175,7 +186,8 @@ mod tests {
         assert_eq!(stamp, Timestamp(1_900));
     }
 
-    struct Fixed(Timestamp);
+    /// The wall clock, and the monotonic one.
+    struct Fixed(Timestamp, Duration);
 
     impl Clock for Fixed {
         fn wall(&self) -> Timestamp {
@@ -183,23 +195,47 @@ mod tests {
         }
 
         fn monotonic(&self) -> Duration {
-            MS
+            self.1
         }
     }
 
     #[test]
     fn one_wrong_clock_of_three_moves_nothing() {
-        let ours = Fixed(Timestamp(10));
+        let ours = Fixed(Timestamp(10), MS);
         let sightings = Sightings::default();
-        assert_eq!(sightings.median_offset_ms(MS), 0);
+        let median = |stamp: u64| sightings.median_offset_ms(&ours, Timestamp(stamp));
+        assert_eq!(median(0), 0);
         assert_eq!(sightings.last(2), None);
         sightings.saw(2, Timestamp(1_000_000), &ours);
-        assert_eq!(sightings.median_offset_ms(MS), 0);
+        assert_eq!(median(5), 0, "of two, the one that is nearer to the log");
+        assert_eq!(median(999_000), 999_990, "which may be the other's");
         sightings.saw(3, Timestamp(15), &ours);
-        assert_eq!(sightings.median_offset_ms(MS), 5);
+        assert_eq!(median(999_000), 5);
         sightings.saw(3, Timestamp(9), &ours);
-        assert_eq!(sightings.median_offset_ms(MS), 5, "a message that was under way for long");
+        assert_eq!(median(0), 5, "a message that was under way for long");
         assert_eq!(sightings.last(2), Some(MS));
-        assert_eq!(sightings.median_offset_ms(SIGHTING_AGE_MAX + 2 * MS), 0, "what was seen long ago");
+        let later = Fixed(Timestamp(20_000), MS + SIGHTING_AGE_MAX + MS);
+        assert_eq!(sightings.median_offset_ms(&later, Timestamp(0)), 0, "what was seen long ago");
+    }
+
+    #[test]
+    fn a_clock_that_jumps_is_seen_at_once_where_it_is_and_soon_elsewhere() {
+        let sightings = Sightings::default();
+        for (ms, others) in [(0, 1_000), (1_000, 2_000)] {
+            let ours = Fixed(Timestamp(1_000 + ms), Duration::from_millis(ms));
+            sightings.saw(2, Timestamp(others), &ours);
+            sightings.saw(3, Timestamp(others), &ours);
+        }
+        // This node's own clock is an hour ahead from now on.
+        let ours = Fixed(Timestamp(3_602_100), Duration::from_millis(1_100));
+        assert_eq!(sightings.median_offset_ms(&ours, Timestamp(2_000)), -3_600_000);
+        // The others were an hour ahead, and are set right.
+        let sightings = Sightings::default();
+        let right = |ms: u64| Fixed(Timestamp(1_000 + ms), Duration::from_millis(ms));
+        for member in [2, 3] {
+            sightings.saw(member, Timestamp(3_601_000), &right(0));
+            sightings.saw(member, Timestamp(4_000), &right(3_000));
+        }
+        assert_eq!(sightings.median_offset_ms(&right(3_000), Timestamp(0)), 0);
     }
 }

@@ -41,6 +41,8 @@ pub struct Limits {
     pub requests_max: usize,
     /// Bytes of batches that are read or answered at once.
     pub batch_bodies_bytes_max: usize,
+    /// Bytes of one piece of a snapshot that is sent to a peer.
+    pub snapshot_piece_bytes: usize,
 }
 
 impl Default for Limits {
@@ -54,6 +56,7 @@ impl Default for Limits {
             queued_reads_max: 16_384,
             requests_max: 8_192,
             batch_bodies_bytes_max: 256 << 20,
+            snapshot_piece_bytes: 1 << 20,
         }
     }
 }

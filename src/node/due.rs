@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::Node;
 use crate::ledger::{BusinessDateMode, Command, Date, EndDue, Lsn, RollBusinessDate, Submission, Timestamp};
+use crate::planted::{Bug, planted};
 use crate::replication::NotApplied;
 
 /// How often properties on `clock` are looked at.
@@ -65,7 +66,8 @@ impl Node {
     /// The last LSN that this node has applied, where all has ended there that is due by this leader's log clock.
     pub(super) fn nothing_due_at(&self) -> Option<Lsn> {
         let (due, lsn) = self.with_ledger(|ledger| (ledger.next_due(), ledger.lsn()));
-        due.is_none_or(|due| due > self.log_time()).then_some(lsn)
+        let is_due = due.is_some_and(|due| due <= self.log_time()) && !planted(Bug::HoldsNotEnded);
+        (!is_due).then_some(lsn)
     }
 
     /// Proposes an entry that ends what is due.

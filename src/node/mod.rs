@@ -40,6 +40,7 @@ pub use status::{ClusterView, MemberView, Unready, VERSION};
 pub use submit::Outcomes;
 
 use crate::ledger::{Applied, Ledger, Submission, Timestamp};
+use crate::planted::{Bug, planted};
 use crate::replication::{
     self, Disk, DiskId, Endpoint, Identity, IdentityFile, Member, NodeId, NotApplied, Peers, Position,
     Sender, State, StateMachine, Storage, Timeouts, Transport, TypeConfig, blocking,
@@ -130,7 +131,7 @@ impl Node {
         });
         let timeouts =
             Timeouts { message: config.timings.peer_message, snapshot_piece: config.timings.snapshot_piece };
-        let peers = Peers::new(world.transport, me.clone(), timeouts);
+        let peers = Peers::new(world.transport, me.clone(), timeouts, config.limits.snapshot_piece_bytes);
         let state = storage.state_machine.state();
         let storage_fatal = storage.log.fatal();
         let log_closed = storage.log_closed.clone();
@@ -220,8 +221,12 @@ impl Node {
 
     /// The members' median wall clock, as this node sees it: for first business dates, and for the log clock.
     pub fn wall(&self) -> Timestamp {
-        let offset = self.me.sightings.median_offset_ms(self.clock.monotonic());
-        Timestamp(self.clock.wall().0.saturating_add_signed(offset))
+        Timestamp(self.clock.wall().0.saturating_add_signed(self.median_offset_ms()))
+    }
+
+    /// How far the members' median wall clock is ahead of this node's.
+    fn median_offset_ms(&self) -> i64 {
+        self.me.sightings.median_offset_ms(&*self.clock, self.state.position().stamp)
     }
 
     /// Tells why the node must stop, once it must.
@@ -270,6 +275,9 @@ impl Node {
     /// The log's time, as this leader would stamp a batch now.
     fn log_time(&self) -> Timestamp {
         let term = self.raft.server_metrics().borrow_watched().vote.leader_id.term;
+        if planted(Bug::StampedByOwnClock) {
+            return self.clock.wall().max(self.state.position().stamp);
+        }
         self.log_clock.now(term, self.state.position().stamp, self.wall(), self.clock.monotonic())
     }
 
@@ -362,10 +370,10 @@ fn raft_config(timings: &Timings) -> Result<Arc<openraft::Config>, StartError> {
         enable_pre_vote: Some(true),
         // Entries go to the followers while this node still writes them. A leader that lost its unwritten tail in a crash
         // and led on in the same term would write other entries under the same ids: two logs that both look sound.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(planted(Bug::LeaderRestored)),
         // A follower whose last flush was damaged starts without it, and is sent again what it lost; else the leader
         // would wait for ever for what it believes to be there.
-        allow_log_reversion: Some(true),
+        allow_log_reversion: Some(!planted(Bug::LostTailNotSentAgain)),
         api_channel_size: Some(4_096),
         notification_channel_size: Some(4_096),
         state_machine_channel_size: Some(1_024),

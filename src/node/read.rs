@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Node, change_of_leader};
 use crate::ledger::Lsn;
+use crate::planted::{Bug, planted};
 use crate::replication::{NodeId, NotApplied, PeerRefusal, Reply, Request};
 
 /// How long to wait before a round that failed is tried again, where no change of leader is seen earlier.
@@ -93,6 +94,9 @@ impl Node {
         match consistency {
             Consistency::Linearizable => {
                 let index = self.reads.index(false, deadline).await?;
+                if planted(Bug::ReadNotAwaited) {
+                    return Ok(());
+                }
                 self.applied(deadline, |applied| applied.index() >= Some(index))
                     .await
                     .ok_or(NotRead::NoLeader)?;
@@ -119,13 +123,22 @@ impl Node {
     /// Confirms as leader that it still leads, and gives an index at which what is due by its log clock has ended.
     async fn confirm_lead(&self) -> Option<u64> {
         let deadline = Instant::now() + self.config.timings.peer_message;
+        if planted(Bug::StaleLeaderReads) {
+            return self.position().index();
+        }
         loop {
             let round = timeout_at(deadline, self.raft.get_read_linearizer(ReadPolicy::ReadIndex)).await;
             let index = round.ok()?.ok()?.read_log_id().index();
             self.applied(deadline, |applied| applied.index() >= Some(index)).await?;
+            if planted(Bug::DueNotAwaited) {
+                return Some(index);
+            }
             if let Some(lsn) = self.nothing_due_at() {
                 // What was due may have been ended by an entry after the index: whoever reads must have that one too.
                 self.applied(deadline, |applied| applied.lsn >= lsn).await?;
+                if planted(Bug::EndNotInIndex) {
+                    return Some(index);
+                }
                 return self.position().index().max(Some(index));
             }
             self.end_due(deadline).await.ok()?;
@@ -145,6 +158,9 @@ impl Node {
 
     /// Asks the leader for a read index on behalf of this follower's reads.
     async fn ask_leader(&self, leader: NodeId) -> Option<u64> {
+        if planted(Bug::FollowerReadsItself) {
+            return self.position().index();
+        }
         let member = self.member(leader)?;
         let wait = self.config.timings.peer_message;
         let request = Request::ReadIndex { wait_ms: wait.as_millis() as u64 };

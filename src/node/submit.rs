@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use super::config::Limits;
 use super::{Node, change_of_leader};
 use crate::ledger::{Applied, Submission};
+use crate::planted::{Bug, planted};
 use crate::replication::{
     Batch, BatchReply, EncodedSubmission, Forwarded, NodeId, NotApplied, Reply, Request,
 };
@@ -324,15 +325,19 @@ async fn propose(node: &Node, batch: Vec<Pending>) -> Attempt {
         answer_all(batch, NotApplied::Unknown);
         return Attempt::Answered;
     }
+    let doubt = if planted(Bug::UnknownDenied) { NotApplied::NoLeader } else { NotApplied::Unknown };
     let written = match timeout_at(deadline, applied).await {
         Ok(Ok(written)) => written,
         Ok(Err(_)) | Err(_) => {
-            answer_all(batch, NotApplied::Unknown);
+            answer_all(batch, doubt);
             return Attempt::Answered;
         }
     };
     match written.map(|written| written.data) {
-        Ok(BatchReply::Applied(outcomes)) if outcomes.len() == commands => {
+        Ok(BatchReply::Applied(mut outcomes)) if outcomes.len() == commands => {
+            if planted(Bug::AnswersSwapped) {
+                outcomes.reverse();
+            }
             let mut outcomes = outcomes.into_iter().map(Ok);
             for pending in batch {
                 let own = outcomes.by_ref().take(pending.submissions.len()).collect();
@@ -344,7 +349,7 @@ async fn propose(node: &Node, batch: Vec<Pending>) -> Attempt {
         Err(ClientWriteError::ForwardToLeader(_)) => Attempt::Again(batch),
         // Committed on a node that could not apply it, or discarded here and perhaps committed elsewhere.
         _ => {
-            answer_all(batch, NotApplied::Unknown);
+            answer_all(batch, doubt);
             Attempt::Answered
         }
     }
@@ -371,12 +376,13 @@ async fn forward(node: &Node, leader: NodeId, batch: Vec<Pending>) -> Attempt {
             }
             if again.is_empty() { Attempt::Answered } else { Attempt::Again(again) }
         }
-        Err(error) if error.nothing_happened() => Attempt::Again(batch),
+        Err(error) if error.nothing_happened() || planted(Bug::ForwardedTwice) => Attempt::Again(batch),
         result => {
             if let Err(error) = result {
                 tracing::warn!(leader, %error, commands, "the outcome of forwarded commands is unknown");
             }
-            answer_all(batch, NotApplied::Unknown);
+            let denied = planted(Bug::LostForwardDenied);
+            answer_all(batch, if denied { NotApplied::NoLeader } else { NotApplied::Unknown });
             Attempt::Answered
         }
     }

@@ -141,7 +141,7 @@ async fn a_stranger_does_not_move_the_clock() {
     let node = node(&dir).await;
     assert!(matches!(answer(&node, &message(&node, claim(&node, CLUSTER))).await, Reply::Claimed));
     let tomorrow = Timestamp(node.clock.wall().0 + 86_400_000);
-    let offset = || node.me.sightings.median_offset_ms(node.clock.monotonic());
+    let offset = || node.median_offset_ms();
     for id in 100..105 {
         let from = Endpoint { node: id, disk: Some(DiskId(OTHER)) };
         for body in [Request::Hello, Request::Status] {

@@ -43,7 +43,7 @@ pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<Str
         lost_since = if quorum_lost { lost_since.or_else(|| Some(Instant::now())) } else { None };
         node.peers.stop_appends(lost_since.is_some_and(|since| falls_silent(since.elapsed(), patience)));
 
-        let off = node.me.sightings.median_offset_ms(node.clock.monotonic()).unsigned_abs();
+        let off = node.median_offset_ms().unsigned_abs();
         let must_not_lead = node.state.paused().is_some() || off > CLOCK_ERROR_MS_MAX;
         if leads && must_not_lead && handed_over.is_none_or(|at| at.elapsed() > HAND_OVER_EVERY) {
             tracing::warn!(clock_off_ms = off, paused = ?node.state.paused(), "this node must not lead");

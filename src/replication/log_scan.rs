@@ -22,6 +22,7 @@ use raft_log::{ChunkId, RaftLogAction, RaftLogRecord, WALRecord};
 
 use super::durable;
 use super::log_record::{BODY_BYTES_MAX, LogTypes, Mark};
+use crate::planted::{Bug, planted};
 
 /// What a disk writes or does not write as one.
 const SECTOR_BYTES: usize = 512;
@@ -46,7 +47,7 @@ pub enum LogDamage {
 pub fn recover(dir: &Path) -> Result<(), LogDamage> {
     let unreadable = |source| LogDamage::Unreadable { dir: dir.to_owned(), source };
     let mut files = log_files(dir).map_err(unreadable)?;
-    while let Some(newest) = files.pop() {
+    while let Some(newest) = files.pop().filter(|_| !planted(Bug::TornTailKept)) {
         let bytes = fs::read(&newest.path).map_err(unreadable)?;
         let (valid, torn) = match scan(&newest, &bytes)? {
             Scan::Sound => break,
@@ -135,6 +136,9 @@ fn scan(file: &LogFile, bytes: &[u8]) -> Result<Scan, LogDamage> {
         }
     };
     let tail = &bytes[at..];
+    if planted(Bug::DamageTakenForTorn) {
+        return Ok(Scan::Torn { valid_bytes: at as u64, torn_bytes: tail.len() as u64 });
+    }
     let damaged = |reason: String| LogDamage::Damaged { file: file.path.clone(), offset: at as u64, reason };
     let later = LaterRecords::search(bytes, at + 1);
     let damage_at = file.begins_at + at as u64;
@@ -193,12 +197,14 @@ impl LaterRecords {
 
 /// Whether a sector of the tail, which begins at `at` of its file, was never written.
 fn lacks_a_sector(tail: &[u8], at: usize) -> bool {
-    /// Shorter runs of zeros, at the ends of the tail, are found in sound records too.
-    const RUN_BYTES_MIN: usize = 16;
+    /// A record begins with its type, of which fewer bytes are zero in sound ones too.
+    const TYPE_BYTES: usize = 4;
     let to_sector = (at.next_multiple_of(SECTOR_BYTES) - at).min(tail.len());
     let (first, others) = tail.split_at(to_sector);
-    let is_missing = |sector: &[u8]| sector.len() >= RUN_BYTES_MIN && is_zero(sector);
-    is_zero(tail) || is_missing(first) || others.chunks(SECTOR_BYTES).any(is_missing)
+    is_zero(tail)
+        || (first.len() >= TYPE_BYTES && is_zero(first))
+        // The last one may be short: the file was made longer, and its new sector not written.
+        || others.chunks(SECTOR_BYTES).any(is_zero)
 }
 
 fn is_zero(bytes: &[u8]) -> bool {

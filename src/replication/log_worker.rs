@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::log_record::{LogTypes, LoggedId, LoggedPayload, LoggedVote, Mark, entry_bytes};
 use super::types::{Entry, LogId, TypeConfig, Vote};
+use crate::planted::{Bug, planted};
 
 /// Operations that may wait for the thread.
 pub const QUEUE_OPERATIONS: usize = 1_024;
@@ -132,6 +133,7 @@ impl Flush {
 
     fn finish(&mut self, result: io::Result<()>) {
         let Some(waiting) = self.0.take() else { return };
+        let result = if planted(Bug::FailedFlushIgnored) { Ok(()) } else { result };
         match result {
             Ok(()) => {
                 waiting.seconds.observe(waiting.began.elapsed().as_secs_f64());
@@ -290,7 +292,11 @@ impl LogWorker {
         match operation {
             Operation::Append { entries, done, bytes } => {
                 // Told of a failure too, should one of the entries not be taken.
-                self.waiters.push(Waiter::Appended(done));
+                if planted(Bug::AcknowledgedBeforeFlush) {
+                    done.io_completed(Ok(()));
+                } else {
+                    self.waiters.push(Waiter::Appended(done));
+                }
                 let mark = self.mark();
                 let entries = entries.into_iter().map(|(id, payload)| (LoggedId(id), payload.marked(mark)));
                 self.written = self.log.append(entries)?.end().0;
@@ -298,11 +304,19 @@ impl LogWorker {
                 Ok(true)
             }
             Operation::SaveVote { vote, done } => {
-                self.waiters.push(Waiter::Done(done));
+                if planted(Bug::VoteNotFlushed) {
+                    drop(done.send(Ok(())));
+                } else {
+                    self.waiters.push(Waiter::Done(done));
+                }
                 self.written = self.log.save_vote(LoggedVote { vote, mark: self.mark() })?.end().0;
                 Ok(true)
             }
             Operation::SaveCommitted(committed) => self.save_committed(LoggedId(committed)),
+            Operation::Truncate { done, .. } if planted(Bug::TruncationForgotten) => {
+                drop(done.send(Ok(())));
+                Ok(false)
+            }
             Operation::Truncate { from, done } => {
                 self.waiters.push(Waiter::Done(done));
                 self.written = self.log.truncate(from)?.end().0;

@@ -30,8 +30,6 @@ use super::snapshot::SnapshotFile;
 use super::types::{DiskId, GROUP, GroupId, Member, NodeId, RaftSnapshotMeta, TypeConfig, bytes_field};
 use crate::ledger::{Applied, Timestamp};
 
-/// A piece of a snapshot under way to a follower.
-pub const SNAPSHOT_PIECE_BYTES: usize = 1 << 20;
 /// The longest frame that a member takes: entries of 4 MiB and what is around them, or forwarded batches.
 pub const FRAME_BYTES_MAX: usize = 40 << 20;
 
@@ -255,6 +253,8 @@ pub struct Peers {
     /// leader.
     appends_stopped: Arc<AtomicBool>,
     timeouts: Timeouts,
+    /// Of one piece of a snapshot.
+    piece_bytes: usize,
 }
 
 /// How long messages may take.
@@ -265,8 +265,14 @@ pub struct Timeouts {
 }
 
 impl Peers {
-    pub fn new(transport: Arc<dyn Transport>, sender: Arc<dyn Sender>, timeouts: Timeouts) -> Peers {
-        Peers { transport, sender, appends_stopped: Arc::new(AtomicBool::new(false)), timeouts }
+    pub fn new(
+        transport: Arc<dyn Transport>,
+        sender: Arc<dyn Sender>,
+        timeouts: Timeouts,
+        piece_bytes: usize,
+    ) -> Peers {
+        let appends_stopped = Arc::new(AtomicBool::new(false));
+        Peers { transport, sender, appends_stopped, timeouts, piece_bytes }
     }
 
     pub fn stop_appends(&self, stopped: bool) {
@@ -361,7 +367,7 @@ impl Link {
         let mut offset = 0;
         loop {
             // Read between messages: a piece is small, and the page cache holds what was just written.
-            let bytes = read_piece(&mut reader).map_err(broken)?;
+            let bytes = read_piece(&mut reader, self.peers.piece_bytes).map_err(broken)?;
             let length = bytes.len() as u64;
             let last = offset + length >= snapshot.snapshot.len();
             let piece = SnapshotPiece { vote, meta: meta.clone(), transfer, offset, bytes, last };
@@ -376,9 +382,9 @@ impl Link {
     }
 }
 
-fn read_piece(reader: &mut impl Read) -> io::Result<Bytes> {
-    let mut piece = Vec::with_capacity(SNAPSHOT_PIECE_BYTES);
-    reader.take(SNAPSHOT_PIECE_BYTES as u64).read_to_end(&mut piece)?;
+fn read_piece(reader: &mut impl Read, bytes: usize) -> io::Result<Bytes> {
+    let mut piece = Vec::with_capacity(bytes);
+    reader.take(bytes as u64).read_to_end(&mut piece)?;
     Ok(piece.into())
 }
 

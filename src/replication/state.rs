@@ -8,6 +8,7 @@ use super::batch::Check;
 use super::snapshot::SnapshotStore;
 use super::types::LogId;
 use crate::ledger::{Ledger, Lsn, StateHash, Timestamp};
+use crate::planted::{Bug, planted};
 
 /// How far this node has applied the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +91,12 @@ impl State {
     /// Up to which index the log may be purged; `None` while there are not two snapshots. openraft's own purge must be
     /// off (`max_in_snapshot_log_to_keep: u64::MAX`): it knows of one snapshot only. The node triggers it.
     pub fn purge_upto(&self) -> Option<u64> {
+        if planted(Bug::PurgedBeforeSnapshot) {
+            return self.position().index();
+        }
+        if planted(Bug::PurgedPastOlder) {
+            return self.newest_snapshot();
+        }
         self.snapshots.purge_upto()
     }
 

@@ -19,6 +19,7 @@ use super::snapshot::{SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
 use super::state::{Position, State};
 use super::types::{LogId, RaftSnapshotMeta, StoredMembership, TypeConfig};
 use crate::ledger::{Applied, Ledger};
+use crate::planted::{Bug, planted};
 
 type RaftSnapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotFile>;
 
@@ -46,6 +47,7 @@ impl StateMachine {
             None => (None, Ledger::new()),
         };
         let applied = meta.as_ref().and_then(|meta| meta.last_log_id);
+        let applied = applied.filter(|_| !planted(Bug::AppliedTwice));
         StateMachine {
             own_checks: OwnChecks::new(&ledger),
             state: Arc::new(State::new(ledger, applied, snapshots)),
@@ -184,7 +186,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.own_checks = OwnChecks::new(&ledger);
         self.membership = meta.last_membership.clone();
         let position = Position::new(meta.last_log_id, &ledger);
-        self.state.change(|own| *own = ledger);
+        if !planted(Bug::InstalledHalf) {
+            self.state.change(|own| *own = ledger);
+        }
         self.moved_to(position);
         if self.is_paused() {
             tracing::info!(lsn = position.lsn.0, "a peer's snapshot has ended the pause");

@@ -15,31 +15,52 @@ pub struct ElectionSafety {
 }
 
 impl ElectionSafety {
+    /// What this node has promised by now: what it is asked from now on, it answers with no earlier vote.
+    pub fn promised(&self, node: NodeId) -> Option<Vote> {
+        self.promised.get(&node).copied()
+    }
+
+    /// `floor` is what the answerer had promised when the question came.
     pub fn exchanged(
         &mut self,
         answerer: NodeId,
+        floor: Option<Vote>,
         question: &Envelope<Request>,
         answer: &Reply,
     ) -> Result<(), Violation> {
-        match (&question.body, answer) {
-            (Request::Append(request), _) if request.vote.leader_id.node_id != question.from.node => {
-                Err(format!(
-                    "election safety: node {} sent entries as leader {}",
-                    question.from.node, request.vote.leader_id
-                ))
+        let asker = question.from.node;
+        match &question.body {
+            Request::Append(request) if request.vote.leader_id.node_id != asker => {
+                return Err(format!(
+                    "election safety: node {asker} sent entries as leader {}",
+                    request.vote.leader_id
+                ));
             }
-            (Request::Vote(request), Reply::Vote(response)) if response.vote_granted => {
-                let promised = self.promised.entry(answerer).or_insert(request.vote);
-                if request.vote < *promised {
-                    return Err(format!(
-                        "election safety: node {answerer} granted {} after it had granted {promised}",
-                        request.vote
-                    ));
-                }
-                *promised = request.vote;
-                Ok(())
-            }
-            _ => Ok(()),
+            Request::Append(request) => self.promise(asker, request.vote),
+            // Who asks for votes has given its own.
+            Request::Vote(request) => self.promise(asker, request.vote),
+            _ => {}
+        }
+        let Reply::Vote(response) = answer else { return Ok(()) };
+        if Some(response.vote) < floor {
+            return Err(format!(
+                "election safety: node {answerer} is at vote {} after it had promised {}",
+                response.vote,
+                floor.expect("it is greater than another")
+            ));
+        }
+        if let (Request::Vote(request), true) = (&question.body, response.vote_granted) {
+            self.promise(answerer, request.vote);
+        }
+        Ok(())
+    }
+
+    /// Whether a vote has become a leader's is not promised: that is found out again.
+    fn promise(&mut self, node: NodeId, vote: Vote) {
+        let vote = Vote { committed: false, ..vote };
+        let promised = self.promised.entry(node).or_insert(vote);
+        if vote > *promised {
+            *promised = vote;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The order of LSNs explains every answer: it is an order (no two writes share a place), it agrees with real time, and
 //! a naive house that carries the writes out in that order answers what the clients were answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use innkeeper::ledger::{Lsn, Timestamp};
 use innkeeper::wire::Reservation;
@@ -17,12 +17,9 @@ pub fn check(
     last: &[Reservation],
     last_lsn: Lsn,
 ) -> Result<(), Violation> {
-    real_time(history)?;
+    let mut ordered = placed(history);
+    real_time(&ordered)?;
     let mut house = House::new(history, stamps);
-    let mut ordered: Vec<(Lsn, &Operation, &Answered)> = (history.answered())
-        .filter(|(operation, _)| !matches!(operation.call, Call::List { local: true }))
-        .filter_map(|(operation, answered)| Some((answered.position()?, operation, answered)))
-        .collect();
     // A read at a position sees the write there.
     ordered.sort_by_key(|(lsn, operation, _)| (*lsn, !operation.call.is_write(), operation.number));
     let mut last_write = None;
@@ -39,21 +36,41 @@ pub fn check(
     house.shows(last_lsn, last).map_err(|reason| format!("linearizability: at the end, {reason}"))
 }
 
+/// Operations with their places, as far as their answers tell.
+fn placed(history: &History) -> Vec<(Lsn, &Operation, &Answered)> {
+    let placed: Vec<(Lsn, &Operation, &Answered)> = (history.answered())
+        .filter(|(operation, _)| !matches!(operation.call, Call::List { local: true }))
+        .filter_map(|(operation, answered)| Some((answered.position()?, operation, answered)))
+        .collect();
+    let repeats = |operation: &Operation, answered: &Answered| {
+        answered.replayed && matches!(operation.call, Call::Amend { .. })
+    };
+    let made: BTreeSet<Lsn> = (placed.iter())
+        .filter(|(_, operation, answered)| operation.call.is_write() && !repeats(operation, answered))
+        .map(|(lsn, ..)| *lsn)
+        .collect();
+    // A change that changed nothing answers with the revision that was there; repeated, it does not tell its own place.
+    let tells = |(lsn, operation, answered): &(Lsn, &Operation, &Answered)| {
+        !(repeats(operation, answered) && made.contains(lsn))
+    };
+    placed.into_iter().filter(tells).collect()
+}
+
 /// What begins after something has ended stands behind it. Each operation lies between its first attempt and its last
 /// answer, and so does its place.
-fn real_time(history: &History) -> Result<(), Violation> {
-    let mut began: Vec<(&Operation, &Answered)> =
-        history.answered().filter(|(it, _)| !matches!(it.call, Call::List { local: true })).collect();
+fn real_time(placed: &[(Lsn, &Operation, &Answered)]) -> Result<(), Violation> {
+    let mut began: Vec<(Lsn, &Operation)> =
+        placed.iter().map(|(lsn, operation, _)| (*lsn, *operation)).collect();
     let mut ended = began.clone();
-    began.sort_by_key(|(operation, _)| operation.began_ms);
-    ended.sort_by_key(|(operation, _)| operation.ended_ms);
+    began.sort_by_key(|(_, operation)| operation.began_ms);
+    ended.sort_by_key(|(_, operation)| operation.ended_ms);
     let mut ended = ended.into_iter().peekable();
     let mut floor: Option<(Lsn, usize)> = None;
-    for (operation, answered) in began {
-        while let Some((before, answer)) = ended.next_if(|(before, _)| before.ended_ms < operation.began_ms) {
-            floor = floor.max(answer.position().map(|lsn| (lsn, before.number)));
+    for (position, operation) in began {
+        while let Some((lsn, before)) = ended.next_if(|(_, before)| before.ended_ms < operation.began_ms) {
+            floor = floor.max(Some((lsn, before.number)));
         }
-        let (Some((lsn, before)), Some(position)) = (floor, answered.position()) else { continue };
+        let Some((lsn, before)) = floor else { continue };
         let is_behind = if operation.call.is_write() { position > lsn } else { position >= lsn };
         if !is_behind {
             return Err(format!(

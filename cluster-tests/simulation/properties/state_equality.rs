@@ -1,16 +1,15 @@
-//! What is applied at one index is the same entry everywhere and for ever, and at one LSN every node has the same state.
+//! At one LSN every node has the same state, at the same log time.
 
 use std::collections::BTreeMap;
 
 use innkeeper::ledger::{Lsn, StateHash, Timestamp};
-use innkeeper::replication::{LogId, NodeId, Position};
+use innkeeper::replication::{NodeId, Position};
 
 use super::Violation;
 
 #[derive(Default)]
 pub struct StateEquality {
     by_lsn: BTreeMap<Lsn, (StateHash, Timestamp)>,
-    by_index: BTreeMap<u64, LogId>,
 }
 
 impl StateEquality {
@@ -21,13 +20,6 @@ impl StateEquality {
             return Err(format!(
                 "state equality: node {node} has {state:?} at LSN {}, another {known:?}",
                 position.lsn
-            ));
-        }
-        let Some(id) = position.log_id else { return Ok(()) };
-        let known = *self.by_index.entry(id.index).or_insert(id);
-        if known != id {
-            return Err(format!(
-                "leader completeness: node {node} applied {id}, and {known} was applied before"
             ));
         }
         Ok(())

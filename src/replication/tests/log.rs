@@ -159,6 +159,29 @@ async fn a_hole_in_the_last_write_is_cut() {
     assert_eq!(entries(&mut open(dir.path()).await.0).await, [opaque(1, 0, 100)]);
 }
 
+/// The file was made longer, and the sector that it had just begun was not written.
+#[tokio::test]
+async fn a_few_bytes_of_a_last_sector_that_was_not_written_are_cut() {
+    const SECTOR: usize = 512;
+    const BEGUN: usize = 8;
+    async fn log_with(dir: &Path, bytes: usize) -> Vec<u8> {
+        let (mut log, closed) = open(dir).await;
+        log.blocking_append([opaque(1, 0, 100)]).await.unwrap();
+        log.blocking_append([opaque(1, 1, bytes)]).await.unwrap();
+        close(log, closed).await;
+        fs::read(file(dir)).unwrap()
+    }
+    let (probe, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let length = log_with(probe.path(), 600).await.len();
+    let more = (SECTOR + BEGUN - length % SECTOR) % SECTOR;
+    let mut bytes = log_with(dir.path(), 600 + more).await;
+    assert_eq!(bytes.len() % SECTOR, BEGUN);
+    let end = bytes.len();
+    bytes[end - BEGUN..].fill(0);
+    fs::write(file(dir.path()), bytes).unwrap();
+    assert_eq!(entries(&mut open(dir.path()).await.0).await, [opaque(1, 0, 100)]);
+}
+
 /// Every single flipped bit of a log: it opens with all that was flushed, or not at all. Only in the last flush a bit
 /// that makes a record seem longer than the file can't be told from a write that a crash cut short.
 #[tokio::test]

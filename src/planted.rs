@@ -1,0 +1,153 @@
+//! Bugs that are put in on purpose, one at a time, to see whether the tests find them.
+//!
+//! A checker is trusted after it has caught what was planted for it. Builds for tests alone know them (the feature
+//! `planted-bugs`, which nothing but this package's own dev-dependency turns on); in any other build [`planted`] is the
+//! constant `false` and the bugs are not compiled.
+
+/// Declares the bugs with their names.
+macro_rules! bugs {
+    ($($(#[$words:meta])* $bug:ident = $name:literal,)*) => {
+        /// What can be planted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Bug {
+            $($(#[$words])* $bug,)*
+        }
+
+        #[cfg(feature = "planted-bugs")]
+        impl Bug {
+            pub const ALL: &[Bug] = &[$(Bug::$bug,)*];
+
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Bug::$bug => $name,)*
+                }
+            }
+        }
+    };
+}
+
+bugs! {
+    // The log.
+    /// Entries are reported as durable before their flush.
+    AcknowledgedBeforeFlush = "acknowledged-before-flush",
+    /// A vote is answered before its flush.
+    VoteNotFlushed = "vote-not-flushed",
+    /// Entries that another leader replaced stay on disk.
+    TruncationForgotten = "truncation-forgotten",
+    /// A flush that failed is reported as done.
+    FailedFlushIgnored = "failed-flush-ignored",
+    /// What a power cut left of an unfinished write is not cut off.
+    TornTailKept = "torn-tail-kept",
+    /// A record that was damaged on the disk is cut off as an unfinished write would be, with all behind it.
+    DamageTakenForTorn = "damage-taken-for-torn",
+    /// The log is purged up to what is applied, snapshot or not.
+    PurgedBeforeSnapshot = "purged-before-snapshot",
+    /// A leader that crashed leads on in its term.
+    LeaderRestored = "leader-restored",
+    /// A leader waits for what a follower has lost.
+    LostTailNotSentAgain = "lost-tail-not-sent-again",
+    // Apply and snapshots.
+    /// After a start the log is applied from its beginning, on top of the snapshot.
+    AppliedTwice = "applied-twice",
+    /// A snapshot from the leader moves the position and leaves the state.
+    InstalledHalf = "installed-half",
+    /// Idempotency keys don't survive a snapshot.
+    KeysLostInSnapshot = "keys-lost-in-snapshot",
+    /// Holds that went through a snapshot never end.
+    HoldsLostInSnapshot = "holds-lost-in-snapshot",
+    /// Commands that were batched get each other's answers.
+    AnswersSwapped = "answers-swapped",
+    // The node.
+    /// A leader answers reads without asking whether it still leads.
+    StaleLeaderReads = "stale-leader-reads",
+    /// A follower answers linearizable reads from what it has.
+    FollowerReadsItself = "follower-reads-itself",
+    /// A read does not wait until its index is applied.
+    ReadNotAwaited = "read-not-awaited",
+    /// A read does not wait for holds that are due.
+    DueNotAwaited = "due-not-awaited",
+    /// A read has waited until what was due had ended, and is given an index from before.
+    EndNotInIndex = "end-not-in-index",
+    /// The log is purged although only the newest snapshot could do without it.
+    PurgedPastOlder = "purged-past-older",
+    /// Holds end only when the next command comes.
+    HoldsNotEnded = "holds-not-ended",
+    /// The leader stamps the log with its own wall clock.
+    StampedByOwnClock = "stamped-by-own-clock",
+    /// Commands whose forwarding was not answered are forwarded once more.
+    ForwardedTwice = "forwarded-twice",
+    /// Commands whose forwarding was not answered are said not to have happened.
+    LostForwardDenied = "lost-forward-denied",
+    /// A proposal whose fate is not known is said not to have happened.
+    UnknownDenied = "unknown-denied",
+    // The ledger.
+    /// Only the first night of a stay is checked.
+    NightSkipped = "night-skipped",
+    /// The departure day counts as taken.
+    DepartureTaken = "departure-taken",
+    /// One stay more than there are rooms.
+    TypeOversold = "type-oversold",
+    /// A canceled stay keeps its first night.
+    CanceledKeepsNight = "canceled-keeps-night",
+    /// A hold can be confirmed after its end.
+    ConfirmedAfterEnd = "confirmed-after-end",
+    /// A hold lasts a tenth less than was asked.
+    HoldCutShort = "hold-cut-short",
+    /// What a key created is not found under it.
+    KeyForgotten = "key-forgotten",
+    /// Changes and refusals are not kept under their keys.
+    OutcomeForgotten = "outcome-forgotten",
+    /// A retry shows what was created as it is now.
+    ReplayShowsNow = "replay-shows-now",
+    /// A refused command gives its LSN back.
+    RefusedTakesNoLsn = "refused-takes-no-lsn",
+    /// A refused change leaves behind what it had begun.
+    RefusalNotRolledBack = "refusal-not-rolled-back",
+    /// A stay's own nights stand in the way of its change.
+    OwnNightsInTheWay = "own-nights-in-the-way",
+    /// Which room a stay by type gets is not the same on every node.
+    RoomByChance = "room-by-chance",
+}
+
+#[cfg(feature = "planted-bugs")]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+        static DRAWN: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// Plants a bug in everything that this thread runs from now on, in place of the one before.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.set(bug);
+        DRAWN.set(0);
+    }
+
+    /// Whether the bug is planted on this thread.
+    pub fn planted(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+
+    /// Another number at every call, whoever calls.
+    pub fn drawn() -> u64 {
+        DRAWN.set(DRAWN.get() + 1);
+        DRAWN.get()
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+pub use switch::{drawn, plant, planted};
+
+/// Nothing is planted in this build.
+#[cfg(not(feature = "planted-bugs"))]
+pub const fn planted(_: Bug) -> bool {
+    false
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+pub const fn drawn() -> u64 {
+    0
+}
