@@ -44,11 +44,7 @@ bugs! {
     PurgedBeforeSnapshot = "purged-before-snapshot",
     /// A leader that crashed leads on in its term.
     LeaderRestored = "leader-restored",
-    /// A leader waits for what a follower has lost.
-    LostTailNotSentAgain = "lost-tail-not-sent-again",
     // Apply and snapshots.
-    /// After a start the log is applied from its beginning, on top of the snapshot.
-    AppliedTwice = "applied-twice",
     /// A snapshot from the leader moves the position and leaves the state.
     InstalledHalf = "installed-half",
     /// Idempotency keys don't survive a snapshot.
@@ -66,13 +62,11 @@ bugs! {
     ReadNotAwaited = "read-not-awaited",
     /// A read does not wait for holds that are due.
     DueNotAwaited = "due-not-awaited",
-    /// A read has waited until what was due had ended, and is given an index from before.
-    EndNotInIndex = "end-not-in-index",
     /// The log is purged although only the newest snapshot could do without it.
     PurgedPastOlder = "purged-past-older",
     /// Holds end only when the next command comes.
     HoldsNotEnded = "holds-not-ended",
-    /// The leader stamps the log with its own wall clock.
+    /// A leader believes its own wall clock, whatever the others' say.
     StampedByOwnClock = "stamped-by-own-clock",
     /// Commands whose forwarding was not answered are forwarded once more.
     ForwardedTwice = "forwarded-twice",

@@ -334,7 +334,7 @@ fn choose(random: &mut StdRng, known: &[Uuid]) -> Call {
             };
             let (arrival, departure) = stay(random);
             let hold_seconds = random.random_bool(0.4).then(|| random.random_range(1..5));
-            let keyed = hold_seconds.is_some() || random.random_bool(0.7);
+            let keyed = hold_seconds.is_some() || random.random_bool(0.6);
             Call::Reserve { wanted, arrival, departure, hold_seconds, keyed }
         }
     }

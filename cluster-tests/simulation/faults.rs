@@ -220,7 +220,7 @@ impl Faults {
             }
             Kind::Wall if now_ms < self.clocks_rest_until_ms => {}
             Kind::Wall => {
-                let span = *[400, 5_000, 3_600_000].choose(&mut self.random).expect("not empty");
+                let span = *[400, 5_000, 3_600_000, 3_600_000].choose(&mut self.random).expect("not empty");
                 due.push(Fault::Wall(node, self.random.random_range(-span..=span)));
                 // One clock at a time, until the others no longer remember it: of three, two are right.
                 self.plan(end, Fault::Wall(node, 0));

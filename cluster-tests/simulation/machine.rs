@@ -25,6 +25,7 @@ use super::disk::SimulatedDisk;
 use super::network::{
     Answer, Delivery, HttpAnswer, HttpRequest, Network, Question, SimulatedTransport, peer_addr,
 };
+use super::panics;
 use super::properties::Observer;
 
 /// A step of simulated time.
@@ -193,7 +194,13 @@ impl Machine {
             *missed_ms += STEP.as_millis() as u64;
             return;
         }
-        process.runtime.block_on(async { tokio::time::sleep(STEP).await });
+        process.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = panics::first() => {}
+                () = tokio::time::sleep(STEP) => {}
+            }
+        });
         if let Some(position) = self.position() {
             self.observer.lock().expect("one thread").applied(self.id, position);
         }

@@ -12,6 +12,7 @@ mod history;
 mod machine;
 mod model;
 mod network;
+mod panics;
 mod planted_bugs;
 mod properties;
 mod simulation;
@@ -35,7 +36,7 @@ fn number(name: &str) -> Option<u64> {
 fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        simulation::count_panics();
+        panics::count();
         if std::env::var_os("RUST_LOG").is_some() {
             tracing_subscriber::fmt()
                 .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())

@@ -40,6 +40,16 @@ pub enum Question {
     Http(HttpRequest),
 }
 
+impl Question {
+    /// A write without a key is not protected from being done twice, so its client takes care to send it once.
+    fn may_be_repeated(&self) -> bool {
+        match self {
+            Question::Frame(_) => true,
+            Question::Http(request) => request.key.is_some() || request.method == Method::GET,
+        }
+    }
+}
+
 pub enum Answer {
     Frame(Bytes),
     Http(HttpAnswer),
@@ -219,7 +229,8 @@ impl State {
             return;
         }
         let repeated = self.weather.repeated;
-        if self.random.random_range(0..1_000) < repeated {
+        let is_repeated = self.random.random_range(0..1_000) < repeated;
+        if is_repeated && question.may_be_repeated() {
             let question = question.clone();
             self.put(InFlight::Question(Delivery { exchange, to, question }));
         }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use innkeeper::planted::{Bug, plant};
 
-use super::{number, prepare, simulation};
+use super::{number, panics, prepare, simulation};
 
 /// Seeds within which a bug must be found.
 const SEEDS_MAX: u64 = 100;
@@ -58,7 +58,7 @@ fn every_planted_bug_is_found() {
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                simulation::keep_quiet();
+                panics::keep_quiet();
                 while let Some(bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     match search(*bug) {
                         Some(Found { seed, words }) => {

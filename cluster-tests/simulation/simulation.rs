@@ -1,6 +1,5 @@
 //! One run: a cluster and its clients from a seed, faults for a while, then peace, then judgement.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -19,6 +18,7 @@ use super::faults::{Fault, Faults};
 use super::history::{Answered, Reply};
 use super::machine::{Ended, Machine};
 use super::network::{Network, Weather, peer_addr};
+use super::panics;
 use super::properties::damage::Damaged;
 use super::properties::failed_flush::FailedFlush;
 use super::properties::{
@@ -51,29 +51,8 @@ pub struct Run {
     pub violations: Vec<Violation>,
 }
 
-thread_local! {
-    static PANICS: Cell<usize> = const { Cell::new(0) };
-    static IS_QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
-/// tokio keeps a task's panic to itself; here each one is a failure.
-pub fn count_panics() {
-    let print = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        PANICS.set(PANICS.get() + 1);
-        if !IS_QUIET.get() {
-            print(panic);
-        }
-    }));
-}
-
-/// Panics of this thread are counted, and not printed.
-pub fn keep_quiet() {
-    IS_QUIET.set(true);
-}
-
 pub fn run(seed: u64, is_printed: bool) -> Run {
-    PANICS.set(0);
+    panics::forget();
     let dir = scratch();
     let mut simulation = Simulation::new(seed, dir.path(), is_printed);
     if let Err(violation) = simulation.play() {
@@ -344,7 +323,7 @@ impl Simulation {
                 },
             }
         }
-        if PANICS.get() > 0 {
+        if panics::any() {
             return Err("something has panicked".into());
         }
         match self.observer.lock().expect("one thread").take_violations().into_iter().next() {

@@ -19,6 +19,7 @@ pub fn confirm(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
     let record = find(txn, command)?;
     match status(txn, &record.reservation) {
         Status::Held => {}
+        Status::Expired if planted(Bug::ConfirmedAfterEnd) => {}
         Status::Expired => return Err(Refusal::HoldExpired.into()),
         state => return Err(Refusal::InvalidState { state }.into()),
     }
@@ -65,7 +66,7 @@ pub fn find(ledger: &Ledger, command: &Change) -> Result<ReservationRecord, Refu
 /// What is due has happened, also where so much is due that the reservation's turn has not come.
 pub fn status(ledger: &Ledger, reservation: &Reservation) -> Status {
     match reservation.hold_expires_at {
-        Some(end) if end <= ledger.stamp && !planted(Bug::ConfirmedAfterEnd) => Status::Expired,
+        Some(end) if end <= ledger.stamp => Status::Expired,
         _ if night_audit::awaits(ledger, reservation) => Status::NoShow,
         _ => reservation.status,
     }

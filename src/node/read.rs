@@ -136,9 +136,6 @@ impl Node {
             if let Some(lsn) = self.nothing_due_at() {
                 // What was due may have been ended by an entry after the index: whoever reads must have that one too.
                 self.applied(deadline, |applied| applied.lsn >= lsn).await?;
-                if planted(Bug::EndNotInIndex) {
-                    return Some(index);
-                }
                 return self.position().index().max(Some(index));
             }
             self.end_due(deadline).await.ok()?;
