@@ -59,6 +59,124 @@ async fn a_stay_lives_its_life_on_the_command_line() {
     cluster.agree().await;
 }
 
+/// A house from its first definition to its first night audit, and every refusal in one line.
+#[tokio::test]
+async fn a_house_is_defined_and_run_on_the_command_line() {
+    let cluster = Cluster::start(3).await;
+    let desk = Desk { endpoint: format!("http://{}", cluster.nodes[2].client_addr) };
+    let house = ["--property", "house"];
+    let does = async |words: &[&str]| desk.does(&[words, &house[..]].concat()).await;
+    let put = [
+        "put",
+        "property",
+        "--name",
+        "House",
+        "--location",
+        "Győr",
+        "--currency",
+        "EUR",
+        "--business-date",
+        &date(0),
+    ];
+    assert_eq!(does(&put).await["business_date_mode"], "manual");
+    does(&["put", "room-type", "--room-type", "double", "--name", "Double", "--max-occupancy", "2"]).await;
+    for room in ["1", "2", "3"] {
+        does(&["put", "room", "--room", room, "--room-type", "double"]).await;
+    }
+    let priced = does(&[
+        "put",
+        "rate",
+        "--room-type",
+        "double",
+        "--from",
+        &date(0),
+        "--to",
+        &date(90),
+        "--price",
+        "EUR:1=8000",
+        "--price",
+        "EUR:2=10000",
+    ])
+    .await;
+    assert_eq!(priced["prices"]["EUR"]["2"], 10_000);
+    let ruled = does(&[
+        "put",
+        "restriction",
+        "--room-type",
+        "double",
+        "--from",
+        &date(50),
+        "--to",
+        &date(60),
+        "--min-stay",
+        "3",
+    ])
+    .await;
+    assert_eq!((&ruled["min_stay"], &ruled["closed"]), (&Value::from(3), &Value::Bool(false)));
+    does(&["put", "out-of-order", "--room", "3", "--from", &date(9), "--to", &date(20), "--reason", "paint"])
+        .await;
+    does(&["put", "out-of-order", "--room", "3", "--from", &date(12), "--to", &date(20), "--end"]).await;
+
+    // Three together, then one that finds no room: all or none.
+    let group = ["book", "--guest", "group", "--arrival", &date(10), "--departure", &date(12), "--stay"];
+    let full = desk.says(&[&group[..], &["type=double,rooms=3"], &house[..]].concat()).await;
+    assert_eq!(full.code, Some(1), "{}", full.in_words());
+    assert!(full.stderr.contains("no_availability"), "{}", full.in_words());
+    assert_eq!(full.stderr.trim().lines().count(), 1, "{}", full.in_words());
+    let booked = does(
+        &[&group[..], &["type=double,occupancy=2", "--stay", "room=1", "--hold-seconds", "600"]].concat(),
+    )
+    .await;
+    let id = booked["id"].as_str().expect("an id").to_owned();
+    assert_eq!(booked["reservations"].as_array().map(Vec::len), Some(2), "{booked}");
+    assert_eq!(booked["reservations"][1]["room"], "1");
+    for (verb, status) in [("show", "held"), ("confirm", "confirmed"), ("cancel", "canceled")] {
+        let shown = desk.does(&["booking", verb, &id]).await;
+        assert_eq!(shown["reservations"][0]["status"], status, "{verb}");
+    }
+
+    let stay =
+        ["reserve", "--room-type", "double", "--guest", "g", "--arrival", &date(0), "--departure", &date(2)];
+    does(&stay).await;
+    let canceled = does(&["list", "--status", "canceled", "--limit", "1"]).await;
+    assert_eq!(canceled["reservations"][0]["guest"], "group");
+    let cursor = canceled["next_cursor"].as_str().expect("there is more").to_owned();
+    let next = does(&["list", "--status", "canceled", "--cursor", &cursor]).await;
+    assert_eq!(next["reservations"].as_array().map(Vec::len), Some(1));
+    let found =
+        ["search", "--location", "győr", "--arrival", &date(9), "--departure", &date(11), "--occupancy", "2"];
+    let found = desk.does(&found).await;
+    assert_eq!(found["properties"][0]["rooms"].as_array().map(Vec::len), Some(2), "{found}");
+    assert_eq!(does(&["night-audit", "--business-date", &date(1)]).await["business_date"], date(1));
+    assert_eq!(does(&["list", "--guest", "g"]).await["reservations"][0]["status"], "no_show");
+    let back = desk.says(&["night-audit", "--business-date", &date(0), "--property", "house"]).await;
+    assert!(back.stderr.contains("invalid_state"), "{}", back.in_words());
+    assert_eq!(desk.does(&["properties"]).await["properties"][0]["property"], "house");
+
+    // What people read has the same in it.
+    let endpoint = ["--endpoint", &desk.endpoint];
+    for (words, part) in [
+        (vec!["list", "--property", "house"], "no_show"),
+        (vec!["booking", "show", &id], "booking  "),
+        (vec!["properties"], "manual"),
+    ] {
+        let said = run(&[&words[..], &endpoint[..]].concat(), DONE_WITHIN).await;
+        assert!(said.code == Some(0) && said.stdout.contains(part), "{words:?}: {}", said.in_words());
+    }
+    cluster.agree().await;
+}
+
+#[tokio::test]
+async fn completions_and_manual_pages_know_the_command_line() {
+    for shell in ["bash", "zsh", "fish"] {
+        let said = run(&["completions", shell], DONE_WITHIN).await;
+        assert!(said.code == Some(0) && said.stdout.contains("free-rooms"), "{shell}: {}", said.in_words());
+    }
+    let said = run(&["man"], DONE_WITHIN).await;
+    assert!(said.code == Some(0) && said.stdout.contains(".TH innkeeper 1"), "{}", said.in_words());
+    assert_eq!(run(&["completions", "ed"], DONE_WITHIN).await.code, Some(2));
+}
+
 struct Desk {
     endpoint: String,
 }

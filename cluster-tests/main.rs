@@ -7,11 +7,14 @@
 mod support;
 
 mod bad_input;
+mod bench;
 mod booking;
 mod catch_up;
 mod command_line;
 mod contract;
+mod demand;
 mod dev;
+mod export;
 mod failover;
 mod holds;
 mod idempotency;

@@ -77,6 +77,11 @@ pub struct OutOfOrder {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutOfOrders {
+    pub out_of_order: Vec<OutOfOrder>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
     pub rates: Vec<Rate>,
 }

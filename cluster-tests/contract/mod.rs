@@ -10,6 +10,7 @@ mod changes;
 mod codes;
 mod desk;
 mod headers;
+mod imports;
 mod inventory;
 mod metrics;
 mod openapi;

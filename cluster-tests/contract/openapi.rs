@@ -127,6 +127,7 @@ async fn what_is_answered_is_what_the_document_says() {
     inventory(&document, api).await;
     reservations(&document, api).await;
     bookings(&document, api).await;
+    imports(&document, api).await;
     queries(&document, api).await;
     batches(&document, api).await;
     refusals(&document, api).await;
@@ -158,7 +159,7 @@ async fn inventory(document: &Document, api: &Api) {
     for list in ["", "/room-types", "/rooms"] {
         document.get(api, &format!("/v1/properties/new{list}"), 200).await;
     }
-    for list in ["rates", "restrictions", "availability"] {
+    for list in ["rates", "restrictions", "out-of-order", "availability"] {
         document.get(api, &format!("/v1/properties/new/{list}?{range}"), 200).await;
     }
     document.get(api, "/v1/properties/new/rooms/1/calendar.ics", 200).await;
@@ -200,6 +201,15 @@ async fn bookings(document: &Document, api: &Api) {
         document.post(api, &format!("{path}/{step}"), None, 200).await;
         document.post(api, &format!("{path}/cancel"), None, 200).await;
     }
+}
+
+async fn imports(document: &Document, api: &Api) {
+    let night = json!({"date": date(60), "amount": 1});
+    let stay = json!({"room_type": "double", "room": null, "room_pinned": null, "arrival": date(60),
+        "departure": date(61), "occupancy": 1, "status": "confirmed", "hold_expires_at": null,
+        "price": {"currency": "EUR", "nights": [night]}, "external_ref": null});
+    let import = json!({"guest": "group", "reservations": [stay]});
+    document.post(api, &format!("{PROPERTY}/imports"), Some(import), 201).await;
 }
 
 async fn queries(document: &Document, api: &Api) {

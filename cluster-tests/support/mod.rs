@@ -5,6 +5,7 @@
 
 pub mod checker;
 pub mod cluster;
+pub mod command;
 pub mod hotel;
 pub mod http;
 pub mod load;

@@ -5,14 +5,22 @@
 //! a failure that invites a retry under another key.
 
 mod availability;
+mod bench;
+mod book;
 mod change;
 mod dev;
+mod exchange;
+mod export;
 mod failure;
 mod free_rooms;
 mod import;
+mod list;
 mod log;
+mod manual;
 mod money;
 mod output;
+mod progress;
+mod put;
 mod reserve;
 mod serve;
 mod settings;
@@ -55,6 +63,9 @@ enum Command {
     Status(status::Status),
     Reserve(reserve::Reserve),
     Show(show::Show),
+    List(list::List),
+    Book(book::Book),
+    Booking(book::Booking),
     /// Confirms a held reservation
     Confirm(change::Change),
     /// Cancels a reservation; its nights are free
@@ -69,8 +80,17 @@ enum Command {
     Assign(change::Assign),
     FreeRooms(free_rooms::FreeRooms),
     Availability(availability::Availability),
+    Search(list::Search),
+    Properties(list::Properties),
+    Put(put::Put),
+    NightAudit(put::NightAudit),
     Import(import::Import),
+    Export(export::Export),
     Verify(verify::Verify),
+    Bench(bench::Bench),
+    Completions(manual::Completions),
+    #[command(name = "man")]
+    Manual(manual::Manual),
 }
 
 impl Cli {
@@ -88,6 +108,9 @@ impl Cli {
             Command::Status(status) => status.run(&sources).await,
             Command::Reserve(reserve) => reserve.run(&sources).await,
             Command::Show(show) => show.run(&sources).await,
+            Command::List(list) => list.run(&sources).await,
+            Command::Book(book) => book.run(&sources).await,
+            Command::Booking(booking) => booking.run(&sources).await,
             Command::Confirm(change) => change.run(StatusChange::Confirm, &sources).await,
             Command::Cancel(change) => change.run(StatusChange::Cancel, &sources).await,
             Command::CheckIn(change) => change.run(StatusChange::CheckIn, &sources).await,
@@ -97,8 +120,16 @@ impl Cli {
             Command::Assign(assign) => assign.run(&sources).await,
             Command::FreeRooms(free_rooms) => free_rooms.run(&sources).await,
             Command::Availability(availability) => availability.run(&sources).await,
+            Command::Search(search) => search.run(&sources).await,
+            Command::Properties(properties) => properties.run(&sources).await,
+            Command::Put(put) => put.run(&sources).await,
+            Command::NightAudit(audit) => audit.run(&sources).await,
             Command::Import(import) => import.run(&sources).await,
+            Command::Export(export) => export.run(&sources).await,
             Command::Verify(verify) => verify.run(&sources).await,
+            Command::Bench(bench) => bench.run(&sources).await,
+            Command::Completions(completions) => completions.run(),
+            Command::Manual(manual) => manual.run(),
         }
     }
 }
@@ -117,18 +148,16 @@ impl Shown {
     }
 }
 
-/// What every subcommand takes that speaks to a cluster.
+/// The cluster that a subcommand speaks to.
 #[derive(Args, Debug)]
-struct Target {
+struct Nodes {
     /// A node's client address; repeatable, the next is asked when one fails
     /// [default: http://127.0.0.1:7101] [env: INNKEEPER_ENDPOINT, comma-separated]
     #[arg(long, value_name = "URL")]
     endpoint: Vec<String>,
-    #[command(flatten)]
-    shown: Shown,
 }
 
-impl Target {
+impl Nodes {
     fn client(&self, sources: &Sources) -> Result<Client, Failure> {
         if !self.endpoint.is_empty() {
             return Client::new(self.endpoint.clone()).map_err(|error| Failure::Usage(error.to_string()));
@@ -138,6 +167,21 @@ impl Target {
         let endpoints =
             endpoints.map_or_else(|| vec!["http://127.0.0.1:7101".to_owned()], |Endpoints(all)| all);
         Client::new(endpoints).map_err(|error| Failure::Configuration(error.to_string()))
+    }
+}
+
+/// What every subcommand takes that speaks to a cluster and prints what it says.
+#[derive(Args, Debug)]
+struct Target {
+    #[command(flatten)]
+    nodes: Nodes,
+    #[command(flatten)]
+    shown: Shown,
+}
+
+impl Target {
+    fn client(&self, sources: &Sources) -> Result<Client, Failure> {
+        self.nodes.client(sources)
     }
 
     fn format(&self, sources: &Sources) -> Result<Format, Failure> {

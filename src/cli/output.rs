@@ -66,9 +66,53 @@ pub(super) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
+/// A status or a mode as the API writes it.
+pub(super) fn word(value: &impl Serialize) -> String {
+    match serde_json::json!(value) {
+        serde_json::Value::String(word) => word,
+        other => other.to_string(),
+    }
+}
+
+/// Properties, a line each.
+pub(super) fn properties(all: &[wire::Property]) -> String {
+    let rows = all.iter().map(|it| {
+        [
+            it.property.to_string(),
+            it.name.clone(),
+            it.location.clone(),
+            it.time_zone.clone(),
+            it.currency.to_string(),
+            it.business_date.to_string(),
+            word(&it.business_date_mode),
+        ]
+    });
+    table(["property", "name", "location", "time zone", "currency", "business date", "moved by"], rows)
+}
+
+/// Reservations, a line each.
+pub(super) fn reservations(all: &[wire::Reservation]) -> String {
+    let rows = all.iter().map(|it| {
+        [
+            it.id.to_string(),
+            word(&it.status),
+            or_dash(it.room.as_ref()),
+            it.room_type.to_string(),
+            it.guest.clone(),
+            it.arrival.to_string(),
+            it.departure.to_string(),
+            it.occupancy.to_string(),
+            money::format(it.price.total, it.price.currency),
+        ]
+    });
+    let head =
+        ["reservation", "status", "room", "room type", "guest", "arrival", "departure", "persons", "total"];
+    table(head, rows)
+}
+
 /// One reservation, a line a field.
 pub(super) fn reservation(reservation: &wire::Reservation) -> String {
-    let status = format!("{:?}", reservation.status).to_lowercase();
+    let status = word(&reservation.status);
     let mut rows = vec![
         ["reservation", &reservation.id.to_string()].map(str::to_owned),
         ["status", &status].map(str::to_owned),

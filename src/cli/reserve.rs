@@ -57,8 +57,7 @@ impl Reserve {
     pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
         let client = self.target.client(sources)?;
         let format = self.target.format(sources)?;
-        let body = client::Reserve {
-            guest: self.guest,
+        let stay = client::Stay {
             room: self.room,
             room_type: self.room_type,
             arrival: self.arrival,
@@ -70,6 +69,7 @@ impl Reserve {
             block: self.block,
             external_ref: self.external_ref,
         };
+        let body = client::Reserve { guest: self.guest, stay };
         let answer = client.reserve(&self.property, &body, self.writing.key()).await?;
         if answer.meta.replayed {
             eprintln!("This key was used before: here is what it made then.");

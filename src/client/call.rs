@@ -56,6 +56,11 @@ impl Call {
         Call::new(Method::PATCH, path).body(body).key(Key::Fresh)
     }
 
+    /// A write with `DELETE`, under a fresh key.
+    pub fn delete<S: AsRef<str>>(path: impl IntoIterator<Item = S>) -> Call {
+        Call::new(Method::DELETE, path).key(Key::Fresh)
+    }
+
     fn new<S: AsRef<str>>(method: Method, path: impl IntoIterator<Item = S>) -> Call {
         Call {
             method,

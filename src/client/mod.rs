@@ -23,14 +23,15 @@ use tokio::time::Instant;
 pub use answer::{Answer, ClientError, Meta, Readiness, Refused};
 pub use call::{Call, Key};
 pub use request::{
-    Amend, FirstBusinessDate, FreeRoomsQuery, ListQuery, PutProperty, PutRoom, PutRoomType, Reserve,
-    SearchQuery, StatusChange,
+    Amend, Book, BookingChange, FirstBusinessDate, FreeRoomsQuery, ImportBooking, ImportedPrice,
+    ImportedStay, ListQuery, PutOutOfOrder, PutProperty, PutRoom, PutRoomType, Reserve, SearchQuery,
+    StatusChange, Stay,
 };
 
-use crate::ledger::{Date, PropertyId, ReservationId, RoomId, RoomTypeId};
+use crate::ledger::{BookingId, Date, PropertyId, ReservationId, RoomId, RoomTypeId};
 use crate::wire;
 use attempt::Attempt;
-use request::Assign;
+use request::{Assign, NightAudit};
 use retry::{Course, Judgement};
 
 /// How long the client waits for what.
@@ -95,17 +96,20 @@ impl Client {
         if endpoints.is_empty() {
             return Err(NotAnEndpoint::None);
         }
-        let http = reqwest::Client::builder()
-            .http1_only()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            // The one place that decides about retries is `retry.rs`.
-            .retry(reqwest::retry::never())
-            .connect_timeout(patience.connect)
-            .tcp_nodelay(true)
-            .build()
-            .expect("a client without TLS has nothing that can fail to build");
+        let http = http(&patience);
         Ok(Client { http, endpoints, preferred: Arc::default(), patience })
+    }
+
+    /// A client with connections of its own, which asks the `first`th endpoint first, counted round and round.
+    pub fn separate(&self, first: usize) -> Client {
+        let http = http(&self.patience);
+        let preferred = Arc::new(AtomicUsize::new(first % self.endpoints.len()));
+        Client { http, endpoints: Arc::clone(&self.endpoints), preferred, patience: self.patience }
+    }
+
+    /// The nodes' addresses.
+    pub fn endpoints(&self) -> &[Url] {
+        &self.endpoints
     }
 
     // Properties and what they are made of.
@@ -176,7 +180,107 @@ impl Client {
         self.send(call.query("from", from).query("to", to)).await
     }
 
+    /// Replaces all rules of the type on each date of the range; none clears them.
+    pub async fn put_restrictions(
+        &self,
+        property: &PropertyId,
+        body: &wire::Restriction,
+        key: Key,
+    ) -> Result<Answer<wire::Restriction>, ClientError> {
+        self.send(Call::put(["properties", property.as_str(), "restrictions"], body).key(key)).await
+    }
+
+    pub async fn restrictions(
+        &self,
+        property: &PropertyId,
+        from: Date,
+        to: Date,
+    ) -> Result<Answer<wire::Restrictions>, ClientError> {
+        let call = Call::get(["properties", property.as_str(), "restrictions"]);
+        self.send(call.query("from", from).query("to", to)).await
+    }
+
+    pub async fn put_out_of_order(
+        &self,
+        property: &PropertyId,
+        room: &RoomId,
+        body: &PutOutOfOrder,
+        key: Key,
+    ) -> Result<Answer<wire::OutOfOrder>, ClientError> {
+        let path = ["properties", property.as_str(), "rooms", room.as_str(), "out-of-order"];
+        self.send(Call::put(path, body).key(key)).await
+    }
+
+    /// Puts a room back in order on the nights of the range.
+    pub async fn end_out_of_order(
+        &self,
+        property: &PropertyId,
+        room: &RoomId,
+        from: Date,
+        to: Date,
+        key: Key,
+    ) -> Result<Meta, ClientError> {
+        let path = ["properties", property.as_str(), "rooms", room.as_str(), "out-of-order"];
+        let call = Call::delete(path).query("from", from).query("to", to).key(key);
+        Ok(self.drive(&call).await?.meta)
+    }
+
+    /// Moves the business date of a property that is moved by hand.
+    pub async fn night_audit(
+        &self,
+        property: &PropertyId,
+        business_date: Date,
+        key: Key,
+    ) -> Result<Answer<wire::Property>, ClientError> {
+        let call =
+            Call::post(["properties", property.as_str(), "night-audit"], Some(&NightAudit { business_date }));
+        self.send(call.key(key)).await
+    }
+
+    pub async fn out_of_order(
+        &self,
+        property: &PropertyId,
+        from: Date,
+        to: Date,
+    ) -> Result<Answer<wire::OutOfOrders>, ClientError> {
+        let call = Call::get(["properties", property.as_str(), "out-of-order"]);
+        self.send(call.query("from", from).query("to", to)).await
+    }
+
     // Reservations.
+
+    /// Takes over reservations that another ledger made, as they stand.
+    pub async fn import_booking(
+        &self,
+        property: &PropertyId,
+        body: &ImportBooking,
+        key: Key,
+    ) -> Result<Answer<wire::Booking>, ClientError> {
+        self.send(Call::post(["properties", property.as_str(), "imports"], Some(body)).key(key)).await
+    }
+
+    pub async fn book(
+        &self,
+        property: &PropertyId,
+        body: &Book,
+        key: Key,
+    ) -> Result<Answer<wire::Booking>, ClientError> {
+        self.send(Call::post(["properties", property.as_str(), "bookings"], Some(body)).key(key)).await
+    }
+
+    /// Changes all reservations of a booking, all or none.
+    pub async fn change_booking(
+        &self,
+        id: BookingId,
+        to: BookingChange,
+        key: Key,
+    ) -> Result<Answer<wire::Booking>, ClientError> {
+        self.send(Call::post(["bookings", &id.to_string(), to.path()], None::<&()>).key(key)).await
+    }
+
+    pub async fn booking(&self, id: BookingId) -> Result<Answer<wire::Booking>, ClientError> {
+        self.send(Call::get(["bookings", &id.to_string()])).await
+    }
 
     pub async fn reserve(
         &self,
@@ -273,14 +377,23 @@ impl Client {
 
     /// Whether the node may serve, asked once and at one endpoint: a question about a node has no next node.
     pub async fn readyz(&self) -> Readiness {
-        let index = self.preferred.load(Ordering::Relaxed) % self.endpoints.len();
-        let mut call = Call::get([] as [&str; 0]);
-        call.root = "readyz";
-        match attempt::attempt(&self.http, &self.endpoints[index], &call, self.patience.attempt).await {
+        match self.ask_one("readyz").await {
             Attempt::Replied(reply) if reply.meta.status == 200 => Readiness::Ready,
             Attempt::Replied(reply) => Readiness::NotReady(reply.summary()),
             Attempt::NotSent(reason) | Attempt::Lost(reason) => Readiness::Silent(reason),
         }
+    }
+
+    /// Whether the process of a node runs, asked once and at one endpoint.
+    pub async fn livez(&self) -> bool {
+        matches!(self.ask_one("livez").await, Attempt::Replied(reply) if reply.meta.status == 200)
+    }
+
+    async fn ask_one(&self, root: &'static str) -> Attempt {
+        let index = self.preferred.load(Ordering::Relaxed) % self.endpoints.len();
+        let mut call = Call::get([] as [&str; 0]);
+        call.root = root;
+        attempt::attempt(&self.http, &self.endpoints[index], &call, self.patience.attempt).await
     }
 
     /// Any call of the API, for those that have no method here.
@@ -330,6 +443,20 @@ impl Client {
             }
         }
     }
+}
+
+/// A pool of connections.
+fn http(patience: &Patience) -> reqwest::Client {
+    reqwest::Client::builder()
+        .http1_only()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        // The one place that decides about retries is `retry.rs`.
+        .retry(reqwest::retry::never())
+        .connect_timeout(patience.connect)
+        .tcp_nodelay(true)
+        .build()
+        .expect("a client without TLS has nothing that can fail to build")
 }
 
 /// Reads `http://host:port`; a path, a query or another scheme would be dropped silently, so they are refused.

@@ -1,9 +1,10 @@
 //! The bodies and the questions that the calls take. Fields are named as the contract names them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::call::Call;
 use crate::ledger::{BlockId, Currency, Date, RoomId, RoomTypeId, Status};
+use crate::wire::{Instant, PricedNight};
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PutProperty {
@@ -16,7 +17,7 @@ pub struct PutProperty {
 }
 
 /// The business date with which a new property begins; one that exists keeps its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FirstBusinessDate {
     /// Follows the property's midnight.
@@ -38,10 +39,31 @@ pub struct PutRoom {
     pub room_type: RoomTypeId,
 }
 
-/// Exactly one of `room` and `room_type` is set.
+/// The nights `[from, to)`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PutOutOfOrder {
+    pub from: Date,
+    pub to: Date,
+    pub reason: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Reserve {
     pub guest: String,
+    #[serde(flatten)]
+    pub stay: Stay,
+}
+
+/// Reservations that are made together, all or none.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Book {
+    pub guest: String,
+    pub reservations: Vec<Stay>,
+}
+
+/// One room for some nights. Exactly one of `room` and `room_type` is set.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Stay {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub room: Option<RoomId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +84,43 @@ pub struct Reserve {
     pub block: Option<BlockId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_ref: Option<String>,
+}
+
+/// Reservations of one booking that another ledger made, as they stand.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ImportBooking {
+    pub guest: String,
+    pub reservations: Vec<ImportedStay>,
+}
+
+/// A reservation as it stood where it was made. Read from files too, and strictly.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportedStay {
+    pub room_type: RoomTypeId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomId>,
+    /// Whether the guest was promised this room.
+    #[serde(default)]
+    pub room_pinned: bool,
+    pub arrival: Date,
+    pub departure: Date,
+    pub occupancy: u32,
+    pub status: Status,
+    /// Set while held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_expires_at: Option<Instant>,
+    pub price: ImportedPrice,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_ref: Option<String>,
+}
+
+/// What a stay was sold at: its nights follow one another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportedPrice {
+    pub currency: Currency,
+    pub nights: Vec<PricedNight>,
 }
 
 /// A change of a reservation's status.
@@ -85,6 +144,28 @@ impl StatusChange {
             StatusChange::NoShow => "no-show",
         }
     }
+}
+
+/// A change of all reservations of a booking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BookingChange {
+    Confirm,
+    Cancel,
+}
+
+impl BookingChange {
+    /// The last segment of the call's path.
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            BookingChange::Confirm => "confirm",
+            BookingChange::Cancel => "cancel",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct NightAudit {
+    pub business_date: Date,
 }
 
 /// A change of a stay. What is `None` stays as it is.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     Client, ClientError, FirstBusinessDate, Key, ListQuery, NotAnEndpoint, Patience, PutProperty, Readiness,
-    Reserve, StatusChange,
+    Reserve, StatusChange, Stay,
 };
 use crate::ledger::{Currency, Lsn, PropertyId, ReservationId, RoomId, Status};
 
@@ -142,8 +142,7 @@ fn property() -> PropertyId {
 }
 
 fn stay() -> Reserve {
-    Reserve {
-        guest: "g".into(),
+    let stay = Stay {
         room: Some(RoomId::new("101").unwrap()),
         room_type: None,
         arrival: "2027-03-01".parse().unwrap(),
@@ -154,7 +153,8 @@ fn stay() -> Reserve {
         expected_total: None,
         block: None,
         external_ref: None,
-    }
+    };
+    Reserve { guest: "g".into(), stay }
 }
 
 /// An address where nothing listens, as long as the socket is kept: its port is taken and refuses connections.

@@ -21,7 +21,7 @@ use crate::ledger::{
 use crate::node::{IdSource, Node};
 
 /// Reservations of one booking, at most.
-const STAYS_MAX: usize = 500;
+pub const STAYS_MAX: usize = 500;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -381,6 +381,21 @@ pub async fn list_rooms(
     Ok(render::json(StatusCode::OK, lsn, &wire::Rooms { rooms }))
 }
 
+pub async fn list_out_of_order(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    request: Request,
+) -> Result<Response, Problem> {
+    let property: PropertyId = segments.get(0, "property")?;
+    let mut params = Params::of(request.uri())?;
+    let (from, to) = shown_range(&mut params)?;
+    let list = |ledger: &Ledger| {
+        Ok(ledger.out_of_order(&property, from, to)?.iter().map(render::out_of_order).collect())
+    };
+    let (out_of_order, lsn) = read(&node, params, list).await?;
+    Ok(render::json(StatusCode::OK, lsn, &wire::OutOfOrders { out_of_order }))
+}
+
 pub async fn list_rates(
     State(node): State<Arc<Node>>,
     segments: Segments,

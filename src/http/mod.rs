@@ -11,6 +11,7 @@ mod calendar;
 mod cluster;
 mod drain;
 mod extract;
+mod imports;
 mod inventory;
 mod listen;
 mod metrics;

@@ -16,7 +16,7 @@ use super::drain::drain_bodies;
 use super::metrics::Metrics;
 use super::problem::{Code, Problem};
 use super::{
-    batch, blocks, bookings, calendar, cluster, inventory, metrics, openapi, queries, reservations,
+    batch, blocks, bookings, calendar, cluster, imports, inventory, metrics, openapi, queries, reservations,
     restrictions,
 };
 use crate::node::{Limits, Node};
@@ -56,6 +56,7 @@ pub fn routes(limits: &Limits) -> Routes {
             &at("rooms/{room}/out-of-order"),
             put(inventory::put_out_of_order).delete(inventory::end_out_of_order),
         )
+        .route(&at("out-of-order"), get(inventory::list_out_of_order))
         .route(&at("rooms/{room}/calendar.ics"), get(calendar::show))
         .route(&at("rates"), get(inventory::list_rates).put(inventory::put_rates))
         .route(&at("restrictions"), get(restrictions::list).put(restrictions::put))
@@ -64,6 +65,7 @@ pub fn routes(limits: &Limits) -> Routes {
         .route(&at("night-audit"), post(inventory::night_audit))
         .route(&at("reservations"), get(reservations::list).post(reservations::reserve))
         .route(&at("bookings"), post(bookings::book))
+        .route(&at("imports"), post(imports::import))
         .route(&at("free-rooms"), get(queries::free_rooms))
         .route(&at("availability"), get(queries::availability))
         .route("/v1/reservations/{id}", get(reservations::show).patch(reservations::amend))

@@ -12,7 +12,7 @@ use super::record::{Record, RecordKey};
 use super::state::Ledger;
 use super::txn::{Halt, Txn};
 use super::{
-    amend, block, group, idempotency, in_house, inventory, night_audit, out_of_order, rate, reserve,
+    amend, block, group, idempotency, import, in_house, inventory, night_audit, out_of_order, rate, reserve,
     restriction, status,
 };
 use crate::planted::{Bug, planted};
@@ -159,6 +159,7 @@ fn execute(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &Command) -
         Command::Amend(command) => amend::amend(txn, command),
         Command::Assign(command) => amend::assign(txn, command),
         Command::BookGroup(command) => group::book(txn, key, command),
+        Command::ImportBooking(command) => import::import(txn, key, command),
         Command::ConfirmBooking(command) => group::confirm(txn, command),
         Command::CancelBooking(command) => group::cancel(txn, command),
         Command::PutOutOfOrder(command) => out_of_order::put(txn, command),

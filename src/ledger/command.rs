@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::date::Date;
 use super::id::{
-    BlockId, BookingId, Currency, IdempotencyKey, PropertyId, ReservationId, RoomId, RoomTypeId,
+    BlockId, BookingId, Currency, IdempotencyKey, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp,
 };
 use super::property::BlockStatus;
+use super::reservation::{Price, Status};
 
 /// A command and what came with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +44,7 @@ pub enum Command {
     BookGroup(BookGroup),
     ConfirmBooking(BookingChange),
     CancelBooking(BookingChange),
+    ImportBooking(ImportBooking),
     PutOutOfOrder(PutOutOfOrder),
     EndOutOfOrder(EndOutOfOrder),
     PutBlock(PutBlock),
@@ -281,6 +283,43 @@ pub struct GroupStay {
     pub expected_total: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block: Option<BlockId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_ref: Option<Box<str>>,
+}
+
+/// Reservations of one booking that another ledger made, to be taken over as they stand, all or none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImportBooking {
+    /// Made by the node that took the request, like the ids of the stays.
+    pub booking_id: BookingId,
+    pub property: PropertyId,
+    /// The caller's opaque reference, 1–255 characters.
+    pub guest: Box<str>,
+    /// 1–500.
+    pub stays: Vec<ImportedStay>,
+}
+
+/// A reservation as it stood where it was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImportedStay {
+    pub id: ReservationId,
+    pub room_type: RoomTypeId,
+    /// Left alone where a stay by type is still to come: its room is planned anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomId>,
+    pub room_pinned: bool,
+    pub arrival: Date,
+    pub departure: Date,
+    pub occupancy: u32,
+    pub status: Status,
+    /// Of a hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_expires_at: Option<Timestamp>,
+    /// What it was sold at; covers every night.
+    pub price: Price,
+    /// The edge's verdict: ISO 4217 lists the price's currency.
+    pub currency_known: bool,
+    /// The caller's own number, 1–255 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_ref: Option<Box<str>>,
 }

@@ -47,6 +47,11 @@ digest_fields! {
         external_ref,
     }
     BookingChange { booking }
+    ImportBooking { booking_id, property, guest, stays }
+    ImportedStay {
+        id, room_type, room, room_pinned, arrival, departure, occupancy, status, hold_expires_at, price,
+        currency_known, external_ref,
+    }
     PutOutOfOrder { property, room, from, to, reason }
     EndOutOfOrder { property, room, from, to }
     PutBlock { property, block, room_type, from, to, rooms, status, release_date }
@@ -176,6 +181,7 @@ impl Digest for Command {
             Command::PutRestrictions(command) => tagged!(d, 21, command),
             Command::PutBlock(command) => tagged!(d, 22, command),
             Command::RetireRoom(command) => tagged!(d, 23, command),
+            Command::ImportBooking(command) => tagged!(d, 24, command),
         }
     }
 }

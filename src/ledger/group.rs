@@ -80,7 +80,7 @@ fn shown(ledger: &Ledger, id: BookingId) -> Booking {
 }
 
 /// Says which member was refused.
-fn of_member(index: u32, halt: Halt) -> Halt {
+pub fn of_member(index: u32, halt: Halt) -> Halt {
     match halt {
         Halt::Refused(refusal) => Refusal::Member { index, refusal: Box::new(refusal) }.into(),
         failed @ Halt::Failed(_) => failed,

@@ -4,7 +4,7 @@
 //! any build: nothing here knows a clock, randomness, I/O, threads, floating point, or the order of a hash table.
 //!
 //! A command goes through [`apply`], which runs its handler ([`inventory`], [`block`], [`rate`], [`reserve`],
-//! [`restriction`], [`group`], [`amend`], [`status`], [`in_house`], [`night_audit`], [`out_of_order`]) in a
+//! [`restriction`], [`group`], [`import`], [`amend`], [`status`], [`in_house`], [`night_audit`], [`out_of_order`]) in a
 //! [`txn`]: refuse, decide, then change records. [`check`] is passed by every record that is put, [`state`] derives
 //! calendars, counts and indexes from it, [`audit`] recomputes them. What a command changed is its [`event`]s, by which
 //! [`rewind`] goes back.
@@ -30,6 +30,7 @@ mod digest;
 mod digest_vocabulary;
 mod group;
 mod idempotency;
+mod import;
 mod in_house;
 mod inventory;
 mod night_audit;

@@ -110,6 +110,25 @@ impl Ledger {
         Ok(found)
     }
 
+    /// When rooms are out of order on the nights of `[from, to)`, by room and date.
+    pub fn out_of_order(
+        &self,
+        property: &PropertyId,
+        from: Date,
+        to: Date,
+    ) -> Result<Vec<OutOfOrderRecord>, Refusal> {
+        let book = self.book(property)?;
+        if from >= to {
+            return Err(Refusal::InvalidStay);
+        }
+        let clipped = |closure: &Arc<OutOfOrderRecord>| {
+            let (from, to) = (closure.from.max(from), closure.to.min(to));
+            OutOfOrderRecord { from, to, ..OutOfOrderRecord::clone(closure) }
+        };
+        let rooms = book.rooms_by_id.iter().map(|(_, slot)| book.room_at(*slot));
+        Ok(rooms.flat_map(|room| room.closures(from, to).iter().map(clipped)).collect())
+    }
+
     /// The rules that are set on the dates of `[from, to)`, by room type and date.
     pub fn restrictions(
         &self,

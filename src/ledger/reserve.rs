@@ -31,9 +31,20 @@ pub fn make(
     member: Option<Member>,
 ) -> Result<Arc<Reservation>, Halt> {
     let (reservation, moves) = decide(txn, command)?;
+    put(txn, key, reservation, &moves, member)
+}
+
+/// Puts a reservation that was decided on, once the others have moved for it.
+pub fn put(
+    txn: &mut Txn<'_>,
+    key: Option<&IdempotencyKey>,
+    reservation: Reservation,
+    moves: &[Move],
+    member: Option<Member>,
+) -> Result<Arc<Reservation>, Halt> {
     let reservation = Arc::new(reservation);
-    let place = (command.booking_id, member.map_or(0, |member| member.index));
-    if txn.find(command.id).is_ok() || txn.bookings.contains(&place) {
+    let place = (reservation.booking_id, member.map_or(0, |member| member.index));
+    if txn.find(reservation.id).is_ok() || txn.bookings.contains(&place) {
         return Err(Failure::IdTaken.into());
     }
     let record = ReservationRecord {
@@ -43,9 +54,9 @@ pub fn make(
         moved_lsn: None,
         member,
     };
-    plan::carry_out(txn, &moves)?;
+    plan::carry_out(txn, moves)?;
     txn.put(Record::Reservation(record))?;
-    plan::give_left(txn, &command.property, &moves)?;
+    plan::give_left(txn, &reservation.property, moves)?;
     Ok(reservation)
 }
 

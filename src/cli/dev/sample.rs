@@ -5,7 +5,7 @@ use super::{Client, client_of};
 use crate::cli::failure::Failure;
 use crate::cli::money;
 use crate::client::{
-    ClientError, FirstBusinessDate, Key, ListQuery, PutProperty, PutRoom, PutRoomType, Reserve,
+    ClientError, FirstBusinessDate, Key, ListQuery, PutProperty, PutRoom, PutRoomType, Reserve, Stay,
 };
 use crate::ledger::{Currency, Date, PropertyId, RoomId, RoomTypeId};
 use crate::wire;
@@ -72,8 +72,7 @@ pub(super) async fn leader(client: &Client) -> Result<u64, Failure> {
 
 /// One room of the sample for two persons.
 pub(super) fn stay(guest: &str, arrival: Date, departure: Date) -> Reserve {
-    Reserve {
-        guest: guest.to_owned(),
+    let stay = Stay {
         room: None,
         room_type: Some(double()),
         arrival,
@@ -84,7 +83,8 @@ pub(super) fn stay(guest: &str, arrival: Date, departure: Date) -> Reserve {
         expected_total: None,
         block: None,
         external_ref: None,
-    }
+    };
+    Reserve { guest: guest.to_owned(), stay }
 }
 
 /// A reservation in a few words.

@@ -86,6 +86,19 @@ const STAY: &[&str] = &[
 /// What a new stay is judged by as well.
 const NEW_STAY: &[&str] =
     &["block_not_found", "hold_ttl_invalid", "invalid_currency", "price_changed", "invalid_state"];
+/// What a stay is judged by that another ledger judged before.
+const IMPORTED_STAY: &[&str] = &[
+    "room_type_not_found",
+    "room_not_found",
+    "invalid_stay",
+    "stay_too_long",
+    "beyond_horizon",
+    "occupancy_invalid",
+    "hold_ttl_invalid",
+    "not_priced",
+    "room_unavailable",
+    "no_availability",
+];
 const QUERIED_STAY: &[&str] = &[
     "invalid_stay",
     "stay_too_long",
@@ -165,6 +178,15 @@ pub const CALLS: &[Call] = &[
     call(
         Read,
         "GET",
+        "/v1/properties/{property}/out-of-order",
+        "When rooms are out of order",
+        &[(200, "OutOfOrders")],
+    )
+    .query(DATES)
+    .refusals(&[PROPERTY]),
+    call(
+        Read,
+        "GET",
         "/v1/properties/{property}/rooms/{room}/calendar.ics",
         "When the room is taken, for other channels",
         &[(200, "text/calendar")],
@@ -215,6 +237,15 @@ pub const CALLS: &[Call] = &[
     )
     .body("BookFields")
     .refusals(&[PROPERTY, STAY, NEW_STAY]),
+    call(
+        Write,
+        "POST",
+        "/v1/properties/{property}/imports",
+        "Take over 1 to 500 reservations that another ledger made, as they stand, all or none",
+        &[(201, "Booking")],
+    )
+    .body("ImportFields")
+    .refusals(&[PROPERTY, IMPORTED_STAY, STATE, CURRENCY, AMOUNT]),
     call(Read, "GET", "/v1/bookings/{id}", "A booking", &[(200, "Booking")]).refusals(&[BOOKING]),
     call(Write, "POST", "/v1/bookings/{id}/confirm", "Confirm all its holds", &[(200, "Booking")])
         .refusals(&[BOOKING, STATE, &["hold_expired"]]),

@@ -97,7 +97,14 @@ fn operation_id(call: &Call) -> String {
 fn group(path: &str) -> &'static str {
     let has = |part: &str| path.contains(part);
     match path {
-        _ if has("/reservations") || has("/bookings") || has("/waitlist") || has("/batch") => "Reservations",
+        _ if has("/reservations")
+            || has("/bookings")
+            || has("/imports")
+            || has("/waitlist")
+            || has("/batch") =>
+        {
+            "Reservations"
+        }
         _ if has("/free-rooms") || has("/availability") || has("/search") || has("calendar.ics") => "Queries",
         _ if has("/events") => "Events",
         _ if has("/properties") => "Inventory",

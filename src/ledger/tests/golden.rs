@@ -61,6 +61,14 @@ fn full_group() -> BookGroup {
     least
 }
 
+fn full_import() -> ImportBooking {
+    let held = imported(9, "double", 10, 12);
+    let hold_expires_at = Some(Timestamp(1_800_000_900_000));
+    let held = ImportedStay { status: Status::Held, hold_expires_at, room: None, room_pinned: false, ..held };
+    let external_ref = Some("their-7".into());
+    import(vec![held, ImportedStay { external_ref, ..imported(10, "double", 10, 12) }])
+}
+
 fn every_rule() -> Rules {
     Rules {
         closed: true,
@@ -115,6 +123,7 @@ pub fn submission_samples(digest: u128) -> Vec<(&'static str, Submission)> {
         ("amend_unpin", Command::Amend(Box::new(Amend { room: Some(RoomChange::Unpin), ..amend(5) }))),
         ("assign", Command::Assign(Assign { reservation: id(5), if_match: Some(3), room: room("101") })),
         ("book_group", full_group().into()),
+        ("import_booking", full_import().into()),
         ("confirm_booking", Command::ConfirmBooking(BookingChange { booking: booking(6) })),
         ("cancel_booking", Command::CancelBooking(BookingChange { booking: booking(6) })),
         ("put_out_of_order", put_out_of_order("101", 3, 5).into()),
@@ -423,10 +432,11 @@ fn every_kind_has_a_sample() {
         Command::PutRestrictions(_) => 20,
         Command::PutBlock(_) => 21,
         Command::RetireRoom(_) => 22,
+        Command::ImportBooking(_) => 23,
     };
     let kinds: std::collections::BTreeSet<i32> =
         submission_samples(DIGEST).iter().map(|(_, submission)| kind_of(&submission.command)).collect();
-    assert_eq!(kinds.len(), 23);
+    assert_eq!(kinds.len(), 24);
     let kind_of = |record: &Record| match record {
         Record::Property(_) => 0,
         Record::RoomType(_) => 1,

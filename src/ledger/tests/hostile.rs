@@ -6,6 +6,16 @@ use super::golden::submission_samples;
 use super::support::*;
 use crate::ledger::*;
 
+const EVERY_STATUS: [Status; 7] = [
+    Status::Held,
+    Status::Confirmed,
+    Status::Canceled,
+    Status::Expired,
+    Status::InHouse,
+    Status::CheckedOut,
+    Status::NoShow,
+];
+
 /// Every command with contents at the ends of their types.
 fn commands() -> Vec<Command> {
     let ends = [Date::MIN, Date::MIN.plus(1), day(0), Date::MAX.plus(-1), Date::MAX];
@@ -110,6 +120,32 @@ fn commands() -> Vec<Command> {
         command.property = PropertyId::new("nowhere").unwrap();
         found.push(command.into());
     }
+    for first in ends {
+        for second in ends {
+            for status in EVERY_STATUS {
+                for (amounts, end) in [(2, 0), (0, u64::MAX), (1_000, 1)] {
+                    let mut stay = imported(1, "double", 0, 0);
+                    (stay.arrival, stay.departure, stay.status) = (first, second, status);
+                    stay.price.from = if amounts == 2 { first } else { Date::MAX };
+                    stay.price.amounts = vec![i64::MIN + end.min(1) as i64; amounts].into();
+                    stay.hold_expires_at = Some(Timestamp(end));
+                    (stay.room_pinned, stay.external_ref) = (amounts == 0, Some(long.clone()));
+                    found.push(import(vec![stay]).into());
+                }
+            }
+        }
+    }
+    for room_id in ["101", "nowhere"] {
+        let stay =
+            |status| ImportedStay { status, room: Some(room(room_id)), ..imported(1, "double", 10, 12) };
+        let mut command = import(EVERY_STATUS.map(stay).to_vec());
+        found.extend(command.stays.iter().map(|stay| import(vec![stay.clone()]).into()));
+        found.push(command.clone().into());
+        command.stays.clear();
+        found.push(command.clone().into());
+        command.property = PropertyId::new("nowhere").unwrap();
+        found.push(command.into());
+    }
     for n in [u128::MAX, 1_001, 1_005, 1_020] {
         let change = BookingChange { booking: booking(n) };
         found.extend([Command::ConfirmBooking(change.clone()), Command::CancelBooking(change)]);
@@ -163,6 +199,13 @@ fn every_command_has_an_outcome_and_none_a_panic() {
                     (command.id, command.booking_id) = (id(ids), booking(ids));
                 }
                 if let Command::BookGroup(command) = &mut command {
+                    for stay in &mut command.stays {
+                        ids += 1;
+                        stay.id = id(ids);
+                    }
+                    command.booking_id = booking(ids);
+                }
+                if let Command::ImportBooking(command) = &mut command {
                     for stay in &mut command.stays {
                         ids += 1;
                         stay.id = id(ids);

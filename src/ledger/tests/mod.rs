@@ -10,6 +10,7 @@ mod group;
 mod hashing;
 mod hostile;
 mod idempotency;
+mod import;
 mod in_house;
 mod inventory;
 mod model;

@@ -22,6 +22,23 @@ fn shown(house: &House) -> (Vec<i32>, Vec<i64>) {
 }
 
 #[test]
+fn what_is_out_of_order_is_listed_by_room_and_date_within_the_range() {
+    let mut house = House::new();
+    for (room, from, to) in [("102", 8, 9), ("101", 5, 7), ("101", 1, 3)] {
+        house.run(put_out_of_order(room, from, to));
+    }
+    let list = |from, to| {
+        let found = house.ledger.out_of_order(&hotel(), day(from), day(to)).unwrap();
+        let shown = found.iter().map(|it| (it.room.to_string(), it.from, it.to, it.reason.to_string()));
+        shown.collect::<Vec<_>>()
+    };
+    let row = |room: &str, from, to| (room.to_owned(), day(from), day(to), "paint".to_owned());
+    assert_eq!(list(2, 9), [row("101", 2, 3), row("101", 5, 7), row("102", 8, 9)]);
+    assert_eq!(list(3, 5), []);
+    assert_eq!(house.ledger.out_of_order(&hotel(), day(3), day(3)), Err(Refusal::InvalidStay));
+}
+
+#[test]
 fn a_room_out_of_order_is_neither_free_nor_counted() {
     let mut house = House::new();
     let set = house.run(put_out_of_order("101", 3, 6));

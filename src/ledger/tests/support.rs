@@ -141,6 +141,37 @@ pub fn group(stays: &[Reserve]) -> BookGroup {
     }
 }
 
+/// Confirmed and pinned in room 101, two nights' price or what the nights are, in days after [`TODAY`].
+pub fn imported(n: u128, room_type: &str, arrival: i32, departure: i32) -> ImportedStay {
+    let nights = usize::try_from(departure - arrival).unwrap_or(0);
+    ImportedStay {
+        id: id(n),
+        room_type: kind(room_type),
+        room: Some(room("101")),
+        room_pinned: true,
+        arrival: day(arrival),
+        departure: day(departure),
+        occupancy: 2,
+        status: Status::Confirmed,
+        hold_expires_at: None,
+        price: Price { currency: eur(), from: day(arrival), amounts: vec![7; nights].into() },
+        currency_known: true,
+        external_ref: None,
+    }
+}
+
+/// The stays as one booking, under the first one's number.
+pub fn import(stays: Vec<ImportedStay>) -> ImportBooking {
+    let booking_id = stays.first().map_or(booking(0), |stay| BookingId(stay.id.0));
+    ImportBooking { booking_id, property: hotel(), guest: "group".into(), stays }
+}
+
+impl From<ImportBooking> for Command {
+    fn from(command: ImportBooking) -> Command {
+        Command::ImportBooking(command)
+    }
+}
+
 impl From<BookGroup> for Command {
     fn from(command: BookGroup) -> Command {
         Command::BookGroup(command)

@@ -2,7 +2,7 @@
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use super::kata::{Hotel, Range};
+use super::file::{Hotel, Range};
 use crate::cli::failure::Failure;
 use crate::client::{Client, ClientError, FirstBusinessDate, Key, PutProperty, PutRoom, PutRoomType};
 use crate::ledger::{Date, Prices, PropertyId, RoomId, RoomTypeId};
@@ -84,7 +84,7 @@ mod tests {
     use axum::http::{Method, StatusCode};
     use serde_json::{Value, json};
 
-    use super::super::kata;
+    use super::super::file;
     use super::*;
 
     fn day(text: &str) -> Date {
@@ -146,7 +146,7 @@ mod tests {
         let file = r#"{"HotelId": 7, "HotelName": "H", "Location": "L", "AvailabilitiesAt": {"2024-01-01": [
             {"RoomIdentifier": "101", "OneAdultOccupancyPrice": {"Currency": "EUR", "Value": 109.0},
              "TwoAdultsOccupancyPrice": {"Currency": "EUR", "Value": 0}}]}}"#;
-        let hotel = kata::read(file.as_bytes()).unwrap();
+        let hotel = file::read(file.as_bytes()).unwrap();
 
         write(&client, &hotel, "Europe/Budapest").await.unwrap();
         let rate = |from: &str, to: &str, prices: Value| {

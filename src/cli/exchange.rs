@@ -1,0 +1,134 @@
+//! The file that `export` writes and `import --format innkeeper` reads: one record a line, in JSON (NDJSON).
+//!
+//! The first line says which version of the format follows. A record stands behind what it needs: a property, its room
+//! types, its rooms, what is set for them, then its bookings. Instants, revisions and positions belong to the cluster
+//! that wrote them and are left out, except the end of a hold.
+
+use serde::{Deserialize, Serialize};
+
+use crate::client::{FirstBusinessDate, ImportedStay};
+use crate::ledger::{Currency, Date, Prices, PropertyId, RoomId, RoomTypeId};
+
+/// The version of the format that is written, and the only one that is read.
+pub(super) const FORMAT: u32 = 1;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Record {
+    Innkeeper(Header),
+    Property(Property),
+    RoomType(RoomType),
+    Room(Room),
+    Rate(Rate),
+    Restriction(Restriction),
+    OutOfOrder(OutOfOrder),
+    Booking(Booking),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Header {
+    pub format: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Property {
+    pub property: PropertyId,
+    pub name: String,
+    pub location: String,
+    /// An IANA name.
+    pub time_zone: String,
+    pub currency: Currency,
+    /// `clock`, or the date on which a property stands that is moved by hand.
+    pub business_date: FirstBusinessDate,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RoomType {
+    pub property: PropertyId,
+    pub room_type: RoomTypeId,
+    pub name: String,
+    pub max_occupancy: u32,
+    #[serde(default)]
+    pub overbooking_limit: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Room {
+    pub property: PropertyId,
+    pub room: RoomId,
+    pub room_type: RoomTypeId,
+}
+
+/// Exactly one of `room_type` and `room` is set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rate {
+    pub property: PropertyId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room_type: Option<RoomTypeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomId>,
+    pub from: Date,
+    pub to: Date,
+    /// Minor units, by currency and occupancy.
+    pub prices: Prices,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Restriction {
+    pub property: PropertyId,
+    pub room_type: RoomTypeId,
+    pub from: Date,
+    pub to: Date,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub closed: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub closed_to_arrival: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub closed_to_departure: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_stay: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_stay: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_advance_days: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_advance_days: Option<u32>,
+}
+
+fn is_false(rule: &bool) -> bool {
+    !rule
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OutOfOrder {
+    pub property: PropertyId,
+    pub room: RoomId,
+    pub from: Date,
+    pub to: Date,
+    pub reason: String,
+}
+
+/// Reservations that were made together, in their order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Booking {
+    pub property: PropertyId,
+    /// What the writer of the file calls it: an import takes each over once.
+    pub booking: String,
+    pub guest: String,
+    pub reservations: Vec<ImportedStay>,
+}
+
+impl Record {
+    /// The record as a line of the file, without its end.
+    pub fn line(&self) -> String {
+        serde_json::to_string(self).expect("records are structs with named fields and maps with text keys")
+    }
+}

@@ -1,0 +1,286 @@
+//! `export`: writes what a cluster holds to stdout, in the format of `exchange.rs`.
+//!
+//! Bookings are written in the order of what they say, not of their ids, so that two exports of the same hotels can be
+//! compared line by line. It reads page by page: what is written to the cluster meanwhile may be in it or not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufWriter, ErrorKind, Write};
+
+use clap::Args;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use super::Nodes;
+use super::exchange::{
+    Booking, FORMAT, Header, OutOfOrder, Property, Rate, Record, Restriction, Room, RoomType,
+};
+use super::failure::Failure;
+use super::progress;
+use super::settings::Sources;
+use crate::client::{Client, ClientError, FirstBusinessDate, ImportedPrice, ImportedStay, ListQuery};
+use crate::ledger::{AVAILABILITY_NIGHTS_MAX, BookingId, BusinessDateMode, Date, PropertyId, RoomId, Status};
+use crate::wire;
+
+/// Reservations that are asked for at once.
+const PAGE: u32 = 1_000;
+/// Questions that are under way at the same time.
+const AT_ONCE: usize = 16;
+
+/// Writes properties and their bookings to stdout, for `import --format innkeeper`
+#[derive(Args, Debug)]
+pub(super) struct Export {
+    /// Only this property; repeatable
+    #[arg(long)]
+    property: Vec<PropertyId>,
+    #[command(flatten)]
+    nodes: Nodes,
+}
+
+impl Export {
+    pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
+        let client = self.nodes.client(sources)?;
+        let properties = self.wanted(&client).await?;
+        let bar = progress::bar(properties.len() as u64, "properties");
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        let mut write = |record: &Record| writeln!(out, "{}", record.line());
+        let mut written = write(&Record::Innkeeper(Header { format: FORMAT }));
+        for property in properties {
+            for record in records(&client, property).await? {
+                written = written.and_then(|()| write(&record));
+            }
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        match written.and_then(|()| out.flush()) {
+            // Whoever read us has read enough, as `head` does.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            written => {
+                written.map_err(|error| Failure::Failed(format!("stdout can't be written to: {error}")))
+            }
+        }
+    }
+
+    async fn wanted(&self, client: &Client) -> Result<Vec<wire::Property>, Failure> {
+        let all = client.properties().await?.value.properties;
+        if let Some(unknown) = self.property.iter().find(|id| all.iter().all(|it| it.property != **id)) {
+            return Err(Failure::Failed(format!("there is no property {unknown}; nothing is exported")));
+        }
+        let wanted = |it: &wire::Property| self.property.is_empty() || self.property.contains(&it.property);
+        Ok(all.into_iter().filter(wanted).collect())
+    }
+}
+
+/// Everything of a property, each record behind what it needs.
+async fn records(client: &Client, property: wire::Property) -> Result<Vec<Record>, ClientError> {
+    let id = property.property.clone();
+    let mut records = vec![Record::Property(of_property(property))];
+    for it in client.room_types(&id).await?.value.room_types {
+        records.push(Record::RoomType(RoomType {
+            property: id.clone(),
+            room_type: it.room_type,
+            name: it.name,
+            max_occupancy: it.max_occupancy,
+            overbooking_limit: it.overbooking_limit,
+        }));
+    }
+    let rooms = client.rooms(&id).await?.value.rooms;
+    let in_service: BTreeSet<RoomId> = rooms.iter().map(|it| it.room.clone()).collect();
+    for it in rooms {
+        records.push(Record::Room(Room { property: id.clone(), room: it.room, room_type: it.room_type }));
+    }
+    records.extend(rates(client, &id).await?.into_iter().map(Record::Rate));
+    records.extend(restrictions(client, &id).await?.into_iter().map(Record::Restriction));
+    records.extend(out_of_order(client, &id).await?.into_iter().map(Record::OutOfOrder));
+    records.extend(bookings(client, &id, &in_service).await?.into_iter().map(Record::Booking));
+    Ok(records)
+}
+
+fn of_property(it: wire::Property) -> Property {
+    let business_date = match it.business_date_mode {
+        BusinessDateMode::Clock => FirstBusinessDate::Clock,
+        BusinessDateMode::Manual => FirstBusinessDate::Manual(it.business_date),
+    };
+    let wire::Property { property, name, location, time_zone, currency, .. } = it;
+    Property { property, name, location, time_zone, currency, business_date }
+}
+
+async fn rates(client: &Client, property: &PropertyId) -> Result<Vec<Rate>, ClientError> {
+    let found =
+        over_all_dates(async |from, to| Ok(client.rates(property, from, to).await?.value.rates)).await?;
+    let rates = found.into_iter().map(|it| Rate {
+        property: property.clone(),
+        room_type: it.room_type,
+        room: it.room,
+        from: it.from,
+        to: it.to,
+        prices: it.prices,
+    });
+    Ok(joined(rates.collect()))
+}
+
+async fn restrictions(client: &Client, property: &PropertyId) -> Result<Vec<Restriction>, ClientError> {
+    let ask = async |from, to| Ok(client.restrictions(property, from, to).await?.value.restrictions);
+    let restrictions = over_all_dates(ask).await?.into_iter().map(|it| Restriction {
+        property: property.clone(),
+        room_type: it.room_type,
+        from: it.from,
+        to: it.to,
+        closed: it.closed,
+        closed_to_arrival: it.closed_to_arrival,
+        closed_to_departure: it.closed_to_departure,
+        min_stay: it.min_stay,
+        max_stay: it.max_stay,
+        min_advance_days: it.min_advance_days,
+        max_advance_days: it.max_advance_days,
+    });
+    Ok(joined(restrictions.collect()))
+}
+
+async fn out_of_order(client: &Client, property: &PropertyId) -> Result<Vec<OutOfOrder>, ClientError> {
+    let ask = async |from, to| Ok(client.out_of_order(property, from, to).await?.value.out_of_order);
+    let closures = over_all_dates(ask).await?.into_iter().map(|it| OutOfOrder {
+        property: property.clone(),
+        room: it.room,
+        from: it.from,
+        to: it.to,
+        reason: it.reason,
+    });
+    Ok(joined(closures.collect()))
+}
+
+/// Asks about every date of the calendar, as many nights at a time as one answer shows.
+async fn over_all_dates<T>(
+    ask: impl AsyncFn(Date, Date) -> Result<Vec<T>, ClientError>,
+) -> Result<Vec<T>, ClientError> {
+    let windows = (0..).map(|n: i32| Date::MIN.plus(n * AVAILABILITY_NIGHTS_MAX));
+    let windows = windows.take_while(|from| *from < Date::MAX);
+    let answers: Vec<Vec<T>> = stream::iter(windows)
+        .map(|from| ask(from, from.plus(AVAILABILITY_NIGHTS_MAX)))
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(answers.into_iter().flatten().collect())
+}
+
+/// Something that is set for a range of dates.
+trait Ranged: PartialEq + Clone {
+    fn dates(&mut self) -> (&mut Date, &mut Date);
+    /// What it is set for, as text to sort by.
+    fn target(&self) -> String;
+}
+
+macro_rules! ranged {
+    ($kind:ty, $target:expr) => {
+        impl Ranged for $kind {
+            fn dates(&mut self) -> (&mut Date, &mut Date) {
+                (&mut self.from, &mut self.to)
+            }
+
+            fn target(&self) -> String {
+                let target: fn(&$kind) -> String = $target;
+                target(self)
+            }
+        }
+    };
+}
+
+ranged!(Rate, |it| match (&it.room_type, &it.room) {
+    (Some(room_type), _) => format!("type {room_type}"),
+    (None, room) => format!("room {}", room.as_ref().map_or("", |room| room.as_str())),
+});
+ranged!(Restriction, |it| it.room_type.to_string());
+ranged!(OutOfOrder, |it| it.room.to_string());
+
+/// By target and date; what the windows of the questions cut in two is one again.
+fn joined<T: Ranged>(mut all: Vec<T>) -> Vec<T> {
+    all.sort_by_cached_key(|it| (it.target(), *it.clone().dates().0));
+    let mut joined: Vec<T> = Vec::new();
+    for mut next in all {
+        if let Some(last) = joined.last_mut() {
+            let (from, to) = next.dates();
+            let (from, to) = (*from, *to);
+            let mut longer = last.clone();
+            if *longer.dates().1 == from {
+                *longer.dates().1 = to;
+                // Equal but for the range?
+                let mut whole = next.clone();
+                *whole.dates().0 = *longer.dates().0;
+                if whole == longer {
+                    *last = longer;
+                    continue;
+                }
+            }
+        }
+        joined.push(next);
+    }
+    joined
+}
+
+/// Every booking of a property, in the order of what they say.
+async fn bookings(
+    client: &Client,
+    property: &PropertyId,
+    in_service: &BTreeSet<RoomId>,
+) -> Result<Vec<Booking>, ClientError> {
+    let mut members: BTreeMap<BookingId, Vec<wire::Reservation>> = BTreeMap::new();
+    let mut query = ListQuery { limit: Some(PAGE), ..ListQuery::default() };
+    loop {
+        let page = client.reservations(property, &query).await?.value;
+        for reservation in page.reservations {
+            members.entry(reservation.booking_id).or_default().push(reservation);
+        }
+        query.cursor = page.next_cursor;
+        if query.cursor.is_none() {
+            break;
+        }
+    }
+    let mut bookings: Vec<Booking> = stream::iter(members)
+        .map(|(id, members)| in_order(client, property, id, members, in_service))
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    bookings.sort_by_cached_key(|it| {
+        let said = Booking { booking: String::new(), ..it.clone() };
+        (it.reservations.first().map(|stay| stay.arrival), Record::Booking(said).line(), it.booking.clone())
+    });
+    Ok(bookings)
+}
+
+/// A list is by id, which says nothing about the order of a booking's members.
+async fn in_order(
+    client: &Client,
+    property: &PropertyId,
+    id: BookingId,
+    mut members: Vec<wire::Reservation>,
+    in_service: &BTreeSet<RoomId>,
+) -> Result<Booking, ClientError> {
+    if members.len() > 1 {
+        members = client.booking(id).await?.value.reservations;
+    }
+    Ok(Booking {
+        property: property.clone(),
+        booking: id.to_string(),
+        guest: members.first().map(|it| it.guest.clone()).unwrap_or_default(),
+        reservations: members.into_iter().map(|it| stay(it, in_service)).collect(),
+    })
+}
+
+/// What was promised and what became of it. The room that is planned for a stay by type is neither.
+fn stay(it: wire::Reservation, in_service: &BTreeSet<RoomId>) -> ImportedStay {
+    let planned = matches!(it.status, Status::Held | Status::Confirmed) && !it.room_pinned;
+    // Which room would have been theirs is nobody's business any more, unless they had asked for it.
+    let gone = matches!(it.status, Status::Canceled | Status::Expired | Status::NoShow) && !it.room_pinned;
+    // Who had a room that was retired since had one that the file does not know.
+    let room = it.room.filter(|room| !planned && !gone && in_service.contains(room));
+    ImportedStay {
+        room_type: it.room_type,
+        room_pinned: it.room_pinned && room.is_some(),
+        room,
+        arrival: it.arrival,
+        departure: it.departure,
+        occupancy: it.occupancy,
+        status: it.status,
+        hold_expires_at: it.hold_expires_at,
+        price: ImportedPrice { currency: it.price.currency, nights: it.price.nights },
+        external_ref: it.external_ref,
+    }
+}

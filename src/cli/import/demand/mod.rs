@@ -1,0 +1,150 @@
+//! `--format demand`: replays a published data set of two hotels' bookings, for trials at the size of real ones.
+//!
+//! Every row is reserved on the day on which it was booked, and changed, canceled, checked in, checked out or missed on
+//! its day, while night audits move the business date along. Which rows are accepted is up to the capacity.
+
+mod calendar;
+mod capacity;
+mod chart;
+mod define;
+mod replay;
+mod rows;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use serde::Serialize;
+
+use super::{Import, nothing_imported};
+use crate::cli::failure::Failure;
+use crate::cli::output::{self, Format};
+use crate::cli::progress;
+use crate::cli::settings::Sources;
+use crate::client::{Client, ClientError};
+use crate::ledger::Status;
+use capacity::Capacity;
+use chart::Month;
+use replay::Replayed;
+use rows::{Hotel, Row};
+
+/// What went otherwise than the data says, as much of it as is shown.
+const TROUBLES_SHOWN: usize = 10;
+
+/// What stdout says about a replay.
+#[derive(Debug, Default, Serialize)]
+struct Summary {
+    rows: u64,
+    accepted: u64,
+    /// Rows by the code of their refusal.
+    refused: BTreeMap<String, u64>,
+    /// Accepted rows by how they stand at the end.
+    statuses: BTreeMap<Status, u64>,
+}
+
+/// What is shown to a person only.
+#[derive(Debug, Default)]
+struct Report {
+    summary: Summary,
+    /// The first refusal of each code, in words.
+    examples: BTreeMap<String, String>,
+    months: Vec<(Hotel, Vec<Month>)>,
+    troubles: Vec<String>,
+    took: Duration,
+}
+
+pub(super) async fn run(import: Import, sources: &Sources) -> Result<(), Failure> {
+    let format = import.target.format(sources)?;
+    let client = import.target.client(sources)?;
+    let Some(capacity) = &import.capacity else {
+        return Err(Failure::Usage("--format demand needs --capacity FILE.csv".to_owned()));
+    };
+    let (read, capacity) = (rows::read(&import.files), capacity::read(capacity));
+    let (rows, capacity) = match (read, capacity) {
+        (Ok(rows), Ok(capacity)) => (rows, capacity),
+        (rows, capacity) => {
+            let reasons = [rows.err().unwrap_or_default(), capacity.err().unwrap_or_default()].concat();
+            return Err(nothing_imported(&reasons));
+        }
+    };
+    if import.dry_run {
+        eprintln!("A dry run: {} rows were read, nothing was written.", rows.len());
+        let report = Report {
+            summary: Summary { rows: rows.len() as u64, ..Summary::default() },
+            ..Report::default()
+        };
+        return show(format, &report);
+    }
+    let report = replay_all(&client, &rows, &capacity).await.map_err(|error| {
+        let failure = Failure::from(error);
+        Failure::Failed(format!("{failure}\nRunning the same import again completes it."))
+    })?;
+    show(format, &report)
+}
+
+async fn replay_all(client: &Client, rows: &[Row], capacity: &Capacity) -> Result<Report, ClientError> {
+    let began = Instant::now();
+    let bar = progress::bar(replay::calls(rows), "calls");
+    let hotels = Hotel::ALL.into_iter().filter(|hotel| rows.iter().any(|row| row.hotel == *hotel));
+    let replays = hotels.map(async |hotel| {
+        define::define(client, hotel, rows, capacity).await?;
+        let replayed = replay::replay(client, hotel, rows, &bar).await?;
+        let statuses = replay::statuses(client, hotel, &replayed).await?;
+        Ok::<_, ClientError>((hotel, replayed, statuses, chart::months(client, hotel, rows).await?))
+    });
+    let ended = try_join_all(replays).await?;
+    bar.finish_and_clear();
+    let mut report = Report { took: began.elapsed(), ..Report::default() };
+    report.summary.rows = rows.len() as u64;
+    for (hotel, replayed, statuses, months) in ended {
+        report.add(replayed, statuses);
+        report.months.push((hotel, months));
+    }
+    Ok(report)
+}
+
+impl Report {
+    fn add(&mut self, replayed: Replayed, statuses: BTreeMap<Status, u64>) {
+        let summary = &mut self.summary;
+        summary.accepted += replayed.accepted.len() as u64;
+        for (status, count) in statuses {
+            *summary.statuses.entry(status).or_default() += count;
+        }
+        for (code, refusals) in replayed.refused {
+            *summary.refused.entry(code.clone()).or_default() += refusals.rows;
+            self.examples.entry(code).or_insert(refusals.example);
+        }
+        self.troubles.extend(replayed.troubles);
+    }
+}
+
+fn show(format: Format, report: &Report) -> Result<(), Failure> {
+    for trouble in report.troubles.iter().take(TROUBLES_SHOWN) {
+        eprintln!("{trouble}");
+    }
+    if report.troubles.len() > TROUBLES_SHOWN {
+        eprintln!("and {} more like these", report.troubles.len() - TROUBLES_SHOWN);
+    }
+    match format {
+        Format::Json => output::show(format, &report.summary, |_| String::new()),
+        Format::Table => output::print(&text(report)),
+    }
+}
+
+fn text(report: &Report) -> String {
+    let Summary { rows, accepted, refused, statuses } = &report.summary;
+    let took = format!("{:.1}", report.took.as_secs_f64());
+    let mut parts = vec![format!(
+        "{rows} rows: {accepted} accepted, {} refused, in {took} s",
+        refused.values().sum::<u64>()
+    )];
+    let statuses = statuses.iter().map(|(status, count)| [output::word(status), count.to_string()]);
+    parts.push(output::table(["status", "rows"], statuses));
+    let refused = refused.iter().map(|(code, count)| {
+        [code.clone(), count.to_string(), report.examples.get(code).cloned().unwrap_or_default()]
+    });
+    parts.push(output::table(["refused", "rows", "the first of them"], refused));
+    parts.extend(report.months.iter().map(|(hotel, months)| chart::chart(*hotel, months)));
+    parts.retain(|part| !part.is_empty());
+    parts.join("\n\n")
+}

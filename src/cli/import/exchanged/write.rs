@@ -1,0 +1,234 @@
+//! Writes the records to a cluster, in an order in which each finds what it needs.
+
+use std::collections::BTreeMap;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use indicatif::ProgressBar;
+
+use super::Refused;
+use super::read::{Contents, Item};
+use crate::cli::exchange::{Booking, OutOfOrder, Property, Rate, Record, Restriction, Room, RoomType};
+use crate::cli::progress;
+use crate::client::{
+    Client, ClientError, FirstBusinessDate, ImportBooking, Key, PutOutOfOrder, PutProperty, PutRoom,
+    PutRoomType,
+};
+use crate::ledger::{Date, Status};
+use crate::wire;
+
+/// Records that are written at the same time: enough to share the flushes of the log.
+const AT_ONCE: usize = 64;
+
+/// What became of the records.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub already_there: u64,
+    pub refused: Vec<Refused>,
+}
+
+/// Where a record stands in the order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Properties,
+    RoomTypes,
+    Rooms,
+    /// What is set for them. Rates are independent of one another by target only: a later line replaces an earlier one.
+    Settings,
+    /// Those who have a room, or had one.
+    InRooms,
+    /// Those who will get one: by arrival, which is the order in which planning finds most.
+    ByType,
+}
+
+/// Writes step by step. Refused bookings are collected; a refusal before them ends the import after its step.
+pub(super) async fn write(client: &Client, contents: &Contents) -> Result<Written, ClientError> {
+    let mut steps: BTreeMap<Step, Vec<&Item>> = BTreeMap::new();
+    for item in &contents.items {
+        steps.entry(Step::of(&item.record)).or_default().push(item);
+    }
+    let bar = progress::bar(contents.items.len() as u64, "records");
+    let mut written = Written::default();
+    for (step, mut items) in steps {
+        if step == Step::ByType {
+            items.sort_by_key(|item| first_arrival(&item.record));
+        }
+        let groups = if step == Step::Settings { by_target(items) } else { singly(items) };
+        write_all(client, groups, &bar, &mut written).await?;
+        if step < Step::InRooms && !written.refused.is_empty() {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    Ok(written)
+}
+
+impl Step {
+    fn of(record: &Record) -> Step {
+        match record {
+            Record::Innkeeper(_) | Record::Property(_) => Step::Properties,
+            Record::RoomType(_) => Step::RoomTypes,
+            Record::Room(_) => Step::Rooms,
+            Record::Rate(_) | Record::Restriction(_) | Record::OutOfOrder(_) => Step::Settings,
+            Record::Booking(booking) => {
+                let planned = |status| matches!(status, Status::Held | Status::Confirmed);
+                let by_type =
+                    booking.reservations.iter().any(|stay| planned(stay.status) && !stay.room_pinned);
+                if by_type { Step::ByType } else { Step::InRooms }
+            }
+        }
+    }
+}
+
+fn first_arrival(record: &Record) -> Option<Date> {
+    match record {
+        Record::Booking(booking) => booking.reservations.iter().map(|stay| stay.arrival).min(),
+        _ => None,
+    }
+}
+
+fn singly(items: Vec<&Item>) -> Vec<Vec<&Item>> {
+    items.into_iter().map(|item| vec![item]).collect()
+}
+
+/// Those that are set for the same thing stay in their order.
+fn by_target(items: Vec<&Item>) -> Vec<Vec<&Item>> {
+    let mut groups: BTreeMap<String, Vec<&Item>> = BTreeMap::new();
+    for item in items {
+        let target = match &item.record {
+            Record::Rate(it) => format!("rate {} {:?} {:?}", it.property, it.room_type, it.room),
+            Record::Restriction(it) => format!("restriction {} {}", it.property, it.room_type),
+            Record::OutOfOrder(it) => format!("out of order {} {}", it.property, it.room),
+            _ => String::new(),
+        };
+        groups.entry(target).or_default().push(item);
+    }
+    groups.into_values().collect()
+}
+
+async fn write_all(
+    client: &Client,
+    groups: Vec<Vec<&Item>>,
+    bar: &ProgressBar,
+    written: &mut Written,
+) -> Result<(), ClientError> {
+    let mut all = stream::iter(groups)
+        .map(async |group| {
+            let mut outcomes = Vec::new();
+            for item in group {
+                outcomes.push(write_one(client, item).await?);
+                bar.inc(1);
+            }
+            Ok::<_, ClientError>(outcomes)
+        })
+        .buffer_unordered(AT_ONCE);
+    while let Some(outcomes) = all.try_next().await? {
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Written => {}
+                Outcome::AlreadyThere => written.already_there += 1,
+                Outcome::Refused(refused) => written.refused.push(refused),
+            }
+        }
+    }
+    Ok(())
+}
+
+enum Outcome {
+    Written,
+    AlreadyThere,
+    Refused(Refused),
+}
+
+/// A refusal is an outcome; no answer, or one that says "not now" to the end, is an error.
+async fn write_one(client: &Client, item: &Item) -> Result<Outcome, ClientError> {
+    let sent = match &item.record {
+        Record::Innkeeper(_) => Ok(false),
+        Record::Property(it) => property(client, it).await,
+        Record::RoomType(it) => room_type(client, it).await,
+        Record::Room(it) => room(client, it).await,
+        Record::Rate(it) => rate(client, it).await,
+        Record::Restriction(it) => restriction(client, it).await,
+        Record::OutOfOrder(it) => out_of_order(client, it).await,
+        Record::Booking(it) => booking(client, it).await,
+    };
+    match sent {
+        Ok(true) => Ok(Outcome::AlreadyThere),
+        Ok(false) => Ok(Outcome::Written),
+        Err(ClientError::Refused(refused)) if refused.problem.status < 429 => Ok(Outcome::Refused(Refused {
+            place: item.place.clone(),
+            code: refused.problem.code,
+            detail: refused.problem.detail,
+        })),
+        Err(error) => Err(error),
+    }
+}
+
+async fn property(client: &Client, it: &Property) -> Result<bool, ClientError> {
+    let body = PutProperty {
+        name: it.name.clone(),
+        location: it.location.clone(),
+        time_zone: it.time_zone.clone(),
+        currency: it.currency,
+        business_date: it.business_date,
+    };
+    let written = client.put_property(&it.property, &body, Key::Fresh).await?.value;
+    if let FirstBusinessDate::Manual(date) = it.business_date
+        && written.business_date != date
+    {
+        let (property, kept) = (&it.property, written.business_date);
+        eprintln!("property {property} was there before and keeps its business date {kept}");
+    }
+    Ok(false)
+}
+
+async fn room_type(client: &Client, it: &RoomType) -> Result<bool, ClientError> {
+    let body = PutRoomType {
+        name: it.name.clone(),
+        max_occupancy: it.max_occupancy,
+        overbooking_limit: it.overbooking_limit,
+    };
+    client.put_room_type(&it.property, &it.room_type, &body, Key::Fresh).await?;
+    Ok(false)
+}
+
+async fn room(client: &Client, it: &Room) -> Result<bool, ClientError> {
+    let body = PutRoom { room_type: it.room_type.clone() };
+    client.put_room(&it.property, &it.room, &body, Key::Fresh).await?;
+    Ok(false)
+}
+
+async fn rate(client: &Client, it: &Rate) -> Result<bool, ClientError> {
+    let (room_type, room) = (it.room_type.clone(), it.room.clone());
+    let body = wire::Rate { room_type, room, from: it.from, to: it.to, prices: it.prices.clone() };
+    client.put_rates(&it.property, &body, Key::Fresh).await?;
+    Ok(false)
+}
+
+async fn restriction(client: &Client, it: &Restriction) -> Result<bool, ClientError> {
+    let body = wire::Restriction {
+        room_type: it.room_type.clone(),
+        from: it.from,
+        to: it.to,
+        closed: it.closed,
+        closed_to_arrival: it.closed_to_arrival,
+        closed_to_departure: it.closed_to_departure,
+        min_stay: it.min_stay,
+        max_stay: it.max_stay,
+        min_advance_days: it.min_advance_days,
+        max_advance_days: it.max_advance_days,
+    };
+    client.put_restrictions(&it.property, &body, Key::Fresh).await?;
+    Ok(false)
+}
+
+async fn out_of_order(client: &Client, it: &OutOfOrder) -> Result<bool, ClientError> {
+    let body = PutOutOfOrder { from: it.from, to: it.to, reason: it.reason.clone() };
+    client.put_out_of_order(&it.property, &it.room, &body, Key::Fresh).await?;
+    Ok(false)
+}
+
+async fn booking(client: &Client, it: &Booking) -> Result<bool, ClientError> {
+    let body = ImportBooking { guest: it.guest.clone(), reservations: it.reservations.clone() };
+    let key = Key::Given(format!("innkeeper-import:{}:{}", it.property, it.booking));
+    Ok(client.import_booking(&it.property, &body, key).await?.meta.replayed)
+}
