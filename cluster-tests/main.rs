@@ -14,6 +14,7 @@ mod command_line;
 mod contract;
 mod demand;
 mod dev;
+mod events;
 mod export;
 mod failover;
 mod holds;

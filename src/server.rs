@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::history::Keeping;
 use crate::http::{self, BoundedListener};
 use crate::node::clock::SystemClock;
 use crate::node::{Config, IdSource, Node, StartError, World};
@@ -28,11 +29,10 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let ids = IdSource::from_system(clock.clone());
     let shutdown_wait = config.timings.shutdown;
     let (client_addr, peer_addr) = (config.client_addr.clone(), config.peer_addr.clone());
-    let node = Node::start(
-        config,
-        World { clock, transport: Arc::new(transport), ids, disk: Arc::new(DiskThreads) },
-    )
-    .await?;
+    let history = Keeping::OnDisk(config.data_dir.join("history"));
+    let transport = Arc::new(transport);
+    let node =
+        Node::start(config, World { clock, transport, ids, disk: Arc::new(DiskThreads), history }).await?;
 
     let (clients_max, peers_max) = connections_max();
     let (client_port, peer_port) =
@@ -48,6 +48,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     if stopped.is_none() {
         tracing::info!("asked to stop: requests in flight end, leadership is handed over");
     }
+    node.close_streams();
     // Clients first: their requests still need the peers.
     clients_stop.notify_one();
     if timeout(shutdown_wait, clients).await.is_err() {

@@ -247,6 +247,61 @@ pub struct Found {
     pub next_cursor: Option<String>,
 }
 
+/// One change of one resource.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// `<lsn>-<n>`, n from 0 within the command.
+    pub position: String,
+    pub lsn: Lsn,
+    pub time: Instant,
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `null` for a command that was set aside.
+    pub property: Option<PropertyId>,
+    /// `ledger` for what happens by itself; `anonymous` for a client, without access control.
+    pub actor: String,
+    pub idempotency_key: Option<String>,
+    /// The resource as its GET shows it.
+    pub before: Option<serde_json::Value>,
+    pub after: Option<serde_json::Value>,
+    /// With `reservation.moved` only.
+    #[serde(flatten)]
+    pub moved: Option<Moved>,
+}
+
+/// A change of the room that a stay is planned for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Moved {
+    pub reservation: ReservationId,
+    pub from: Option<RoomId>,
+    pub to: Option<RoomId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Events {
+    pub events: Vec<Event>,
+    /// Where the next page goes on.
+    pub next: String,
+}
+
+/// How one command left a reservation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Version {
+    pub revision: u64,
+    pub lsn: Lsn,
+    pub time: Instant,
+    pub actor: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub reservation: Reservation,
+}
+
+/// Oldest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Versions {
+    pub versions: Vec<Version>,
+}
+
 /// What a node knows of one member. Fields that only the leader can know are `null` elsewhere.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Member {

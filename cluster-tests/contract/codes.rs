@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use innkeeper::history::Keeping;
 use innkeeper::http::client_router;
 use innkeeper::ledger::Timestamp;
 use innkeeper::node::clock::{Clock, SystemClock};
@@ -96,6 +97,7 @@ async fn every_code_of_a_node_is_one_of_the_contract_and_can_be_produced() {
     overloaded(&cluster, &mut produced).await;
     without_majority(&cluster, &mut produced).await;
     bugs(&mut produced).await;
+    forgotten(&mut produced).await;
 
     for code in &known {
         let listed = CODES.iter().find(|(_, codes)| codes.contains(&code.as_str())).map(|(status, _)| status);
@@ -313,6 +315,8 @@ impl Alone {
             transport: Arc::new(HttpTransport::new().expect("a client")),
             ids: IdSource::new(stuck, StdRng::seed_from_u64(1)),
             disk: Arc::new(DiskThreads),
+            // The next start finds none, and nobody else has one.
+            history: Keeping::InMemory,
         };
         let node = Node::start(config, world).await.expect("a node that starts");
         let router = client_router(node.clone());
@@ -379,4 +383,51 @@ async fn bugs(produced: &mut Produced) {
     // The node goes on.
     alone.api.post(RESERVATIONS, &booked).expect(201).await;
     alone.stop().await;
+}
+
+/// A node that lost its history, and has nobody who could tell it again what its log no longer holds.
+async fn forgotten(produced: &mut Produced) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let alone = Alone::start(dir.path(), Arc::new(Stuck::default())).await;
+    for property in ["one", "two", "three"] {
+        alone.api.put(&format!("/v1/properties/{property}"), &grand()).expect(201).await;
+        let applied = own_row(&alone.api).await["applied_index"].as_u64();
+        alone.api.post("/v1/cluster/snapshot", &json!({})).expect(202).await;
+        eventually("a snapshot is there", async || {
+            let row = own_row(&alone.api).await;
+            if row["snapshot_index"].as_u64() >= applied { Ok(()) } else { Err(row.to_string()) }
+        })
+        .await;
+    }
+    eventually("the log is purged", async || {
+        let row = own_row(&alone.api).await;
+        if row["purged_index"].is_u64() { Ok(()) } else { Err(row.to_string()) }
+    })
+    .await;
+    alone.stop().await;
+
+    let alone = Alone::start(dir.path(), Arc::new(Stuck::default())).await;
+    let first = eventually("it is known that nobody has it", async || {
+        let answer = alone.api.get("/v1/events").send().await?;
+        if answer.status == 410 { Ok(answer.problem()) } else { Err(answer.in_words()) }
+    })
+    .await;
+    assert_eq!(first["code"], "history_gone");
+    let first = first["first_lsn"].as_u64().expect("where it begins");
+    let told = alone.api.get(&format!("/v1/events?after={}-0", first - 1)).expect(200).await;
+    let properties = told["events"].as_array().expect("events").iter().map(|event| &event["property"]);
+    assert_eq!(properties.collect::<Vec<_>>(), ["three"]);
+    let gone = alone.api.get(&format!(
+        "{}?from={}&to={}&as_of=1",
+        "/v1/properties/one/availability",
+        date(0),
+        date(1)
+    ));
+    assert_eq!(gone.refused(410, "history_gone").await["first_lsn"], first);
+    produced.insert("history_gone".to_owned(), 410);
+    alone.stop().await;
+}
+
+async fn own_row(api: &Api) -> Value {
+    api.get("/v1/cluster").expect(200).await["nodes"][0].clone()
 }

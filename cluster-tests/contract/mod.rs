@@ -15,6 +15,7 @@ mod inventory;
 mod metrics;
 mod openapi;
 mod order;
+mod past;
 mod queries;
 mod reserve;
 mod restrictions;

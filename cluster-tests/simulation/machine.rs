@@ -12,6 +12,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use bytes::Bytes;
+use innkeeper::history::Keeping;
 use innkeeper::http::client_router;
 use innkeeper::node::{Config, IdSource, Limits, Node, StartError, Timings, World};
 use innkeeper::replication::{NodeId, Position};
@@ -97,7 +98,8 @@ impl Machine {
         runtime.spawn(async move {
             let clock = Arc::new(SimulatedClock::new(now_ms, wall));
             let ids = IdSource::new(clock.clone(), random);
-            let node = Node::start(config, World { clock, transport, ids, disk }).await;
+            let node =
+                Node::start(config, World { clock, transport, ids, disk, history: Keeping::InMemory }).await;
             *started.lock().expect("one thread") = match node {
                 Ok(node) => Start::Running { router: client_router(node.clone()), node },
                 Err(error) => Start::Failed(error),

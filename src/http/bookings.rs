@@ -15,8 +15,8 @@ use super::problem::Problem;
 use super::render;
 use super::reservations::wanted;
 use crate::ledger::{
-    BlockId, BookGroup, BookingChange, BookingId, Command, Date, GroupStay, Ledger, PropertyId,
-    ReservationId, RoomId, RoomTypeId,
+    BlockId, BookGroup, Booking, BookingChange, BookingId, Command, Date, GroupStay, Ledger, Lsn, PropertyId,
+    Refusal, ReservationId, RoomId, RoomTypeId,
 };
 use crate::node::{IdSource, Node};
 
@@ -139,7 +139,14 @@ pub async fn show(
     request: Request,
 ) -> Result<Response, Problem> {
     let id = booking_id(&segments)?;
-    let show = |ledger: &Ledger| ledger.booking(id);
-    let (found, lsn) = read(&node, Params::of(request.uri())?, show).await?;
-    Ok(render::json(StatusCode::OK, lsn, &render::booking(&found)))
+    let mut params = Params::of(request.uri())?;
+    let as_of = params.optional("as_of")?.map(Lsn);
+    let (newest, lsn) = read(&node, params, |ledger: &Ledger| ledger.booking(id)).await?;
+    let Some(as_of) = as_of else { return Ok(render::json(StatusCode::OK, lsn, &render::booking(&newest))) };
+    let members = newest.reservations.iter().map(|member| member.id).collect();
+    let reservations = node.reservations_at(members, as_of).await?;
+    if reservations.is_empty() {
+        return Err(Problem::from(Refusal::BookingNotFound).at(as_of));
+    }
+    Ok(render::json(StatusCode::OK, as_of, &render::booking(&Booking { id, reservations })))
 }

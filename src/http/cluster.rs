@@ -62,9 +62,7 @@ pub async fn state_hash(State(node): State<Arc<Node>>) -> Response {
 /// What applying set aside, oldest first.
 pub async fn quarantine(State(node): State<Arc<Node>>) -> Response {
     let (commands, lsn) = node.with_ledger(|ledger| {
-        let commands: Vec<_> = (ledger.quarantined())
-            .map(|it| json!({ "lsn": it.lsn, "code": it.code, "command": it.submission.command }))
-            .collect();
+        let commands: Vec<_> = ledger.quarantined().map(render::set_aside).collect();
         (commands, ledger.lsn())
     });
     render::json(StatusCode::OK, lsn, &json!({ "commands": commands }))

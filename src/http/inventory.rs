@@ -173,6 +173,20 @@ pub async fn read<T>(
     })
 }
 
+/// Like [`read`], of one property; with `as_of`, of the state that it had then.
+pub async fn read_property<T>(
+    node: &Node,
+    mut params: Params,
+    property: &PropertyId,
+    query: impl FnOnce(&Ledger) -> Result<T, Refusal>,
+) -> Result<(T, Lsn), Problem> {
+    let Some(as_of) = params.optional("as_of")?.map(Lsn) else { return read(node, params, query).await };
+    read(node, params, |_| Ok(())).await?;
+    let past = node.property_at(property, as_of).await?;
+    let found = query(&past).map_err(|refusal| Problem::from(refusal).at(as_of))?;
+    Ok((found, as_of))
+}
+
 pub async fn put_property(
     State(node): State<Arc<Node>>,
     segments: Segments,

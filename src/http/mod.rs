@@ -10,6 +10,7 @@ mod bookings;
 mod calendar;
 mod cluster;
 mod drain;
+mod events;
 mod extract;
 mod imports;
 mod inventory;

@@ -7,8 +7,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::routes::LSN;
+use crate::history::NotTold;
 use crate::ledger::{BusinessDateMode, Lsn, Refusal};
-use crate::node::{NotRead, Unready};
+use crate::node::{NotInPast, NotRead, Unready};
 use crate::replication::NotApplied;
 use crate::wire;
 
@@ -56,6 +57,7 @@ codes! {
     InvalidState          409 "invalid_state"           "The state does not allow this"
     CapacityBelowSold     409 "capacity_below_sold"     "More is sold than would be left"
     HoldExpired           410 "hold_expired"            "The hold has ended"
+    HistoryGone           410 "history_gone"            "No longer kept"
     VersionMismatch       412 "version_mismatch"        "The reservation was changed since"
     TooLarge              413 "too_large"               "The request is too large"
     UnsupportedMediaType  415 "unsupported_media_type"  "The body must be JSON"
@@ -70,6 +72,7 @@ codes! {
     InvalidTimeZone       422 "invalid_time_zone"       "The time zone is not known"
     InvalidCurrency       422 "invalid_currency"        "The currency is not known"
     InvalidAmount         422 "invalid_amount"          "An amount is not possible"
+    PositionInFuture      422 "position_in_future"      "No command has that position yet"
     Overloaded            429 "overloaded"              "Too much is waiting"
     Quarantined           500 "quarantined"             "The command was set aside"
     Internal              500 "internal"                "A bug in Innkeeper"
@@ -325,6 +328,32 @@ impl From<NotRead> for Problem {
                 Code::NotReady,
                 "this node has paused applying and serves nothing; ask another node, and see its log for the reason",
             ),
+        }
+    }
+}
+
+impl From<NotTold> for Problem {
+    fn from(not_told: NotTold) -> Problem {
+        match not_told {
+            NotTold::Gone { first } => {
+                Problem::new(Code::HistoryGone, format!("{not_told}; ask for what comes from there on"))
+                    .fact("first_lsn", json!(first))
+            }
+            NotTold::Missing => Problem::new(
+                Code::NotReady,
+                "this node's history lacks what was asked for and is being rebuilt; ask another node, or retry later",
+            ),
+            NotTold::InFuture => Problem::new(Code::PositionInFuture, not_told.to_string()),
+        }
+    }
+}
+
+impl From<NotInPast> for Problem {
+    fn from(not_in_past: NotInPast) -> Problem {
+        match not_in_past {
+            NotInPast::NotTold(not_told) => not_told.into(),
+            NotInPast::NotRead(not_read) => not_read.into(),
+            NotInPast::Refused(refusal) => refusal.into(),
         }
     }
 }

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::extract::{Params, Segments};
-use super::inventory::{read, shown_range};
+use super::inventory::{read, read_property, shown_range};
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{FreeRoomsQuery, Ledger, PropertyId, SearchQuery};
@@ -33,7 +33,7 @@ pub async fn free_rooms(
         limit: params.limit()?,
     };
     let list = |ledger: &Ledger| Ok(ledger.free_rooms(&query)?.iter().map(render::free_room).collect());
-    let (rooms, lsn) = read(&node, params, list).await?;
+    let (rooms, lsn) = read_property(&node, params, &query.property, list).await?;
     Ok(render::json(StatusCode::OK, lsn, &wire::FreeRooms { rooms }))
 }
 
@@ -49,7 +49,7 @@ pub async fn availability(
         let by_type = ledger.availability(&property, from, to)?;
         Ok(by_type.into_iter().map(|(id, nights)| (id, nights.iter().map(render::night).collect())).collect())
     };
-    let (room_types, lsn) = read(&node, params, list).await?;
+    let (room_types, lsn) = read_property(&node, params, &property, list).await?;
     Ok(render::json(StatusCode::OK, lsn, &wire::Availability { room_types }))
 }
 

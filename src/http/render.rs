@@ -8,7 +8,10 @@ use serde::Serialize;
 
 use super::problem::{Code, Problem};
 use super::routes::LSN;
-use crate::ledger::{self, Applied, Lsn, Outcome, RateTarget, Timestamp};
+use crate::history;
+use crate::ledger::{
+    self, Applied, Commit, EventType, Lsn, Outcome, RateTarget, Record, RecordChange, Timestamp,
+};
 use crate::wire;
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -214,6 +217,88 @@ pub fn night(it: &ledger::NightAvailability) -> wire::NightAvailability {
         blocked: it.blocked,
         available: it.available,
     }
+}
+
+/// What a command changed, as it is told.
+pub fn event(position: String, commit: &Commit, event_type: EventType, change: &RecordChange) -> wire::Event {
+    let moved = match (event_type, &change.before, &change.after) {
+        (
+            EventType::ReservationMoved,
+            Some(Record::Reservation(before)),
+            Some(Record::Reservation(after)),
+        ) => {
+            let (before, after) = (&before.reservation, &after.reservation);
+            Some(wire::Moved { reservation: after.id, from: before.room.clone(), to: after.room.clone() })
+        }
+        _ => None,
+    };
+    wire::Event {
+        position,
+        lsn: commit.lsn,
+        time: instant(commit.at),
+        kind: event_type.as_str().to_owned(),
+        property: change.property().cloned(),
+        actor: actor(commit, change).to_owned(),
+        idempotency_key: commit.key.as_deref().filter(|_| !change.due).map(str::to_owned),
+        before: change.before.as_ref().and_then(record),
+        after: change.after.as_ref().and_then(record),
+        moved,
+    }
+}
+
+/// Whose doing a change was: the ledger's own, or a client's, of whom nothing is known without access control.
+fn actor(commit: &Commit, change: &RecordChange) -> &'static str {
+    if commit.own || change.due { "ledger" } else { "anonymous" }
+}
+
+/// A record as its resource is shown; `None` for what is no resource.
+fn record(record: &Record) -> Option<serde_json::Value> {
+    let shown = match record {
+        Record::Property(it) => serde_json::to_value(property(&it.property)),
+        Record::RoomType(it) => serde_json::to_value(room_type(&it.room_type)),
+        // One that is retired is shown to nobody.
+        Record::Room(it) if it.retired.is_some() => return None,
+        Record::Room(it) => serde_json::to_value(room(&it.room)),
+        Record::Block(it) => Ok(block_record(&it.block)),
+        Record::Rate(it) => serde_json::to_value(rate_record(it)),
+        Record::Reservation(it) => serde_json::to_value(reservation(&it.reservation)),
+        Record::OutOfOrder(it) => serde_json::to_value(out_of_order(it)),
+        Record::Restriction(it) => serde_json::to_value(restriction(it)),
+        Record::Quarantined(it) => Ok(set_aside(it)),
+        Record::Outcome(_) => return None,
+    };
+    Some(shown.expect("a resource has string keys and finite numbers"))
+}
+
+/// Without what was picked up, which reservations tell of.
+fn block_record(it: &ledger::Block) -> serde_json::Value {
+    serde_json::json!({
+        "block": it.block, "room_type": it.room_type, "from": it.from, "to": it.to, "rooms": it.rooms,
+        "status": it.status, "release_date": it.release_date,
+    })
+}
+
+fn rate_record(it: &ledger::RateRecord) -> wire::Rate {
+    let (target, prices) = (it.target.clone(), it.prices.as_ref().clone());
+    rate(&ledger::RatesSet { target, from: it.from, to: it.to, prices })
+}
+
+/// A command that was set aside.
+pub fn set_aside(it: &ledger::Quarantined) -> serde_json::Value {
+    serde_json::json!({ "lsn": it.lsn, "code": it.code, "command": it.submission.command })
+}
+
+/// One version of a reservation; `None` where the command that made it left none.
+pub fn version(it: &history::Version) -> Option<wire::Version> {
+    let record = it.record()?;
+    Some(wire::Version {
+        revision: record.reservation.revision,
+        lsn: it.commit.lsn,
+        time: instant(it.commit.at),
+        actor: actor(&it.commit, it.change()).to_owned(),
+        kind: it.event_type.as_str().to_owned(),
+        reservation: reservation(&record.reservation),
+    })
 }
 
 /// The reservation behind an `Arc`, where a query gives one.

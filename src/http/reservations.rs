@@ -14,8 +14,8 @@ use super::inventory::read;
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{
-    Amend, Assign, BlockId, BookingId, Change, Command, Date, Ledger, PropertyId, ReservationFilter,
-    ReservationId, Reserve, RoomChange, RoomId, RoomTypeId, Status, Wanted,
+    Amend, Assign, BlockId, BookingId, Change, Command, Date, Ledger, Lsn, PropertyId, Refusal,
+    ReservationFilter, ReservationId, Reserve, RoomChange, RoomId, RoomTypeId, Status, Wanted,
 };
 use crate::node::{IdSource, Node};
 use crate::wire;
@@ -256,9 +256,27 @@ pub async fn show(
     request: Request,
 ) -> Result<Response, Problem> {
     let id = reservation_id(&segments)?;
-    let show = |ledger: &Ledger| ledger.reservation(id);
-    let (found, lsn) = read(&node, Params::of(request.uri())?, show).await?;
-    Ok(render::tagged(StatusCode::OK, lsn, &found))
+    let mut params = Params::of(request.uri())?;
+    let as_of = params.optional("as_of")?.map(Lsn);
+    let (newest, lsn) = read(&node, params, |ledger: &Ledger| ledger.reservation(id)).await?;
+    let Some(as_of) = as_of else { return Ok(render::tagged(StatusCode::OK, lsn, &newest)) };
+    let found = node.reservations_at(vec![id], as_of).await?;
+    let not_yet = || Problem::from(Refusal::ReservationNotFound).at(as_of);
+    Ok(render::tagged(StatusCode::OK, as_of, found.first().ok_or_else(not_yet)?))
+}
+
+/// Every version, oldest first.
+pub async fn history(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    request: Request,
+) -> Result<Response, Problem> {
+    let id = reservation_id(&segments)?;
+    let newest = |ledger: &Ledger| ledger.reservation_record(id).cloned();
+    let (newest, lsn) = read(&node, Params::of(request.uri())?, newest).await?;
+    let versions = node.ask_history(move |history| history.versions(&newest)).await?;
+    let versions = versions.iter().filter_map(render::version).collect();
+    Ok(render::json(StatusCode::OK, lsn, &wire::Versions { versions }))
 }
 
 pub async fn list(

@@ -16,8 +16,8 @@ use super::drain::drain_bodies;
 use super::metrics::Metrics;
 use super::problem::{Code, Problem};
 use super::{
-    batch, blocks, bookings, calendar, cluster, imports, inventory, metrics, openapi, queries, reservations,
-    restrictions,
+    batch, blocks, bookings, calendar, cluster, events, imports, inventory, metrics, openapi, queries,
+    reservations, restrictions,
 };
 use crate::node::{Limits, Node};
 
@@ -69,6 +69,7 @@ pub fn routes(limits: &Limits) -> Routes {
         .route(&at("free-rooms"), get(queries::free_rooms))
         .route(&at("availability"), get(queries::availability))
         .route("/v1/reservations/{id}", get(reservations::show).patch(reservations::amend))
+        .route("/v1/reservations/{id}/history", get(reservations::history))
         .route("/v1/reservations/{id}/confirm", post(reservations::confirm))
         .route("/v1/reservations/{id}/cancel", post(reservations::cancel))
         .route("/v1/reservations/{id}/check-in", post(reservations::check_in))
@@ -80,6 +81,7 @@ pub fn routes(limits: &Limits) -> Routes {
         .route("/v1/bookings/{id}/cancel", post(bookings::cancel))
         .route("/v1/batch", post(batch::run).layer(Extension(batch::Bodies::new(limits))))
         .route("/v1/search", get(queries::search))
+        .route("/v1/events", get(events::list))
         .route("/v1/quarantine", get(cluster::quarantine))
         .route("/v1/cluster", get(cluster::show))
         .route("/v1/cluster/snapshot", post(cluster::snapshot))

@@ -14,7 +14,7 @@ use super::outcome::{Booking, FreeRoom, NightAvailability, RatesSet, Refusal};
 use super::plan;
 use super::property::{Property, Room, RoomType};
 use super::rate::{Quote, RateTable};
-use super::record::{OutOfOrderRecord, RestrictionRecord};
+use super::record::{OutOfOrderRecord, ReservationRecord, RestrictionRecord};
 use super::reservation::{Price, Reservation, Status};
 use super::restriction::{self, Asked};
 use super::segments::Segment;
@@ -153,6 +153,11 @@ impl Ledger {
 
     pub fn reservation(&self, id: ReservationId) -> Result<Arc<Reservation>, Refusal> {
         Ok(Arc::clone(&self.find(id)?.reservation))
+    }
+
+    /// A reservation with what is kept of it for the ledger itself.
+    pub fn reservation_record(&self, id: ReservationId) -> Result<&ReservationRecord, Refusal> {
+        self.find(id)
     }
 
     /// The reservations that were made together, in their order; one that was made by itself is a booking too.

@@ -43,6 +43,10 @@ pub struct Limits {
     pub batch_bodies_bytes_max: usize,
     /// Bytes of one piece of a snapshot that is sent to a peer.
     pub snapshot_piece_bytes: usize,
+    /// Streams of events that are open at once.
+    pub streams_max: usize,
+    /// Questions about the past that are answered at once.
+    pub past_reads_max: usize,
 }
 
 impl Default for Limits {
@@ -57,6 +61,8 @@ impl Default for Limits {
             requests_max: 8_192,
             batch_bodies_bytes_max: 256 << 20,
             snapshot_piece_bytes: 1 << 20,
+            streams_max: 512,
+            past_reads_max: 4,
         }
     }
 }

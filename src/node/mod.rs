@@ -4,6 +4,7 @@
 //! and looks after itself ([`watchdog`], [`snapshots`], [`due`]). It knows the ledger and replication, and nothing of
 //! HTTP. Clocks, randomness and the transport are passed in, so that a simulation runs the same node.
 
+mod backfill;
 mod bootstrap;
 pub mod clock;
 mod config;
@@ -11,6 +12,7 @@ mod due;
 mod error;
 mod ids;
 mod numbers;
+mod past;
 mod peers;
 mod read;
 mod snapshots;
@@ -35,15 +37,17 @@ pub use due::{date_at, time_zone_known};
 pub use error::StartError;
 pub use ids::IdSource;
 pub use numbers::Numbers;
+pub use past::NotInPast;
 pub use read::{Consistency, NotRead};
 pub use status::{ClusterView, MemberView, Unready, VERSION};
 pub use submit::Outcomes;
 
+use crate::history::{self, History, Keeping};
 use crate::ledger::{Applied, Ledger, Submission, Timestamp};
 use crate::planted::{Bug, planted};
 use crate::replication::{
     self, Disk, DiskId, Endpoint, Identity, IdentityFile, Member, NodeId, NotApplied, Peers, Position,
-    Sender, State, StateMachine, Storage, Timeouts, Transport, TypeConfig, blocking,
+    Sender, State, StateMachine, Storage, Timeouts, Transport, TypeConfig, Witness, blocking,
 };
 use clock::{Clock, LogClock, Sightings};
 
@@ -53,6 +57,7 @@ pub struct World {
     pub transport: Arc<dyn Transport>,
     pub ids: IdSource,
     pub disk: Arc<dyn Disk>,
+    pub history: Keeping,
 }
 
 pub struct Node {
@@ -73,6 +78,13 @@ pub struct Node {
     heard_at: Mutex<Option<Duration>>,
     incoming: peers::IncomingSnapshots,
     refusals: peers::Refusals,
+    history: Arc<History>,
+    disk: Arc<dyn Disk>,
+    /// One permit a stream of events, and one a question about the past.
+    streams: Arc<Semaphore>,
+    in_past: Arc<Semaphore>,
+    /// True once streams and long polls should end.
+    closing: watch::Sender<bool>,
     /// Set once, to the reason why the node must stop.
     fatal: watch::Sender<Option<String>>,
     /// True once the log is flushed and its files are closed.
@@ -121,7 +133,9 @@ impl Node {
     pub async fn start(config: Config, world: World) -> Result<Arc<Node>, StartError> {
         bootstrap::check_members(&config)?;
         let ids = Arc::new(world.ids);
-        let (identity, storage) = open_data_dir(&config, &world.disk, DiskId(ids.next())).await?;
+        let new_disk = DiskId(ids.next());
+        let (identity, storage, history) =
+            open_data_dir(&config, &world.disk, new_disk, world.history).await?;
         bootstrap::check_agreement(&config, storage.membership())?;
         let me = Arc::new(Me {
             identity: Mutex::new(identity),
@@ -136,13 +150,15 @@ impl Node {
         let storage_fatal = storage.log.fatal();
         let log_closed = storage.log_closed.clone();
         let flush_seconds = storage.log.flush_seconds();
-        let incoming = peers::IncomingSnapshots::new(storage.state_machine.snapshots(), world.disk);
+        let incoming = peers::IncomingSnapshots::new(storage.state_machine.snapshots(), world.disk.clone());
         let raft_config = raft_config(&config.timings)?;
         let raft =
             Raft::new(config.node_id, raft_config, peers.clone(), storage.log, storage.state_machine).await?;
 
         let (submitter, batcher) = submit::queue(&config.limits);
         let (reads, rounds) = read::queue(config.limits.queued_reads_max);
+        let streams = Arc::new(Semaphore::new(config.limits.streams_max));
+        let in_past = Arc::new(Semaphore::new(config.limits.past_reads_max));
         let node = Arc::new(Node {
             config,
             ids,
@@ -159,6 +175,11 @@ impl Node {
             heard_at: Mutex::new(None),
             incoming,
             refusals: peers::Refusals::default(),
+            history,
+            disk: world.disk,
+            streams,
+            in_past,
+            closing: watch::Sender::new(false),
             fatal: watch::Sender::new(None),
             log_closed,
         });
@@ -169,6 +190,8 @@ impl Node {
         tokio::spawn(due::end_holds(Arc::downgrade(&node)));
         tokio::spawn(due::roll_dates(Arc::downgrade(&node)));
         tokio::spawn(snapshots::run(Arc::downgrade(&node)));
+        tokio::spawn(backfill::run(Arc::downgrade(&node)));
+        tokio::spawn(history::run(Arc::downgrade(&node.history), node.disk.clone()));
         tokio::spawn(bootstrap::run(Arc::downgrade(&node)));
         Ok(node)
     }
@@ -249,6 +272,10 @@ impl Node {
         }
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft did not end cleanly");
+        }
+        let history = self.history.clone();
+        if let Err(error) = blocking(&*self.disk, move || history.keep()).await {
+            tracing::warn!(%error, "the history was not written to its end");
         }
         // The log's thread ends with raft's last handle of it; should it be gone without a word, there is nothing to
         // wait for.
@@ -340,17 +367,20 @@ async fn change_of_leader(changed: impl Future<Output = Result<(), RecvError>>, 
     let _ = timeout(at_most, changed).await;
 }
 
-/// Opens identity, log and newest snapshot. A directory that is new becomes the disk `new_disk`.
+/// Opens identity, history, log and newest snapshot. A directory that is new becomes the disk `new_disk`.
 async fn open_data_dir(
     config: &Config,
     disk: &Arc<dyn Disk>,
     new_disk: DiskId,
-) -> Result<(IdentityFile, Storage), StartError> {
+    keeping: Keeping,
+) -> Result<(IdentityFile, Storage, Arc<History>), StartError> {
     let (data_dir, node_id, disk_of_log) = (config.data_dir.clone(), config.node_id, disk.clone());
     let open = move || -> Result<_, StartError> {
         let identity = IdentityFile::open(&data_dir, node_id, new_disk)?;
         let is_claimed = identity.identity().cluster_id.is_some();
-        Ok((identity, replication::open(&data_dir, is_claimed, &disk_of_log)?))
+        let history = History::open(keeping);
+        let storage = replication::open(&data_dir, is_claimed, &disk_of_log, history.clone())?;
+        Ok((identity, storage, history))
     };
     let opened = blocking(&**disk, open).await;
     opened.unwrap_or_else(|panic| {

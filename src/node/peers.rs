@@ -192,6 +192,7 @@ impl Node {
                 let deadline = Instant::now() + Duration::from_millis(wait_ms.min(60_000));
                 self.read_index_for_peer(deadline).await.map(Reply::ReadIndex)
             }
+            Request::History(request) => self.history_for_peer(request).await,
             Request::Status => Ok(Reply::Status(self.own_status())),
             Request::Hello => Ok(Reply::Hello(self.own_hello().await)),
             Request::Claim(claim) => self.be_claimed(claim).await.map(|()| Reply::Claimed),

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::clock::SystemClock;
 use super::{Config, IdSource, Limits, Node, StartError, Timings, World};
+use crate::history::Keeping;
 use crate::ledger::{
     Applied, Command, Currency, FirstBusinessDate, Outcome, PutProperty, Submission, Timestamp,
 };
@@ -49,7 +50,8 @@ async fn start_in(dir: &tempfile::TempDir, members: &[(u64, &str)]) -> Result<Ar
     };
     let clock = Arc::new(SystemClock::new());
     let ids = IdSource::from_system(clock.clone());
-    Node::start(config, World { clock, transport: Arc::new(Alone), ids, disk: Arc::new(DiskThreads) }).await
+    let (disk, history) = (Arc::new(DiskThreads), Keeping::InMemory);
+    Node::start(config, World { clock, transport: Arc::new(Alone), ids, disk, history }).await
 }
 
 const CLUSTER: Uuid = Uuid::from_u128(7);

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use super::batch::{Batch, Check, Payload};
 use super::codec::CodecError;
-use crate::ledger::{Ledger, Lsn, StateHash, Submission, Timestamp};
+use super::witness::{Mark, Witness};
+use crate::ledger::{Applied, Broken, Ledger, Lsn, StateHash, Submission, Timestamp};
 
 /// Positions that are remembered. A proposer is behind its own log by the batches in flight, which are far fewer.
 const POSITIONS: usize = 8_192;
@@ -23,6 +24,21 @@ impl DecodedBatch {
         let submissions =
             submissions.iter().map(|submission| submission.decode()).collect::<Result<_, _>>()?;
         Ok(DecodedBatch { stamp, check, submissions })
+    }
+
+    /// Applies its commands, and tells what they changed.
+    pub fn apply(&self, ledger: &mut Ledger, witness: &dyn Witness) -> Result<Vec<Applied>, Broken> {
+        let before = Mark::of(ledger);
+        let mut commits = Vec::new();
+        let applied = (self.submissions.iter())
+            .map(|submission| {
+                let (applied, commit) = ledger.apply_recorded(self.stamp, submission)?;
+                commits.extend(commit);
+                Ok(applied)
+            })
+            .collect();
+        witness.applied(before, Mark::of(ledger), commits);
+        applied
     }
 }
 

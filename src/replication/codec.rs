@@ -32,6 +32,8 @@ pub enum Kind {
     Identity = 5,
     /// A message between members.
     Peer = 6,
+    /// A run of what commands changed, in the history.
+    History = 7,
 }
 
 impl Kind {
@@ -43,6 +45,7 @@ impl Kind {
             4 => Kind::SnapshotTrailer,
             5 => Kind::Identity,
             6 => Kind::Peer,
+            7 => Kind::History,
             _ => return None,
         })
     }
@@ -59,7 +62,7 @@ impl Kind {
             Kind::SnapshotHeader | Kind::SnapshotRecords => 8 << 20,
             Kind::SnapshotTrailer => 1 << 10,
             Kind::Identity => 1 << 20,
-            Kind::Peer => 40 << 20,
+            Kind::Peer | Kind::History => 40 << 20,
         }
     }
 }

@@ -25,6 +25,7 @@ mod state;
 pub mod state_machine;
 pub mod types;
 mod verify;
+mod witness;
 
 pub use batch::*;
 pub use codec::{CodecError, Kind, decode, encode};
@@ -40,6 +41,7 @@ pub use state::{Position, State};
 pub use state_machine::StateMachine;
 pub use types::*;
 pub use verify::{Report, VerifyError, Wrong, verify};
+pub use witness::{Mark, Unwitnessed, Witness};
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

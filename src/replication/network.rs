@@ -28,7 +28,8 @@ use super::batch::EncodedSubmission;
 use super::codec::{self, CodecError, Kind};
 use super::snapshot::SnapshotFile;
 use super::types::{DiskId, GROUP, GroupId, Member, NodeId, RaftSnapshotMeta, TypeConfig, bytes_field};
-use crate::ledger::{Applied, Timestamp};
+use super::witness::Mark;
+use crate::ledger::{Applied, Lsn, Timestamp};
 
 /// The longest frame that a member takes: entries of 4 MiB and what is around them, or forwarded batches.
 pub const FRAME_BYTES_MAX: usize = 40 << 20;
@@ -89,6 +90,7 @@ pub enum Request {
     Status,
     Hello,
     Claim(Claim),
+    History(HistoryRequest),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -106,6 +108,7 @@ pub enum Reply {
     Status(MemberStatus),
     Hello(Hello),
     Claimed,
+    History(HistoryPiece),
     Refused(PeerRefusal),
 }
 
@@ -179,6 +182,22 @@ pub struct Hello {
     pub members: BTreeMap<NodeId, DiskId>,
 }
 
+/// A question for what the sender's history lacks.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct HistoryRequest {
+    /// Where the sender's own history ends.
+    pub after: Mark,
+    /// Where it goes on.
+    pub upto: Lsn,
+}
+
+/// Some of what was lacking, as the history has it. Whoever takes it checks it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HistoryPiece {
+    #[serde(with = "bytes_field")]
+    pub frame: Bytes,
+}
+
 /// The first node's word that the addressee belongs to its new cluster.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Claim {
@@ -196,6 +215,8 @@ pub enum PeerRefusal {
     OtherCluster,
     #[error("this node has no such replication group")]
     OtherGroup,
+    #[error("this node does not have that history: {reason}")]
+    NoHistory { reason: String },
     #[error("the message is addressed to another node or another disk")]
     NotAddressee,
     #[error("the sender's disk is not the one that this cluster knows it by")]

@@ -5,14 +5,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use openraft::EntryPayload;
+use raft_log::RaftLog;
 use tokio::sync::watch;
 
+use super::check::DecodedBatch;
 use super::disk::Disk;
+use super::log_record::LogTypes;
 use super::log_store::{self, LogError, LogStore};
 use super::log_worker::Fatal;
 use super::snapshot::{self, SnapshotError, SnapshotMeta, SnapshotStore};
 use super::state_machine::StateMachine;
 use super::types::{GROUP, LogId, Member, NodeId};
+use super::witness::{Mark, Witness};
 use crate::ledger::Ledger;
 
 /// A group's log and state, for openraft.
@@ -67,13 +72,21 @@ impl GroupDirs {
 /// Blocks.
 ///
 /// `is_claimed`: the node belongs to a cluster, so that a group must be there.
-pub fn open(data_dir: &Path, is_claimed: bool, disk: &Arc<dyn Disk>) -> Result<Storage, OpenError> {
+pub fn open(
+    data_dir: &Path,
+    is_claimed: bool,
+    disk: &Arc<dyn Disk>,
+    witness: Arc<dyn Witness>,
+) -> Result<Storage, OpenError> {
     let dirs = GroupDirs::of(data_dir);
     let fatal = Fatal::default();
     let (snapshots, newest) = SnapshotStore::open(&dirs.snapshots)?;
     let log = log_store::open_files(&dirs.log, is_claimed || newest.loaded.is_some())?;
     let purged = log.log_state().purged().map(|logged| logged.0);
     reaches_back(purged, newest.loaded.as_ref(), &newest.damaged)?;
+    if let Some((meta, ledger)) = &newest.loaded {
+        retell(&log, &snapshots, meta, ledger, &*witness);
+    }
     let (log, log_closed) = LogStore::serve(&dirs.log, log, &**disk, fatal.clone())?;
     for damage in &newest.damaged {
         tracing::warn!(%damage, "starting from an older snapshot");
@@ -83,8 +96,57 @@ pub fn open(data_dir: &Path, is_claimed: bool, disk: &Arc<dyn Disk>) -> Result<S
     let membership =
         members.map(|members| members.nodes().map(|(id, member)| (*id, member.clone())).collect());
     let membership = membership.unwrap_or_default();
-    let state_machine = StateMachine::new(newest.loaded, Arc::new(snapshots), disk.clone(), fatal);
+    let state_machine = StateMachine::new(newest.loaded, Arc::new(snapshots), disk.clone(), witness, fatal);
     Ok(Storage { log, state_machine, log_closed, membership })
+}
+
+/// Tells a witness what it lacks of the commands before the newest snapshot, as far back as an older one and the log
+/// reach. What they don't hold is left for others to tell.
+fn retell(
+    log: &RaftLog<LogTypes>,
+    snapshots: &SnapshotStore,
+    newest: &SnapshotMeta,
+    ledger: &Ledger,
+    witness: &dyn Witness,
+) {
+    let (end, purged) = (Mark::of(ledger), log.log_state().purged().map(|id| id.0));
+    if witness.tip().lsn < end.lsn && witness.tip().chain != end.chain {
+        let older = snapshots.kept().into_iter().skip(1).find(|older| older.meta().last_log_id >= purged);
+        let start = match older {
+            Some(older) => older.load().map(|ledger| (older.meta().index(), ledger)).ok(),
+            None if purged.is_none() => Some((None, Ledger::new())),
+            None => None,
+        };
+        if let Some((index, ledger)) = start {
+            let from = index.map_or(0, |index| index + 1);
+            tracing::info!(lsn = witness.tip().lsn.0, "the history is told again from the log");
+            witness.restored(Mark::of(&ledger));
+            if let Err(reason) =
+                replay(log, from, newest.index().map_or(0, |index| index + 1), ledger, witness)
+            {
+                tracing::warn!(%reason, "the history was not told again to its end");
+            }
+        }
+    }
+    witness.restored(end);
+}
+
+/// Applies the entries of `[from, to)` to a state that is then thrown away, for who is told of it.
+fn replay(
+    log: &RaftLog<LogTypes>,
+    from: u64,
+    to: u64,
+    mut ledger: Ledger,
+    witness: &dyn Witness,
+) -> Result<(), Box<dyn std::error::Error>> {
+    for logged in log.read(from, to.max(from)) {
+        let (id, payload) = logged?;
+        if let EntryPayload::Normal(payload) = payload.into_entry(id)?.payload {
+            DecodedBatch::decode(&payload)?.apply(&mut ledger, witness)?;
+            witness.keep();
+        }
+    }
+    Ok(())
 }
 
 /// Whether the log continues where the snapshot ends.

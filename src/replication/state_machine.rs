@@ -6,10 +6,12 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
+use tokio::time::timeout;
 
 use super::batch::{BatchReply, Payload};
 use super::check::{DecodedBatch, OwnChecks};
@@ -18,8 +20,12 @@ use super::log_worker::Fatal;
 use super::snapshot::{SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
 use super::state::{Position, State};
 use super::types::{LogId, RaftSnapshotMeta, StoredMembership, TypeConfig};
+use super::witness::{Mark, Witness};
 use crate::ledger::{Applied, Ledger};
 use crate::planted::{Bug, planted};
+
+/// How long a snapshot waits for the history up to it.
+const KEPT_WITHIN: Duration = Duration::from_secs(10);
 
 type RaftSnapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotFile>;
 
@@ -31,6 +37,7 @@ pub struct StateMachine {
     applied: Option<LogId>,
     membership: StoredMembership,
     disk: Arc<dyn Disk>,
+    witness: Arc<dyn Witness>,
     fatal: Fatal,
 }
 
@@ -40,6 +47,7 @@ impl StateMachine {
         start: Option<(SnapshotMeta, Ledger)>,
         snapshots: Arc<SnapshotStore>,
         disk: Arc<dyn Disk>,
+        witness: Arc<dyn Witness>,
         fatal: Fatal,
     ) -> StateMachine {
         let (meta, ledger) = match start {
@@ -53,6 +61,7 @@ impl StateMachine {
             applied,
             membership: meta.map(|meta| meta.membership).unwrap_or_default(),
             disk,
+            witness,
             fatal,
         }
     }
@@ -82,10 +91,9 @@ impl StateMachine {
             self.pause(id, &difference);
             return Ok(None);
         }
-        let own_checks = &mut self.own_checks;
+        let (own_checks, witness) = (&mut self.own_checks, &*self.witness);
         let applied = self.state.change(|ledger| {
-            let applied: Result<Vec<_>, _> =
-                batch.submissions.iter().map(|submission| ledger.apply(batch.stamp, submission)).collect();
+            let applied = batch.apply(ledger, witness);
             own_checks.remember(ledger);
             applied.map(|outcomes| (outcomes, Position::new(Some(id), ledger)))
         });
@@ -131,10 +139,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let id = entry.log_id;
             let reply = match entry.payload {
                 _ if self.is_paused() => BatchReply::Paused,
-                EntryPayload::Normal(payload) => match self.apply_batch(id, &payload)? {
-                    Some(outcomes) => BatchReply::Applied(outcomes),
-                    None => BatchReply::Paused,
-                },
+                EntryPayload::Normal(payload) => {
+                    self.witness.has_room().await;
+                    match self.apply_batch(id, &payload)? {
+                        Some(outcomes) => BatchReply::Applied(outcomes),
+                        None => BatchReply::Paused,
+                    }
+                }
                 EntryPayload::Blank => {
                     self.moved_to(Position { log_id: Some(id), ..self.state.position() });
                     BatchReply::NoBatch
@@ -166,6 +177,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             meta: self.meta(),
             ledger: self.state.with_ledger(Ledger::clone),
             disk: self.disk.clone(),
+            witness: self.witness.clone(),
         }
     }
 
@@ -185,6 +197,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.own_checks = OwnChecks::new(&ledger);
         self.membership = meta.last_membership.clone();
         let position = Position::new(meta.last_log_id, &ledger);
+        self.witness.restored(Mark::of(&ledger));
         if !planted(Bug::InstalledHalf) {
             self.state.change(|own| *own = ledger);
         }
@@ -207,6 +220,7 @@ pub struct SnapshotBuilder {
     meta: SnapshotMeta,
     ledger: Ledger,
     disk: Arc<dyn Disk>,
+    witness: Arc<dyn Witness>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
@@ -214,6 +228,12 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
         let (snapshots, meta, ledger) = (self.snapshots.clone(), self.meta.clone(), self.ledger.clone());
+        // A start from this snapshot no longer tells what went before it. Whoever can't keep it must not stop snapshots:
+        // it then says what it lacks.
+        let lsn = ledger.lsn();
+        if timeout(KEPT_WITHIN, self.witness.has_kept(lsn)).await.is_err() {
+            tracing::warn!(lsn = lsn.0, "a snapshot is taken before the history up to it is kept");
+        }
         match blocking(&*self.disk, move || snapshots.write(meta, &ledger)).await? {
             Ok(written) => Ok(raft_snapshot(written)),
             // To openraft a failed snapshot is the end of the node. The log is whole without it, and the next is tried

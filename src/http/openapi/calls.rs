@@ -109,6 +109,9 @@ const QUERIED_STAY: &[&str] = &[
     "room_type_not_found",
 ];
 
+/// What a question about the past is refused for.
+const PAST: &[&str] = &["history_gone", "position_in_future"];
+
 const RESERVED: &[(u16, &str)] = &[(201, "Reservation")];
 const CHANGED: &[(u16, &str)] = &[(200, "Reservation")];
 const DATES: &[&str] = &["from!", "to!"];
@@ -246,12 +249,18 @@ pub const CALLS: &[Call] = &[
     )
     .body("ImportFields")
     .refusals(&[PROPERTY, IMPORTED_STAY, STATE, CURRENCY, AMOUNT]),
-    call(Read, "GET", "/v1/bookings/{id}", "A booking", &[(200, "Booking")]).refusals(&[BOOKING]),
+    call(Read, "GET", "/v1/bookings/{id}", "A booking", &[(200, "Booking")])
+        .query(&["as_of"])
+        .refusals(&[BOOKING, PAST]),
     call(Write, "POST", "/v1/bookings/{id}/confirm", "Confirm all its holds", &[(200, "Booking")])
         .refusals(&[BOOKING, STATE, &["hold_expired"]]),
     call(Write, "POST", "/v1/bookings/{id}/cancel", "Cancel all its reservations", &[(200, "Booking")])
         .refusals(&[BOOKING, STATE]),
-    call(Read, "GET", "/v1/reservations/{id}", "A reservation", CHANGED).refusals(&[RESERVATION]),
+    call(Read, "GET", "/v1/reservations/{id}", "A reservation", CHANGED)
+        .query(&["as_of"])
+        .refusals(&[RESERVATION, PAST]),
+    call(Read, "GET", "/v1/reservations/{id}/history", "Its versions, oldest first", &[(200, "Versions")])
+        .refusals(&[RESERVATION, &["history_gone"]]),
     call(Change, "PATCH", "/v1/reservations/{id}", "Change the stay in one step", CHANGED)
         .body("AmendFields")
         .refusals(&[RESERVATION, STATE, STAY]),
@@ -280,8 +289,8 @@ pub const CALLS: &[Call] = &[
         "Rooms that are free for a stay, with its price",
         &[(200, "FreeRooms")],
     )
-    .query(&["arrival!", "departure!", "occupancy!", "currency", "room", "room_type", "limit"])
-    .refusals(&[PROPERTY, QUERIED_STAY]),
+    .query(&["arrival!", "departure!", "occupancy!", "currency", "room", "room_type", "limit", "as_of"])
+    .refusals(&[PROPERTY, QUERIED_STAY, PAST]),
     call(
         Read,
         "GET",
@@ -289,8 +298,8 @@ pub const CALLS: &[Call] = &[
         "How much of each room type is left, by night",
         &[(200, "Availability")],
     )
-    .query(DATES)
-    .refusals(&[PROPERTY]),
+    .query(&["from!", "to!", "as_of"])
+    .refusals(&[PROPERTY, PAST]),
     call(Read, "GET", "/v1/search", "Properties that have a free room for a stay", &[(200, "Found")])
         .query(&["location", "arrival!", "departure!", "occupancy!", "currency", "limit", "cursor"])
         .refusals(&[QUERIED_STAY]),
@@ -303,6 +312,15 @@ pub const CALLS: &[Call] = &[
     )
     .query(&["return"])
     .body("Batch"),
+    call(
+        Local,
+        "GET",
+        "/v1/events",
+        "What was changed, in order; with `Accept: text/event-stream` as a stream",
+        &[(200, "Events")],
+    )
+    .query(&["after", "limit", "wait_ms", "property", "min_lsn"])
+    .refusals(&[PAST, &["malformed", "too_stale", "not_ready"]]),
     call(Local, "GET", "/v1/quarantine", "Commands that applying set aside", &[(200, "Quarantine")]),
     call(Local, "GET", "/v1/cluster", "The members, as this node sees them", &[(200, "Cluster")]),
     call(Local, "POST", "/v1/cluster/snapshot", "Take a snapshot on this node", &[(202, "Empty")]),

@@ -17,13 +17,13 @@ use crate::ledger::{
 };
 use crate::replication::{
     self, Batch, Check, Disk, DiskId, DiskThreads, EncodedSubmission, Entry, LogId, Member, Membership,
-    NodeId, OpenError, Payload, State, Storage,
+    NodeId, OpenError, Payload, State, Storage, Unwitnessed,
 };
 
 /// Opens a group with threads of its own, as a node does.
 pub fn open(data_dir: &Path) -> Result<Storage, OpenError> {
     let disk: Arc<dyn Disk> = Arc::new(DiskThreads);
-    replication::open(data_dir, false, &disk)
+    replication::open(data_dir, false, &disk, Arc::new(Unwitnessed))
 }
 
 pub fn log_id(term: u64, index: u64) -> LogId {

@@ -1,0 +1,198 @@
+//! Whoever follows the events sees each once, whatever happens to the nodes.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::support::load::Load;
+use crate::support::wait::eventually;
+use crate::support::{Api, Cluster, Hotel, checker};
+
+const CLIENTS: u64 = 8;
+const ROOMS: u64 = 10;
+const SOME: u64 = 60;
+
+/// Reads on from node to node until it is told to stop; what it saw, in order.
+async fn hop(apis: Vec<Api>, mut stop: watch::Receiver<bool>) -> Vec<Value> {
+    let mut seen = Vec::new();
+    let mut next = "0-0".to_owned();
+    let mut turns = apis.iter().cycle();
+    while !*stop.borrow_and_update() {
+        let api = turns.next().expect("some node");
+        let call = api.get(&format!("/v1/events?after={next}&limit=40&wait_ms=100"));
+        // A node that is down, or lacks the past for a while, is passed over.
+        let Ok(answer) = call.timeout(Duration::from_secs(2)).send().await else { continue };
+        if answer.status == 503 {
+            continue;
+        }
+        assert_eq!(answer.status, 200, "{}", answer.in_words());
+        let page = answer.json();
+        seen.extend(page["events"].as_array().expect("events").iter().cloned());
+        next = page["next"].as_str().expect("a position").to_owned();
+    }
+    seen
+}
+
+async fn all_events(api: &Api) -> Result<Vec<Value>, String> {
+    let (mut all, mut next) = (Vec::new(), "0-0".to_owned());
+    loop {
+        let answer = api.get(&format!("/v1/events?after={next}&limit=1000")).send().await?;
+        if answer.status != 200 {
+            return Err(answer.in_words());
+        }
+        let page = answer.json();
+        let events = page["events"].as_array().expect("events");
+        if events.is_empty() {
+            return Ok(all);
+        }
+        all.extend(events.iter().cloned());
+        next = page["next"].as_str().expect("a position").to_owned();
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_hops_between_nodes_while_they_are_killed_sees_each_event_once() {
+    let mut cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", ROOMS).await;
+    let (stop, stopped) = watch::channel(false);
+    let reader = tokio::spawn(hop(cluster.apis(), stopped));
+    let load = Load::start(&cluster, &hotel, CLIENTS);
+    for round in 0..3 {
+        load.acknowledges(SOME, &format!("before round {round}")).await;
+        let away = if round == 1 { cluster.leader().await } else { cluster.followers().await[0] };
+        cluster.kill9(away);
+        load.acknowledges(SOME, &format!("in round {round}")).await;
+        if round == 2 {
+            let leader = cluster.leader_of_others(away).await;
+            cluster.snapshot(leader).await;
+        }
+        cluster.restart(away).await;
+    }
+    let history = load.stop().await;
+    checker::holds(&cluster, &hotel, &history).await;
+    cluster.agree().await;
+
+    let whole = all_events(&cluster.api(1)).await.unwrap();
+    for id in [2, 3] {
+        assert!(all_events(&cluster.api(id)).await.unwrap() == whole, "node {id} tells another past");
+    }
+    // The reader comes to the end, and only then is it stopped.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stop.send_replace(true);
+    let seen = reader.await.expect("the reader does not panic");
+    let positions =
+        |events: &[Value]| -> Vec<Value> { events.iter().map(|event| event["position"].clone()).collect() };
+    assert!(positions(&seen) == positions(&whole), "{} seen of {}", seen.len(), whole.len());
+    let reservations = hotel.reservations(&cluster.api(1)).await;
+    let made = whole.iter().filter(|event| event["before"].is_null() && !event["after"]["guest"].is_null());
+    assert_eq!(made.count(), reservations.len(), "each reservation is told of when it is made");
+}
+
+#[tokio::test]
+async fn a_history_that_is_deleted_cut_or_damaged_is_made_again() {
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 3] = [
+        ("deleted", |folder| std::fs::remove_dir_all(folder).unwrap()),
+        ("cut", |folder| {
+            let file = std::fs::File::options().write(true).open(folder.join("db")).unwrap();
+            let length = file.metadata().unwrap().len();
+            file.set_len(length / 2).unwrap();
+        }),
+        ("flipped", |folder| {
+            let path = folder.join("db");
+            let mut bytes = std::fs::read(&path).unwrap();
+            let (from, to) = (bytes.len() / 20, bytes.len() / 3);
+            bytes[from..to].iter_mut().step_by(97).for_each(|byte| *byte ^= 0x10);
+            std::fs::write(&path, bytes).unwrap();
+        }),
+    ];
+    let mut cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", ROOMS).await;
+    let load = Load::start(&cluster, &hotel, CLIENTS);
+    load.acknowledges(300, "a past worth keeping").await;
+    load.stop().await;
+    cluster.agree().await;
+    cluster.snapshot(2).await;
+    let whole = all_events(&cluster.api(1)).await.unwrap();
+    for (what, harm) in harms {
+        cluster.stop(2).await;
+        harm(&history_folder(&mut cluster));
+        cluster.restart(2).await;
+        eventually(&format!("what was {what} is told again"), async || {
+            let events = all_events(&cluster.api(2)).await?;
+            if events == whole { Ok(()) } else { Err(format!("{} of {}", events.len(), whole.len())) }
+        })
+        .await;
+    }
+}
+
+fn history_folder(cluster: &mut Cluster) -> PathBuf {
+    cluster.node(2).data_dir.join("history")
+}
+
+/// Reads a stream until so many events came, and gives their positions.
+async fn read_events(stream: &mut TcpStream, count: usize) -> Vec<String> {
+    let mut text = String::new();
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
+        let ids: Vec<String> = ids.map(|id| id.trim().to_owned()).collect();
+        if ids.len() >= count && text.ends_with("\n\n\r\n") {
+            return ids;
+        }
+        let read = timeout(Duration::from_secs(10), stream.read(&mut buffer));
+        let length = read.await.expect("events in time").expect("a stream that is open");
+        assert!(length > 0, "the stream ended: {text}");
+        text.push_str(std::str::from_utf8(&buffer[..length]).expect("UTF-8"));
+    }
+}
+
+async fn open_stream(address: &str, last: Option<&str>) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let last = last.map(|last| format!("Last-Event-ID: {last}\r\n")).unwrap_or_default();
+    let request =
+        format!("GET /v1/events HTTP/1.1\r\nHost: innkeeper\r\nAccept: text/event-stream\r\n{last}\r\n");
+    stream.write_all(request.as_bytes()).await.expect("a request");
+    stream
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_at_another_node_and_does_not_keep_one_from_stopping() {
+    let mut cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", 2).await;
+    let whole = all_events(&cluster.api(1)).await.unwrap();
+    let positions: Vec<&str> =
+        whole.iter().map(|event| event["position"].as_str().expect("a position")).collect();
+    let address = |cluster: &Cluster, id: usize| cluster.nodes[id - 1].client_addr.clone();
+
+    // From the beginning, then what happens now.
+    let mut first = open_stream(&address(&cluster, 1), None).await;
+    assert_eq!(read_events(&mut first, positions.len()).await, positions);
+    hotel.reserve(&cluster.api(2), "n1", 1, 2, "one").expect(201).await;
+    let told = read_events(&mut first, 1).await;
+    assert_eq!(told.len(), 1);
+
+    // Broken off, and gone on with elsewhere.
+    let last = positions[positions.len() - 3];
+    let mut second = open_stream(&address(&cluster, 2), Some(last)).await;
+    let mut expected: Vec<&str> = positions[positions.len() - 2..].to_vec();
+    expected.push(&told[0]);
+    assert_eq!(read_events(&mut second, 3).await, expected);
+
+    // One that is read no more, and one that waits.
+    let waiting = cluster.api(1).get(&format!("/v1/events?after={}&wait_ms=50000", told[0]));
+    let waiting = tokio::spawn(async move { waiting.send().await });
+    let began = std::time::Instant::now();
+    cluster.stop(1).await;
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "an open stream held up the end: {:?}",
+        began.elapsed()
+    );
+    drop(waiting.await);
+}

@@ -1,0 +1,92 @@
+//! What is missing, given by one node to another.
+
+use super::chunk::{Chunk, StoredChunk, StoredCommit};
+use super::{Gap, History, HistoryError, NotTold};
+use crate::ledger::Lsn;
+use crate::replication::Mark;
+
+/// A piece holds no more than what brings it past so many bytes.
+const PIECE_BYTES: usize = 64 << 10;
+
+impl History {
+    /// What lies between and is not there, where something does.
+    pub fn gap(&self) -> Option<Gap> {
+        self.lock().gap
+    }
+
+    /// The next commits after the mark that a peer has, up to `upto`, for [`fill`](History::fill). Blocks.
+    pub fn piece(&self, after: Mark, upto: Lsn) -> Result<Vec<u8>, NotTold> {
+        let mut chunk = StoredChunk { after, commits: Vec::new() };
+        let mut bytes = 0;
+        for commit in self.after(after.lsn)?.commits.iter().take_while(|commit| commit.lsn <= upto) {
+            let stored = StoredCommit::new(commit).map_err(|error| unsendable(&error))?;
+            bytes += stored.bytes();
+            chunk.commits.push(stored);
+            if bytes >= PIECE_BYTES {
+                break;
+            }
+        }
+        chunk.encode().map_err(|error| unsendable(&error))
+    }
+
+    /// Takes a peer's piece into the gap, where it follows from what is there; false where it brings nothing. Nothing
+    /// of a gap is told until its last piece has met what comes after it. Blocks.
+    pub fn fill(&self, frame: &[u8]) -> Result<bool, HistoryError> {
+        let (store, generation, gap) = {
+            let inner = self.lock();
+            let Some(gap) = inner.gap else { return Ok(false) };
+            (inner.store.clone(), inner.generation, gap)
+        };
+        let begin_again = |error| {
+            self.has_filled(generation, gap, gap.after);
+            Err(error)
+        };
+        let chunk = match Chunk::decode(frame) {
+            Ok(chunk) if chunk.after == gap.filled_upto() => chunk,
+            Ok(_) => return Ok(false),
+            // Either this piece is of another past, or those before it are.
+            Err(error) => return begin_again(error),
+        };
+        let last = chunk.last();
+        if last == chunk.after {
+            return Ok(false);
+        }
+        let is_past_end =
+            last.lsn > gap.upto.lsn || (last.lsn == gap.upto.lsn && last.chain != gap.upto.chain);
+        if is_past_end {
+            return begin_again(HistoryError::Damaged("another past than this node's state"));
+        }
+        store.put(chunk.after.lsn, frame)?;
+        self.has_filled(generation, gap, last);
+        Ok(true)
+    }
+
+    /// Nobody has what is missing: what is kept begins behind it.
+    pub fn give_up(&self) {
+        let mut inner = self.lock();
+        if let Some(gap) = inner.gap.take() {
+            tracing::warn!(first = gap.upto.lsn.next().0, "nobody has the history before this command");
+            inner.first = gap.upto;
+        }
+    }
+
+    fn has_filled(&self, generation: u64, gap: Gap, upto: Mark) {
+        let mut inner = self.lock();
+        if inner.generation == generation && inner.gap == Some(gap) {
+            let is_whole = upto.chain == gap.upto.chain;
+            inner.gap = (!is_whole).then_some(Gap { filled: Some(upto), ..gap });
+        }
+    }
+}
+
+impl Gap {
+    /// Up to where pieces were taken; those that come next follow from there.
+    pub fn filled_upto(&self) -> Mark {
+        self.filled.unwrap_or(self.after)
+    }
+}
+
+fn unsendable(error: &dyn std::error::Error) -> NotTold {
+    tracing::error!(%error, "a piece of the history can't be sent");
+    NotTold::Missing
+}

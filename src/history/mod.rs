@@ -1,0 +1,451 @@
+//! The past: what every command changed, in order, for good.
+//!
+//! Apply tells what was committed; it stands in memory at once, and a task of its own keeps it in a [`store`] in chunks,
+//! behind the commit. Readers take both together. What is kept is checked by the hash chain that the ledger has in its
+//! state: each commit follows from the one before. What is damaged or missing is never papered over: it is set aside,
+//! said to be missing, and fetched again.
+//!
+//! Knows the ledger and what replication tells; knows no Raft, no HTTP, and nobody who asks.
+
+mod backfill;
+mod chunk;
+mod past;
+mod sled_store;
+mod store;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+
+use crate::ledger::{Commit, Lsn};
+use crate::replication::{CodecError, Mark, Witness, codec};
+use chunk::Chunk;
+use sled_store::SledStore;
+use store::{MemoryStore, Store};
+use writer::Writer;
+
+pub use past::Version;
+pub use writer::run;
+
+/// Commits that wait to be kept, at most; then apply waits.
+const UNKEPT_MAX: usize = 65_536;
+/// Commits that stay in memory once they are kept, for those who follow closely.
+const RECENT: usize = 4_096;
+/// Commits that one read from memory gives, at most.
+const RUN_MAX: usize = 1_024;
+
+/// Where a history is kept.
+#[derive(Clone, Debug)]
+pub enum Keeping {
+    /// In this folder.
+    OnDisk(PathBuf),
+    /// As long as the process runs.
+    InMemory,
+}
+
+/// Why a store did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    #[error("the history's store failed: {0}")]
+    Store(String),
+    #[error("the history is damaged: it holds {0}")]
+    Damaged(&'static str),
+    #[error("the history is damaged or of an unknown version: {0}")]
+    Codec(#[from] CodecError),
+}
+
+/// Why the past was not told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTold {
+    /// What is kept begins with the command `first`.
+    #[error("what is kept begins with command {first}")]
+    Gone { first: Lsn },
+    /// It is being fetched.
+    #[error("this node's history is being rebuilt")]
+    Missing,
+    /// No command has that position yet.
+    #[error("no command has that position yet")]
+    InFuture,
+}
+
+/// Some commits, in order, and where to go on.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub commits: Vec<Arc<Commit>>,
+    /// Everything up to here was told, with this run.
+    pub upto: Lsn,
+}
+
+/// What lies between two marks and is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    pub after: Mark,
+    pub upto: Mark,
+    /// Up to where it was fetched, and is not told yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filled: Option<Mark>,
+}
+
+/// What a store says of itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Note {
+    /// Everything up to here is kept.
+    tip: Mark,
+    /// Nothing up to here is kept any more.
+    #[serde(default)]
+    first: Mark,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gap: Option<Gap>,
+}
+
+pub struct History {
+    keeping: Keeping,
+    inner: Mutex<Inner>,
+    tip: watch::Sender<Mark>,
+    /// Up to which command everything is durable.
+    kept: watch::Sender<Lsn>,
+    unkept: watch::Sender<usize>,
+    /// Something waits to be kept soon.
+    work: Notify,
+    writer: Mutex<Writer>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    /// Changes when what the store holds is no longer what it held.
+    generation: u64,
+    first: Mark,
+    gap: Option<Gap>,
+    /// Everything after this is in `recent`.
+    recent_after: Mark,
+    recent: VecDeque<Arc<Commit>>,
+    /// The last commit that the store holds.
+    stored: Mark,
+    tip: Mark,
+    /// What the store holds is not the past of this state, and is to be set aside.
+    diverged: bool,
+}
+
+fn mark_of(commit: &Commit) -> Mark {
+    Mark { lsn: commit.lsn, chain: commit.chain }
+}
+
+impl History {
+    /// Opens what is kept, or begins anew where that can't be read. Blocks.
+    pub fn open(keeping: Keeping) -> Arc<History> {
+        let inner = match Inner::open(&keeping) {
+            Ok(inner) => inner,
+            Err(error) => {
+                tracing::error!(%error, "the history can't be read: it is set aside and rebuilt");
+                Inner::begin(set_aside_and_open(&keeping))
+            }
+        };
+        Arc::new(History {
+            keeping,
+            tip: watch::Sender::new(inner.tip),
+            kept: watch::Sender::new(inner.tip.lsn),
+            unkept: watch::Sender::new(0),
+            inner: Mutex::new(inner),
+            work: Notify::new(),
+            writer: Mutex::new(Writer::default()),
+        })
+    }
+
+    /// Changes when more can be told.
+    pub fn tips(&self) -> watch::Receiver<Mark> {
+        self.tip.subscribe()
+    }
+
+    /// Up to which command the past is known.
+    pub fn known(&self) -> Lsn {
+        self.tip.borrow().lsn
+    }
+
+    /// The commits after `position`: some of them. Blocks on the disk where they are not recent.
+    pub fn after(&self, position: Lsn) -> Result<Run, NotTold> {
+        let (store, generation, limit) = {
+            let inner = self.lock();
+            inner.check(position)?;
+            if position > inner.tip.lsn {
+                return Err(NotTold::InFuture);
+            }
+            if position >= inner.recent_after.lsn {
+                return Ok(inner.recent_run(position));
+            }
+            let limit = inner.gap.map(|gap| gap.after).filter(|after| position < after.lsn);
+            (inner.store.clone(), inner.generation, limit.unwrap_or(inner.recent_after))
+        };
+        self.stored_after(&*store, position, limit).map_err(|error| self.fail(generation, &error))
+    }
+
+    /// The commits up to and with `upto`, newest first: some of them, and the mark before them. Blocks on the disk where
+    /// they are not recent.
+    fn before(&self, upto: Mark) -> Result<(Vec<Arc<Commit>>, Mark), NotTold> {
+        let (store, generation) = {
+            let inner = self.lock();
+            inner.check(Lsn(upto.lsn.0.saturating_sub(1)))?;
+            if upto.lsn > inner.recent_after.lsn {
+                let end = inner.recent.partition_point(|commit| commit.lsn <= upto.lsn);
+                return Ok((newest_first(inner.recent.range(..end)), inner.recent_after));
+            }
+            (inner.store.clone(), inner.generation)
+        };
+        stored_before(&*store, upto).map_err(|error| self.fail(generation, &error))
+    }
+
+    fn stored_after(&self, store: &dyn Store, position: Lsn, limit: Mark) -> Result<Run, HistoryError> {
+        let chunk = store.at_or_before(position)?.map(|frame| Chunk::decode(&frame)).transpose()?;
+        let chunk = chunk.unwrap_or(Chunk { after: self.lock().first, commits: Vec::new() });
+        let last = chunk.last();
+        if last.lsn <= position {
+            // The rest of what is asked for are commands that changed nothing, or it is lost.
+            let whole = last.chain == limit.chain;
+            return if whole {
+                Ok(Run { commits: Vec::new(), upto: limit.lsn })
+            } else {
+                Err(HistoryError::Damaged("less than was kept"))
+            };
+        }
+        let commits = chunk.commits.into_iter();
+        let commits = commits.filter(|commit| commit.lsn > position && commit.lsn <= limit.lsn).collect();
+        Ok(Run { commits, upto: last.lsn.min(limit.lsn) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no panic while the history is locked")
+    }
+
+    /// Begins anew after a failure of the store; what is in memory is kept again.
+    fn fail(&self, generation: u64, error: &HistoryError) -> NotTold {
+        let mut inner = self.lock();
+        if inner.generation == generation {
+            tracing::error!(%error, "the history is set aside and rebuilt");
+            inner.begin_anew(set_aside_and_open(&self.keeping));
+        }
+        NotTold::Missing
+    }
+}
+
+fn newest_first<'a>(commits: impl DoubleEndedIterator<Item = &'a Arc<Commit>>) -> Vec<Arc<Commit>> {
+    commits.rev().cloned().collect()
+}
+
+fn stored_before(store: &dyn Store, upto: Mark) -> Result<(Vec<Arc<Commit>>, Mark), HistoryError> {
+    let lost = HistoryError::Damaged("less than was kept");
+    let Some(frame) = store.at_or_before(Lsn(upto.lsn.0.saturating_sub(1)))? else { return Err(lost) };
+    let Chunk { after, mut commits } = Chunk::decode(&frame)?;
+    commits.retain(|commit| commit.lsn <= upto.lsn);
+    let last = commits.last().map_or(after, |commit| mark_of(commit));
+    if last.chain != upto.chain {
+        return Err(lost);
+    }
+    Ok((newest_first(commits.iter()), after))
+}
+
+impl Inner {
+    fn begin(store: Arc<dyn Store>) -> Inner {
+        Inner {
+            store,
+            generation: 0,
+            first: Mark::default(),
+            gap: None,
+            recent_after: Mark::default(),
+            recent: VecDeque::new(),
+            stored: Mark::default(),
+            tip: Mark::default(),
+            diverged: false,
+        }
+    }
+
+    fn open(keeping: &Keeping) -> Result<Inner, HistoryError> {
+        let store: Arc<dyn Store> = match keeping {
+            Keeping::OnDisk(dir) => Arc::new(SledStore::open(dir)?),
+            Keeping::InMemory => Arc::new(MemoryStore::default()),
+        };
+        let note: Note = match store.note()? {
+            Some(note) => codec::from_message_pack(&note)?,
+            None => Note::default(),
+        };
+        let last = store.at_or_before(Lsn(u64::MAX))?.map(|frame| Chunk::decode(&frame)).transpose()?;
+        let start = note.gap.map_or(note.first, |gap| gap.upto);
+        let stored = last.map(|chunk| chunk.last()).filter(|last| last.lsn > start.lsn).unwrap_or(start);
+        if stored.lsn <= note.tip.lsn && stored.chain != note.tip.chain {
+            return Err(HistoryError::Damaged("less than was kept"));
+        }
+        let tip = if stored.lsn > note.tip.lsn { stored } else { note.tip };
+        let (first, gap) = (note.first, note.gap);
+        Ok(Inner { first, gap, recent_after: tip, stored, tip, ..Inner::begin(store) })
+    }
+
+    /// Whether what follows `position` is there.
+    fn check(&self, position: Lsn) -> Result<(), NotTold> {
+        if position < self.first.lsn {
+            return Err(NotTold::Gone { first: self.first.lsn.next() });
+        }
+        let missing = self.gap.is_some_and(|gap| gap.after.lsn <= position && position < gap.upto.lsn);
+        if missing { Err(NotTold::Missing) } else { Ok(()) }
+    }
+
+    fn recent_run(&self, position: Lsn) -> Run {
+        let at = self.recent.partition_point(|commit| commit.lsn <= position);
+        let commits: Vec<_> = self.recent.range(at..).take(RUN_MAX).cloned().collect();
+        let is_end = at + commits.len() == self.recent.len();
+        let upto = commits.last().filter(|_| !is_end).map_or(self.tip.lsn, |last| last.lsn);
+        Run { commits, upto }
+    }
+
+    fn begin_anew(&mut self, store: Arc<dyn Store>) {
+        self.store = store;
+        self.generation += 1;
+        self.diverged = false;
+        self.stored = self.recent_after;
+        self.miss(self.first, self.recent_after);
+    }
+
+    fn miss(&mut self, after: Mark, upto: Mark) {
+        self.gap = (after.chain != upto.chain).then_some(Gap { after, upto, filled: None });
+    }
+
+    /// Commits that the store does not hold.
+    fn unkept(&self) -> usize {
+        self.recent.len() - self.recent.partition_point(|commit| commit.lsn <= self.stored.lsn)
+    }
+
+    /// Goes on at `mark`, with nothing in memory.
+    fn go_on_at(&mut self, mark: Mark) {
+        self.generation += 1;
+        self.recent.clear();
+        self.recent_after = mark;
+        self.stored = mark;
+        self.tip = mark;
+    }
+
+    /// Forgets what was told: it is not the past of the state that stands at `mark`.
+    fn diverge(&mut self, mark: Mark) {
+        tracing::error!(
+            lsn = mark.lsn.0,
+            "the history is not that of this node's state: it is set aside and rebuilt"
+        );
+        self.go_on_at(mark);
+        self.diverged = true;
+        self.first = Mark::default();
+        self.miss(self.first, mark);
+    }
+}
+
+impl Witness for History {
+    fn tip(&self) -> Mark {
+        *self.tip.borrow()
+    }
+
+    fn applied(&self, before: Mark, after: Mark, commits: Vec<Commit>) {
+        let mut inner = self.lock();
+        if after.lsn < inner.tip.lsn {
+            return;
+        }
+        let known = inner.tip.lsn;
+        let mut new: Vec<_> = commits.into_iter().map(Arc::new).collect();
+        let at = new.partition_point(|commit| commit.lsn <= known);
+        let follows = match new.get(at) {
+            Some(commit) => inner.tip.chain.after(commit) == commit.chain,
+            None => inner.tip.chain == after.chain,
+        };
+        if follows {
+            new.drain(..at);
+        } else {
+            inner.diverge(before);
+        }
+        inner.recent.extend(new);
+        inner.tip = after;
+        let unkept = inner.unkept();
+        drop(inner);
+        self.told(after, unkept);
+    }
+
+    fn restored(&self, mark: Mark) {
+        let mut inner = self.lock();
+        let tip = inner.tip;
+        if mark.lsn < tip.lsn || mark == tip {
+            return;
+        }
+        if mark.lsn == tip.lsn {
+            inner.diverge(mark);
+        } else if mark.chain == tip.chain {
+            inner.tip = mark;
+        } else {
+            let after = inner.gap.map_or(inner.stored, |gap| gap.after);
+            inner.go_on_at(mark);
+            inner.miss(after, mark);
+        }
+        let unkept = inner.unkept();
+        drop(inner);
+        self.told(mark, unkept);
+    }
+
+    fn keep(&self) {
+        self.write();
+    }
+
+    fn has_room(&self) -> BoxFuture<'_, ()> {
+        if *self.unkept.borrow() < UNKEPT_MAX {
+            return Box::pin(std::future::ready(()));
+        }
+        self.work.notify_one();
+        Box::pin(async {
+            // The sender lives as long as this history.
+            let _ = self.unkept.subscribe().wait_for(|unkept| *unkept < UNKEPT_MAX).await;
+        })
+    }
+
+    fn has_kept(&self, lsn: Lsn) -> BoxFuture<'_, ()> {
+        self.work.notify_one();
+        Box::pin(async move {
+            // The sender lives as long as this history.
+            let _ = self.kept.subscribe().wait_for(|kept| *kept >= lsn).await;
+        })
+    }
+}
+
+impl History {
+    fn told(&self, tip: Mark, unkept: usize) {
+        self.tip.send_replace(tip);
+        self.unkept.send_replace(unkept);
+        if unkept >= writer::CHUNK_COMMITS {
+            self.work.notify_one();
+        }
+    }
+}
+
+/// An empty store in place of one that can't be used, which is left beside it for whoever wants to look.
+fn set_aside_and_open(keeping: &Keeping) -> Arc<dyn Store> {
+    let Keeping::OnDisk(dir) = keeping else { return Arc::new(MemoryStore::default()) };
+    let opened = set_aside(dir)
+        .map_err(|error| HistoryError::Store(format!("its folder can't be set aside: {error}")))
+        .and_then(|()| SledStore::open(dir));
+    match opened {
+        Ok(store) => Arc::new(store),
+        Err(error) => {
+            tracing::error!(%error, "no history can be kept on this disk: it is in memory until the next start");
+            Arc::new(MemoryStore::default())
+        }
+    }
+}
+
+/// Only the newest is left.
+fn set_aside(dir: &Path) -> std::io::Result<()> {
+    if !dir.exists() {
+        return Ok(());
+    }
+    let aside = dir.with_extension("damaged");
+    if aside.exists() {
+        std::fs::remove_dir_all(&aside)?;
+    }
+    std::fs::rename(dir, &aside)
+}

@@ -1,0 +1,280 @@
+//! The past as it is told, kept, lost and found again.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::ledger::{Ledger, RecordKey, Timestamp};
+use crate::replication::tests::support::{cancel, house, reserve};
+
+/// A ledger that tells a history of all that it does.
+struct Told {
+    ledger: Ledger,
+    /// After each command, the first being empty.
+    states: Vec<Ledger>,
+    next: u32,
+}
+
+impl Told {
+    fn new() -> Told {
+        Told { ledger: Ledger::new(), states: vec![Ledger::new()], next: 0 }
+    }
+
+    fn run(&mut self, history: &History, submission: &crate::ledger::Submission) {
+        let before = Mark::of(&self.ledger);
+        let (_, commit) =
+            self.ledger.apply_recorded(Timestamp(1_000 + self.ledger.lsn().0), submission).unwrap();
+        history.applied(before, Mark::of(&self.ledger), commit.into_iter().collect());
+        self.states.push(self.ledger.clone());
+    }
+
+    fn open(&mut self, history: &History) {
+        for submission in house(10) {
+            self.run(history, &submission);
+        }
+    }
+
+    /// Books and cancels, now and then for nothing.
+    fn book(&mut self, history: &History, times: u32) {
+        for n in self.next..self.next + times {
+            let submission = match n {
+                n if n % 7 == 6 => cancel(0),
+                n if n % 2 == 1 => cancel(u128::from(n) - 1),
+                n => reserve(n.into(), n % 10 + 1, n / 10 % 29 + 1),
+            };
+            self.run(history, &submission);
+        }
+        self.next += times;
+    }
+}
+
+/// All commits after `from` that are told, each by its mark; the error that ended them, where one did.
+fn all_after(history: &History, from: Lsn) -> (Vec<Mark>, Option<NotTold>) {
+    let (mut told, mut at) = (Vec::new(), from);
+    loop {
+        match history.after(at) {
+            Ok(run) if run.commits.is_empty() && run.upto >= history.known() => return (told, None),
+            Ok(run) => {
+                assert!(run.upto > at, "a read that gets nowhere at {at}");
+                told.extend(run.commits.iter().map(|commit| mark_of(commit)));
+                at = run.upto;
+            }
+            Err(error) => return (told, Some(error)),
+        }
+    }
+}
+
+/// What was told to `history`, by the states that it came from.
+fn expected(told: &Told, from: Lsn) -> Vec<Mark> {
+    let pairs = told.states.windows(2).filter(|pair| pair[0].event_chain() != pair[1].event_chain());
+    pairs.map(|pair| Mark::of(&pair[1])).filter(|mark| mark.lsn > from).collect()
+}
+
+#[test]
+fn what_was_told_is_told_again_from_memory_and_from_disk_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let keeping = Keeping::OnDisk(dir.path().join("history"));
+    let mut told = Told::new();
+    let mut history = History::open(keeping.clone());
+    told.open(&history);
+    for _ in 0..4 {
+        told.book(&history, 2_000);
+        for from in [Lsn(0), Lsn(7), Lsn(told.ledger.lsn().0 - 3)] {
+            assert_eq!(all_after(&history, from), (expected(&told, from), None));
+        }
+        history.keep();
+        assert_eq!(all_after(&history, Lsn(0)), (expected(&told, Lsn(0)), None));
+        drop(history);
+        history = History::open(keeping.clone());
+        assert_eq!(history.tip(), Mark::of(&told.ledger));
+        assert_eq!(all_after(&history, Lsn(0)), (expected(&told, Lsn(0)), None));
+    }
+    assert_eq!(history.after(told.ledger.lsn().next()).unwrap_err(), NotTold::InFuture);
+}
+
+#[test]
+fn every_state_is_gone_back_to() {
+    let history = History::open(Keeping::InMemory);
+    let mut told = Told::new();
+    told.open(&history);
+    told.book(&history, 7_000);
+    history.keep();
+    let day = |day: u32| format!("2027-03-{day:02}").parse().unwrap();
+    let property = crate::ledger::PropertyId::new("grand").unwrap();
+    for lsn in [0, 1, 5, 400, 3_000, 6_999, told.ledger.lsn().0] {
+        let past = history.state_at(told.ledger.clone(), Lsn(lsn), Some(&property)).unwrap();
+        let then = &told.states[lsn as usize];
+        let nights = |ledger: &Ledger| ledger.availability(&property, day(1), day(30));
+        assert_eq!(nights(&past), nights(then), "at {lsn}");
+    }
+    let future = history.state_at(told.ledger.clone(), told.ledger.lsn().next(), None);
+    assert_eq!(future.unwrap_err(), NotTold::InFuture);
+}
+
+#[test]
+fn the_versions_of_a_reservation_lead_from_one_to_the_other() {
+    let history = History::open(Keeping::InMemory);
+    let mut told = Told::new();
+    told.open(&history);
+    told.book(&history, 2_000);
+    history.keep();
+    let mut seen = 0;
+    for record in told.ledger.records() {
+        let RecordKey::Reservation(id) = record.key() else { continue };
+        let newest = told.ledger.reservation_record(id).unwrap();
+        let versions = history.versions(newest).unwrap();
+        let revisions: Vec<u64> =
+            versions.iter().map(|version| version.record().unwrap().reservation.revision).collect();
+        assert_eq!(revisions, (1..=newest.reservation.revision).collect::<Vec<_>>());
+        for lsn in
+            [newest.created_lsn.0 - 1, newest.created_lsn.0, newest.changed_lsn().0, told.ledger.lsn().0]
+        {
+            let found = history.version_at(newest, Lsn(lsn)).unwrap();
+            let then = told.states[lsn as usize].reservation(id).ok();
+            assert_eq!(found.map(|record| record.reservation), then, "{id} at {lsn}");
+        }
+        seen += versions.len();
+    }
+    assert!(seen > 100, "only {seen} versions");
+}
+
+#[test]
+fn what_lies_between_is_missing_and_never_skipped() {
+    let history = History::open(Keeping::InMemory);
+    let mut told = Told::new();
+    told.open(&history);
+    told.book(&history, 300);
+    history.keep();
+    let end = told.ledger.lsn();
+    // Commands that this node never applies: it is given the state after them.
+    told.book(&History::open(Keeping::InMemory), 300);
+    history.restored(Mark::of(&told.ledger));
+    let base = told.ledger.lsn();
+    told.book(&history, 300);
+    for _ in 0..2 {
+        let (first, error) = all_after(&history, Lsn(0));
+        assert_eq!(error, Some(NotTold::Missing));
+        let kept: Vec<Mark> = expected(&told, Lsn(0)).into_iter().filter(|mark| mark.lsn <= end).collect();
+        assert_eq!(first, kept);
+        assert_eq!(all_after(&history, base), (expected(&told, base), None));
+        let before = history.state_at(told.ledger.clone(), Lsn(base.0 - 1), None);
+        assert_eq!(before.unwrap_err(), NotTold::Missing);
+        assert!(history.state_at(told.ledger.clone(), base, None).is_ok());
+        history.keep();
+    }
+}
+
+#[test]
+fn what_is_missing_is_taken_from_a_peer_that_has_the_same_past_and_no_other() {
+    let (history, peer) = (History::open(Keeping::InMemory), History::open(Keeping::InMemory));
+    let mut told = Told::new();
+    told.open(&peer);
+    told.book(&peer, 6_000);
+    history.restored(Mark::of(&told.ledger));
+    told.book(&peer, 10);
+    let stranger = History::open(Keeping::InMemory);
+    let mut other = Told::new();
+    other.next = 1;
+    other.open(&stranger);
+    other.book(&stranger, 7_000);
+
+    let fill_from = |peer: &History| {
+        let mut pieces = 0;
+        while let Some(gap) = history.gap() {
+            assert_eq!(history.after(Lsn(0)).unwrap_err(), NotTold::Missing, "told before it was checked");
+            let frame = peer.piece(gap.filled_upto(), gap.upto.lsn).unwrap();
+            match history.fill(&frame) {
+                Ok(true) => pieces += 1,
+                Ok(false) | Err(_) => break,
+            }
+        }
+        pieces
+    };
+    assert!(fill_from(&stranger) > 1);
+    let gap = history.gap().expect("what comes after does not follow");
+    assert_eq!((gap.filled_upto(), gap.upto), (Mark::default(), history.tip()));
+    // A piece that is changed on its way.
+    let mut frame = peer.piece(gap.after, gap.upto.lsn).unwrap();
+    let middle = frame.len() / 2;
+    frame[middle] ^= 1;
+    assert!(history.fill(&frame).is_err());
+    assert!(fill_from(&peer) > 1);
+    assert_eq!(history.gap(), None);
+    let whole: Vec<Mark> =
+        expected(&told, Lsn(0)).into_iter().filter(|mark| mark.lsn <= history.tip().lsn).collect();
+    assert_eq!(all_after(&history, Lsn(0)), (whole, None));
+}
+
+#[test]
+fn a_state_that_replays_what_is_known_tells_nothing_twice() {
+    let history = History::open(Keeping::InMemory);
+    let mut told = Told::new();
+    told.open(&history);
+    told.book(&history, 500);
+    let mut again = Told::new();
+    again.open(&history);
+    again.book(&history, 600);
+    assert_eq!(all_after(&history, Lsn(0)), (expected(&again, Lsn(0)), None));
+}
+
+#[test]
+fn the_past_of_another_state_is_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let keeping = Keeping::OnDisk(dir.path().join("history"));
+    let history = History::open(keeping);
+    let mut told = Told::new();
+    told.open(&history);
+    told.book(&history, 300);
+    history.keep();
+    let mut other = Told::new();
+    other.next = 1;
+    let elsewhere = History::open(Keeping::InMemory);
+    other.open(&elsewhere);
+    other.book(&elsewhere, 310);
+    let base = Mark::of(&other.ledger);
+    other.book(&history, 50);
+    assert_eq!(all_after(&history, Lsn(0)).1, Some(NotTold::Missing));
+    assert_eq!(all_after(&history, base.lsn), (expected(&other, base.lsn), None));
+    history.keep();
+    assert_eq!(all_after(&history, base.lsn), (expected(&other, base.lsn), None));
+    assert!(dir.path().join("history.damaged").exists());
+}
+
+#[test]
+fn a_damaged_store_is_set_aside_and_never_believed() {
+    for flip_at in [0.02, 0.2, 0.5, 0.8] {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("history");
+        let mut told = Told::new();
+        {
+            let history = History::open(Keeping::OnDisk(folder.clone()));
+            told.open(&history);
+            told.book(&history, 6_000);
+            history.keep();
+        }
+        let file = folder.join("db");
+        let mut bytes = std::fs::read(&file).unwrap();
+        let at = (bytes.len() as f64 * flip_at) as usize;
+        for byte in &mut bytes[at..at + 64] {
+            *byte ^= 0x55;
+        }
+        std::fs::write(&file, bytes).unwrap();
+
+        let history = History::open(Keeping::OnDisk(folder.clone()));
+        // The newest state is known from the snapshot and the log.
+        history.restored(Mark::of(&told.ledger));
+        let (first, error) = all_after(&history, Lsn(0));
+        let whole = expected(&told, Lsn(0));
+        assert_eq!(first[..], whole[..first.len()], "what is told is true");
+        assert!(first.len() == whole.len() || error == Some(NotTold::Missing), "{flip_at}: {error:?}");
+        let end = told.ledger.lsn();
+        told.book(&history, 30);
+        assert_eq!(all_after(&history, end), (expected(&told, end), None));
+    }
+}
+
+#[test]
+fn what_has_no_store_yet_is_kept_from_the_first_command_on() {
+    let history: Arc<History> = History::open(Keeping::InMemory);
+    assert_eq!(history.after(Lsn(0)).map(|run| run.upto), Ok(Lsn(0)));
+    assert_eq!(history.after(Lsn(1)).unwrap_err(), NotTold::InFuture);
+}

@@ -1,0 +1,293 @@
+//! Events: every change, in order. As pages, as pages that are waited for, and as a stream.
+//!
+//! Answered from what this node knows, never from another. A stream holds a bounded piece of text for a reader that is
+//! slow, and ends when the reader takes nothing for a while: it comes back with the last position that it saw.
+
+use std::convert::Infallible;
+use std::fmt::Write;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::extract::Params;
+use super::problem::Problem;
+use super::render;
+use crate::history::{History, NotTold, Run};
+use crate::ledger::{Lsn, PropertyId};
+use crate::node::{Consistency, Node};
+use crate::replication::Mark;
+use crate::wire;
+
+/// A connection on which nothing moves is closed after little more.
+const WAIT_MS_MAX: u64 = 60_000;
+/// A stream without news says that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Pieces of text that wait for the reader of a stream, and events in one.
+const PIECES: usize = 8;
+const PIECE_EVENTS: usize = 64;
+/// A reader that takes nothing for so long is cut off.
+const READ_WITHIN: Duration = Duration::from_secs(20);
+
+/// What is told of, and from where on.
+#[derive(Clone, Debug)]
+struct Query {
+    after: Position,
+    limit: usize,
+    property: Option<PropertyId>,
+}
+
+/// The place of an event: its command, and its number within that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Position {
+    lsn: Lsn,
+    n: u32,
+}
+
+impl std::str::FromStr for Position {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Position, Self::Err> {
+        let parse = || {
+            let (lsn, n) = text.split_once('-')?;
+            let position = Position { lsn: Lsn(lsn.parse().ok()?), n: n.parse().ok()? };
+            // Only as answers write it: no sign, no zero in front.
+            (position.to_string() == text).then_some(position)
+        };
+        parse().ok_or("expected a position as events have it, such as 42-0")
+    }
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.lsn, self.n)
+    }
+}
+
+pub async fn list(
+    State(node): State<Arc<Node>>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let mut params = Params::of(request.uri())?;
+    let after = params.optional("after")?.unwrap_or_default();
+    let query = Query { after, limit: params.limit()?, property: params.optional("property")? };
+    let wait_ms = params.optional("wait_ms")?.unwrap_or(0);
+    let min_lsn = params.optional("min_lsn")?.map(Lsn);
+    params.finish()?;
+    if wait_ms > WAIT_MS_MAX {
+        return Err(Problem::malformed("wait_ms", "must be at most 60,000"));
+    }
+    let streams = wants_stream(&headers);
+    let query = if streams { Query { after: resumed(&headers, query.after)?, ..query } } else { query };
+    node.ready_to_read(Consistency::Local { max_staleness: None }, min_lsn, node.deadline()).await?;
+    node.reach(query.after.lsn).await?;
+    if streams { stream(node, query).await } else { page(&node, query, wait_ms).await }
+}
+
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut types = accepts.flat_map(|value| value.split(',')).filter_map(|media| media.split(';').next());
+    types.any(|media| media.trim().eq_ignore_ascii_case("text/event-stream"))
+}
+
+/// Where a stream goes on that broke off.
+fn resumed(headers: &HeaderMap, after: Position) -> Result<Position, Problem> {
+    let Some(last) = headers.get("last-event-id") else { return Ok(after) };
+    let text = last.to_str().map_err(|_| Problem::malformed("Last-Event-ID", "is no position"))?;
+    // A browser that has seen none sends none, or an empty one.
+    if text.is_empty() {
+        return Ok(after);
+    }
+    text.parse().map_err(|error| Problem::malformed("Last-Event-ID", error))
+}
+
+async fn page(node: &Node, query: Query, wait_ms: u64) -> Result<Response, Problem> {
+    let until = Instant::now() + Duration::from_millis(wait_ms);
+    let (mut tips, mut closing) = (node.tips(), node.closing());
+    let mut scan = Scan::new(query.clone());
+    loop {
+        let known = tips.borrow_and_update().lsn;
+        let (next, events) = scan_on(node, scan).await?;
+        scan = next;
+        if !events.is_empty() || Instant::now() >= until || *closing.borrow() {
+            let next = events.last().map_or(query.after.to_string(), |event| event.position.clone());
+            let lsn = known.max(scan.seen);
+            return Ok(render::json(StatusCode::OK, lsn, &wire::Events { events, next }));
+        }
+        // News, the end of the wait and the end of the node are alike: the answer is looked for once more.
+        tokio::select! {
+            _ = timeout_at(until, tips.changed()) => {}
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
+    }
+}
+
+/// Goes through the commits, and remembers where it has come to.
+#[derive(Clone, Debug)]
+struct Scan {
+    query: Query,
+    /// All up to here was looked at.
+    seen: Lsn,
+}
+
+impl Scan {
+    fn new(query: Query) -> Scan {
+        // The command itself may have more events than the one at this position.
+        let seen = Lsn(query.after.lsn.0.saturating_sub(1));
+        Scan { query, seen }
+    }
+
+    /// The next events, until there are enough or no more are known.
+    fn next(&mut self, history: &History) -> Result<Vec<wire::Event>, NotTold> {
+        let mut events = Vec::new();
+        loop {
+            let run = match history.after(self.seen) {
+                Err(NotTold::Gone { first }) if first == self.query.after.lsn.next() => {
+                    self.seen = self.query.after.lsn;
+                    history.after(self.seen)
+                }
+                // What was found is told before it is said that the rest is missing.
+                Err(_) if !events.is_empty() => return Ok(events),
+                run => run,
+            }?;
+            let is_end = run.commits.is_empty() && run.upto >= history.known();
+            if self.take(run, &mut events) || is_end {
+                return Ok(events);
+            }
+        }
+    }
+
+    /// Takes what is told of; whether that is enough.
+    fn take(&mut self, run: Run, events: &mut Vec<wire::Event>) -> bool {
+        for commit in &run.commits {
+            for (n, event_type, change) in commit.events() {
+                let position = Position { lsn: commit.lsn, n };
+                let is_wanted =
+                    self.query.property.is_none() || change.property() == self.query.property.as_ref();
+                if position <= self.query.after || !is_wanted {
+                    continue;
+                }
+                if events.len() == self.query.limit {
+                    return true;
+                }
+                events.push(render::event(position.to_string(), commit, event_type, change));
+                self.query.after = position;
+            }
+            self.seen = commit.lsn;
+        }
+        self.seen = self.seen.max(run.upto);
+        false
+    }
+}
+
+async fn scan_on(node: &Node, mut scan: Scan) -> Result<(Scan, Vec<wire::Event>), NotTold> {
+    node.ask_history(move |history| {
+        let events = scan.next(history)?;
+        Ok((scan, events))
+    })
+    .await
+}
+
+async fn stream(node: Arc<Node>, query: Query) -> Result<Response, Problem> {
+    let Some(place) = node.place_for_stream() else {
+        return Err(Problem::overloaded("as many streams are open as this node takes"));
+    };
+    let scan = Scan::new(Query { limit: PIECE_EVENTS, ..query });
+    // What is refused at all is refused before the stream begins.
+    let (scan, first) = scan_on(&node, scan).await?;
+    let (sender, receiver) = mpsc::channel(PIECES);
+    let feed = Feed {
+        tips: node.tips(),
+        closing: node.closing(),
+        node: Arc::downgrade(&node),
+        sender,
+        _place: place,
+    };
+    tokio::spawn(feed.run(scan, first));
+    let pieces = stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|piece: Bytes| (Ok::<_, Infallible>(piece), receiver))
+    });
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
+    Ok((StatusCode::OK, headers, Body::from_stream(pieces)).into_response())
+}
+
+/// Fills one stream until its reader or the node is gone.
+struct Feed {
+    node: Weak<Node>,
+    tips: watch::Receiver<Mark>,
+    closing: watch::Receiver<bool>,
+    sender: mpsc::Sender<Bytes>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Feed {
+    async fn run(mut self, mut scan: Scan, first: Vec<wire::Event>) {
+        let mut events = first;
+        // Said at once, so that the reader knows that the stream has begun.
+        let mut piece = String::from(": innkeeper\n\n");
+        loop {
+            for event in &events {
+                tell(&mut piece, event);
+            }
+            if !piece.is_empty() && !self.send(std::mem::take(&mut piece)).await {
+                return;
+            }
+            if *self.closing.borrow() {
+                return;
+            }
+            if events.is_empty() && !self.news().await {
+                piece.push_str(": still here\n\n");
+            }
+            self.tips.borrow_and_update();
+            let Some(node) = self.node.upgrade() else { return };
+            let scanned = scan_on(&node, scan).await;
+            drop(node);
+            // What is missing or gone ends the stream: the reader asks again and is told why.
+            let Ok(found) = scanned else { return };
+            (scan, events) = found;
+        }
+    }
+
+    /// Waits for news; false where there were none for a while.
+    async fn news(&mut self) -> bool {
+        tokio::select! {
+            changed = timeout(HEARTBEAT, self.tips.changed()) => changed.is_ok(),
+            _ = self.closing.wait_for(|closing| *closing) => true,
+        }
+    }
+
+    async fn send(&self, piece: String) -> bool {
+        matches!(timeout(READ_WITHIN, self.sender.send(piece.into())).await, Ok(Ok(())))
+    }
+}
+
+fn tell(piece: &mut String, event: &wire::Event) {
+    // JSON has no line breaks of its own, which would end the field (HTML, section 9.2.6).
+    let data = serde_json::to_string(event).expect("an event has string keys and finite numbers");
+    write!(piece, "id: {}\nevent: {}\ndata: {data}\n\n", event.position, event.kind)
+        .expect("a string takes what is written");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_read_as_it_is_written() {
+        for text in ["0-0", "42-7", "18446744073709551615-4294967295"] {
+            assert_eq!(text.parse::<Position>().unwrap().to_string(), text);
+        }
+        for text in
+            ["", "-", "42", "42-", "-1", "042-0", "42-00", "+4-0", "4-0-0", "4.0-0", "18446744073709551616-0"]
+        {
+            assert!(text.parse::<Position>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What this node's history lacks, fetched from a peer, and checked by the hash chain at both ends.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use super::Node;
+use crate::history::Gap;
+use crate::replication::{HistoryPiece, HistoryRequest, NodeId, PeerRefusal, Reply, Request, blocking};
+
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Runs until the node is gone.
+pub async fn run(node: Weak<Node>) {
+    // What could not be fetched is said once, not at every look.
+    let mut lacks: Option<Gap> = None;
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let Some(node) = node.upgrade() else { return };
+        let Some(gap) = node.history.gap() else { continue };
+        if lacks != Some(gap) {
+            tracing::info!(
+                after = gap.after.lsn.0,
+                upto = gap.upto.lsn.0,
+                "fetching the history from a peer"
+            );
+            lacks = Some(gap);
+        }
+        let members = node.members();
+        if members.keys().eq([&node.id()]) {
+            node.history.give_up();
+            continue;
+        }
+        for id in members.into_keys().filter(|id| *id != node.id()) {
+            while let Progress::Some = node.fetch_from(id).await {}
+            if node.history.gap().is_none() {
+                tracing::info!(from = id, "the history is whole again");
+                break;
+            }
+        }
+        lacks = node.history.gap();
+    }
+}
+
+enum Progress {
+    Some,
+    None,
+}
+
+impl Node {
+    /// Fetches the next piece of what is missing.
+    async fn fetch_from(&self, peer: NodeId) -> Progress {
+        let (Some(gap), Some(member)) = (self.history.gap(), self.member(peer)) else {
+            return Progress::None;
+        };
+        let request = Request::History(HistoryRequest { after: gap.filled_upto(), upto: gap.upto.lsn });
+        let wait = self.config.timings.snapshot_piece;
+        let frame = match self.peers.call_member(peer, &member, request, wait).await {
+            Ok(Reply::History(piece)) => piece.frame,
+            Ok(_) => return Progress::None,
+            Err(error) => {
+                tracing::debug!(peer, %error, "a peer gave no history");
+                return Progress::None;
+            }
+        };
+        let history = self.history.clone();
+        match blocking(&*self.disk, move || history.fill(&frame)).await {
+            Ok(Ok(true)) => Progress::Some,
+            Ok(Ok(false)) => Progress::None,
+            Ok(Err(error)) => {
+                tracing::warn!(peer, %error, "a peer's history does not fit");
+                Progress::None
+            }
+            Err(error) => {
+                tracing::error!(peer, %error, "a peer's history could not be kept");
+                Progress::None
+            }
+        }
+    }
+
+    /// A piece of this node's history for a peer that lacks it.
+    pub(super) async fn history_for_peer(&self, request: HistoryRequest) -> Result<Reply, PeerRefusal> {
+        let HistoryRequest { after, upto } = request;
+        let piece = self.ask_history(move |history| history.piece(after, upto)).await;
+        piece
+            .map(|frame| Reply::History(HistoryPiece { frame: frame.into() }))
+            .map_err(|reason| PeerRefusal::NoHistory { reason: reason.to_string() })
+    }
+}
