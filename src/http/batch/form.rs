@@ -1,11 +1,15 @@
 //! The two forms of a batch and of its answer: one JSON object, or one command a line.
 
+use std::fmt;
+
 use axum::http::{HeaderMap, header};
-use serde::Deserialize;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::super::extract::{self, media_type};
 use super::super::problem::Problem;
+use super::RESERVATIONS_MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -42,16 +46,16 @@ impl Form {
         if weight(&ranges, other) > weight(&ranges, self) { other } else { self }
     }
 
-    /// The commands of a body, each as it is written.
+    /// The commands of a body, each as it is written; of too many, no more than show that.
     pub fn commands(self, body: &[u8]) -> Result<Vec<&[u8]>, Problem> {
         match self {
             Form::Json => {
-                let Commands { commands } = extract::parse(body)?;
+                let Commands { commands: Kept(commands) } = extract::parse(body)?;
                 Ok(commands.into_iter().map(|raw| raw.get().as_bytes()).collect())
             }
             Form::Lines => {
                 let lines = body.split(|byte| *byte == b'\n');
-                Ok(lines.filter(|line| !line.trim_ascii().is_empty()).collect())
+                Ok(lines.filter(|line| !line.trim_ascii().is_empty()).take(KEPT_MAX).collect())
             }
         }
     }
@@ -61,7 +65,40 @@ impl Form {
 #[serde(deny_unknown_fields)]
 struct Commands<'a> {
     #[serde(borrow)]
-    commands: Vec<&'a RawValue>,
+    commands: Kept<'a>,
+}
+
+/// A body of the shortest commands holds millions of them.
+const KEPT_MAX: usize = RESERVATIONS_MAX + 1;
+
+/// The first commands of a list, at most [`KEPT_MAX`].
+struct Kept<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Kept<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Kept<'a>, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Kept<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of commands")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Kept<'de>, A::Error> {
+                let mut kept = Vec::new();
+                while let Some(command) = list.next_element()? {
+                    kept.push(command);
+                    if kept.len() == KEPT_MAX {
+                        while list.next_element::<IgnoredAny>()?.is_some() {}
+                        break;
+                    }
+                }
+                Ok(Kept(kept))
+            }
+        }
+        deserializer.deserialize_seq(List)
+    }
 }
 
 /// One media range of `Accept`.
@@ -113,6 +150,15 @@ mod tests {
             assert_eq!(Json.of_answer(&headers), of_json, "{accept:?} of JSON");
             assert_eq!(Lines.of_answer(&headers), of_lines, "{accept:?} of lines");
         }
+    }
+
+    #[test]
+    fn of_millions_of_commands_few_are_kept() {
+        let whole = format!(r#"{{"commands":[{}1]}}"#, "1,".repeat(1_000_000));
+        assert_eq!(Form::Json.commands(whole.as_bytes()).unwrap().len(), KEPT_MAX);
+        assert_eq!(Form::Lines.commands("1\n".repeat(1_000_000).as_bytes()).unwrap().len(), KEPT_MAX);
+        let unsound = format!(r#"{{"commands":[{}"#, "1,".repeat(1_000_000));
+        assert!(Form::Json.commands(unsound.as_bytes()).is_err(), "what is passed over is read all the same");
     }
 
     #[test]

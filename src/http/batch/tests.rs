@@ -113,7 +113,10 @@ fn a_command_that_can_not_be_read_names_the_field() {
         assert_eq!((problem.status, &*problem.code), (400, code), "{command}: {}", problem.detail);
         assert!(problem.detail.contains(named), "{named}: {}", problem.detail);
     }
+    let deep =
+        format!(r#"{{"op":"cancel","reservation":"{ID}","x":{}{}}}"#, "[".repeat(9_999), "]".repeat(9_999));
     for (text, named) in [
+        (deep.as_str(), "x"),
         (r#"{"op":"cancel","op":"cancel"}"#, "op"),
         (r#"{"op":"cancel","reservation":"1","reservation":"1"}"#, "reservation"),
         (r#"{"op":"cancel","#, "EOF"),
