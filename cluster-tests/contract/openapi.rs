@@ -135,6 +135,7 @@ async fn what_is_answered_is_what_the_document_says() {
         document.get(api, path, 200).await;
     }
     document.post(api, "/v1/cluster/snapshot", None, 202).await;
+    other_reads(&document, api).await;
     for path in ["/livez", "/readyz", "/metrics", "/openapi.json", "/docs"] {
         document.get(api, path, 200).await;
     }
@@ -155,6 +156,14 @@ async fn inventory(document: &Document, api: &Api) {
     document.put(api, "/v1/properties/new/restrictions", rule, 200).await;
     let closure = json!({"from": date(0), "to": date(9), "reason": "paint"});
     document.put(api, "/v1/properties/new/rooms/1/out-of-order", closure, 200).await;
+    let block =
+        json!({"room_type": "double", "from": date(20), "to": date(22), "rooms": 1, "status": "tentative"});
+    document.put(api, "/v1/properties/new/blocks/fair", block.clone(), 201).await;
+    document.put(api, "/v1/properties/new/blocks/fair", block, 200).await;
+    document.get(api, "/v1/properties/new/blocks", 200).await;
+    document.put(api, "/v1/properties/new/rooms/2", json!({"room_type": "double"}), 201).await;
+    let retired = document.send(api, Method::DELETE, "/v1/properties/new/rooms/2", None).await;
+    assert_eq!(retired.status, 204, "{}", retired.in_words());
     let range = format!("from={}&to={}", date(0), date(9));
     for list in ["", "/room-types", "/rooms"] {
         document.get(api, &format!("/v1/properties/new{list}"), 200).await;
@@ -236,6 +245,35 @@ async fn batches(document: &Document, api: &Api) {
     for result in answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let result: Value = serde_json::from_slice(result).expect("a result a line");
         document.check("a result of a batch in lines", &line["schema"], &result);
+    }
+}
+
+/// Asks every read that nobody asked yet, of things that are there.
+async fn other_reads(document: &Document, api: &Api) {
+    let made = document
+        .post(api, RESERVATIONS, Some(stay(json!({"arrival": date(70), "departure": date(71)}))), 201)
+        .await;
+    let id = made["id"].as_str().expect("an id");
+    for (path, operations) in document.whole["paths"].as_object().expect("paths") {
+        let read = &operations["get"];
+        let is_seen =
+            document.seen.lock().expect("no panic").contains(&("GET".to_owned(), path.clone(), 200));
+        if read.is_null() || is_seen {
+            continue;
+        }
+        let parameters = read["parameters"].as_array().expect("parameters").iter();
+        let query =
+            parameters.filter(|it| it["in"] == "query" && it["required"] == true).map(|it| match it["name"]
+                .as_str()
+                .expect("a name")
+            {
+                name @ ("from" | "arrival") => format!("{name}={}", date(0)),
+                name @ ("to" | "departure") => format!("{name}={}", date(9)),
+                name => format!("{name}=1"),
+            });
+        let query: Vec<String> = query.collect();
+        let there = path.replace("{property}", "grand").replace("{room}", "101").replace("{id}", id);
+        document.get(api, &format!("{there}?{}", query.join("&")), 200).await;
     }
 }
 

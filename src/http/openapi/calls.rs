@@ -160,6 +160,8 @@ pub const CALLS: &[Call] = &[
     )
     .body("RoomFields")
     .refusals(&[PROPERTY, ROOM_TYPE, CAPACITY, STATE]),
+    call(Write, "DELETE", "/v1/properties/{property}/rooms/{room}", "Retire a room", &[(204, "")])
+        .refusals(&[PROPERTY, ROOM, CAPACITY]),
     call(
         Write,
         "PUT",
@@ -219,6 +221,23 @@ pub const CALLS: &[Call] = &[
     )
     .body("RestrictionFields")
     .refusals(&[PROPERTY, ROOM_TYPE]),
+    call(
+        Read,
+        "GET",
+        "/v1/properties/{property}/blocks",
+        "Blocks, with what was picked up",
+        &[(200, "Blocks")],
+    )
+    .refusals(&[PROPERTY]),
+    call(
+        Write,
+        "PUT",
+        "/v1/properties/{property}/blocks/{block}",
+        "Keep rooms of a type for a group, or change that",
+        &[(200, "Block"), (201, "Block")],
+    )
+    .body("BlockFields")
+    .refusals(&[PROPERTY, ROOM_TYPE, CAPACITY, &["invalid_stay", "beyond_horizon", "no_availability"]]),
     call(
         Read,
         "GET",

@@ -14,9 +14,6 @@ use crate::node::tests::node;
 
 /// Calls of the contract that are being built: they may be answered before they are described.
 const COMING: &[(&str, &str)] = &[
-    ("DELETE", "/v1/properties/{property}/rooms/{room}"),
-    ("GET", "/v1/properties/{property}/blocks"),
-    ("PUT", "/v1/properties/{property}/blocks/{block}"),
     ("GET", "/v1/properties/{property}/waitlist"),
     ("POST", "/v1/properties/{property}/waitlist"),
     ("GET", "/v1/properties/{property}/waitlist/{id}"),
