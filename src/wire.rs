@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::{
     BlockId, BlockStatus, BookingId, BusinessDateMode, Currency, Date, Lsn, Prices, PropertyId,
-    ReservationId, RoomId, RoomTypeId, Status,
+    ReservationId, RoomId, RoomTypeId, Status, WaitlistId, WaitlistStatus,
 };
 
 /// An instant as RFC 3339 in UTC with milliseconds.
@@ -121,6 +121,30 @@ pub struct Block {
     pub release_date: Option<Date>,
     /// Each night of the block.
     pub picked_up: Vec<PickedUp>,
+}
+
+/// A stay that somebody waits for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaitlistEntry {
+    pub id: WaitlistId,
+    pub property: PropertyId,
+    pub guest: String,
+    pub room_type: RoomTypeId,
+    pub arrival: Date,
+    pub departure: Date,
+    pub occupancy: u32,
+    pub currency: Currency,
+    pub status: WaitlistStatus,
+    /// The hold that is or was offered.
+    pub reservation: Option<ReservationId>,
+    pub created_at: Instant,
+    pub updated_at: Instant,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Waitlist {
+    pub waitlist: Vec<WaitlistEntry>,
+    pub next_cursor: Option<String>,
 }
 
 /// Rooms that reservations have taken from a block on one night.

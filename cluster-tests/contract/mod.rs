@@ -19,6 +19,7 @@ mod past;
 mod queries;
 mod reserve;
 mod restrictions;
+mod waitlist;
 
 use reqwest::Method;
 use serde_json::{Value, json};

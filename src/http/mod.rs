@@ -24,6 +24,7 @@ mod render;
 mod reservations;
 mod restrictions;
 mod routes;
+mod waitlist;
 
 pub use listen::BoundedListener;
 pub use peer::router as peer_router;

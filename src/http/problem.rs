@@ -49,6 +49,7 @@ codes! {
     ReservationNotFound   404 "reservation_not_found"   "No such reservation"
     BookingNotFound       404 "booking_not_found"       "No such booking"
     BlockNotFound         404 "block_not_found"         "No such block"
+    WaitlistEntryNotFound 404 "waitlist_entry_not_found" "No such entry of the waitlist"
     MethodNotAllowed      405 "method_not_allowed"      "The method is not allowed here"
     NoAvailability        409 "no_availability"         "A night of the stay is full"
     RoomUnavailable       409 "room_unavailable"        "The room is taken"
@@ -174,6 +175,13 @@ impl From<Refusal> for Problem {
                 return problem.fact("index", json!(index));
             }
             BookingNotFound => (Code::BookingNotFound, "there is no booking with this id".to_owned()),
+            WaitlistEntryNotFound => {
+                (Code::WaitlistEntryNotFound, "the property has no such entry of its waitlist".to_owned())
+            }
+            NotWaiting { state } => (
+                Code::InvalidState,
+                format!("the entry is {}, and can't be taken back; cancel its reservation where there is one", word(state)),
+            ),
             BlockNotFound => (Code::BlockNotFound, "the property has no such block".to_owned()),
             VersionMismatch { revision } => (
                 Code::VersionMismatch,
@@ -260,6 +268,7 @@ fn with_facts(problem: Problem, refusal: &Refusal) -> Problem {
     match refusal {
         Refusal::VersionMismatch { revision } => problem.fact("revision", json!(revision)),
         Refusal::InvalidState { state } => problem.fact("state", json!(state)),
+        Refusal::NotWaiting { state } => problem.fact("state", json!(state)),
         Refusal::BlockNotDefinite { state } => problem.fact("state", json!(state)),
         Refusal::AuditNotAllowed { mode, .. } => problem.fact("state", json!(mode)),
         Refusal::Restricted { rule, date } => problem.fact("rule", json!(rule)).fact("date", json!(date)),

@@ -53,6 +53,13 @@ pub fn applied(applied: Applied) -> Response {
             response
         }
         Outcome::BookingChanged(it) => json(StatusCode::OK, lsn, &booking(&it)),
+        Outcome::Waitlisted(it) => {
+            let location = format!("/v1/properties/{}/waitlist/{}", it.property, it.id);
+            let mut response = json(StatusCode::CREATED, lsn, &waitlist_entry(&it));
+            let location = HeaderValue::from_str(&location).expect("ids are visible ASCII");
+            response.headers_mut().insert(header::LOCATION, location);
+            response
+        }
         Outcome::Block(it) => json(created(it.created), lsn, &block(&it)),
         Outcome::OutOfOrder(set) => json(StatusCode::OK, lsn, &out_of_order(&set)),
         Outcome::Restrictions(set) => json(StatusCode::OK, lsn, &restriction(&set)),
@@ -135,6 +142,23 @@ pub fn rate(it: &ledger::RatesSet) -> wire::Rate {
 
 pub fn out_of_order(it: &ledger::OutOfOrderRecord) -> wire::OutOfOrder {
     wire::OutOfOrder { room: it.room.clone(), from: it.from, to: it.to, reason: it.reason.to_string() }
+}
+
+pub fn waitlist_entry(it: &ledger::WaitlistEntry) -> wire::WaitlistEntry {
+    wire::WaitlistEntry {
+        id: it.id,
+        property: it.property.clone(),
+        guest: it.guest.to_string(),
+        room_type: it.room_type.clone(),
+        arrival: it.arrival,
+        departure: it.departure,
+        occupancy: it.occupancy,
+        currency: it.currency,
+        status: it.status,
+        reservation: it.reservation,
+        created_at: instant(it.created_at),
+        updated_at: instant(it.updated_at),
+    }
 }
 
 pub fn block(it: &ledger::BlockShown) -> wire::Block {
@@ -260,6 +284,7 @@ fn record(record: &Record) -> Option<serde_json::Value> {
         Record::Room(it) if it.retired.is_some() => return None,
         Record::Room(it) => serde_json::to_value(room(&it.room)),
         Record::Block(it) => Ok(block_record(&it.block)),
+        Record::Waitlist(it) => serde_json::to_value(waitlist_entry(&it.entry)),
         Record::Rate(it) => serde_json::to_value(rate_record(it)),
         Record::Reservation(it) => serde_json::to_value(reservation(&it.reservation)),
         Record::OutOfOrder(it) => serde_json::to_value(out_of_order(it)),

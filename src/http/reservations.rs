@@ -311,11 +311,14 @@ impl std::str::FromStr for PlainReservationId {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<PlainReservationId, Self::Err> {
-        let id = Uuid::try_parse(text).ok().filter(|id| id.hyphenated().to_string() == text);
-        id.map(ReservationId)
-            .map(PlainReservationId)
-            .ok_or("expected a UUID as answers write it, lower-case and with hyphens")
+        plain_uuid(text).map(ReservationId).map(PlainReservationId)
     }
+}
+
+/// A UUID in lower case, with hyphens, and nothing around it.
+pub fn plain_uuid(text: &str) -> Result<Uuid, &'static str> {
+    let id = Uuid::try_parse(text).ok().filter(|id| id.hyphenated().to_string() == text);
+    id.ok_or("expected a UUID as answers write it, lower-case and with hyphens")
 }
 
 /// A status, spelled as in answers.

@@ -17,7 +17,7 @@ use super::metrics::Metrics;
 use super::problem::{Code, Problem};
 use super::{
     batch, blocks, bookings, calendar, cluster, events, imports, inventory, metrics, openapi, queries,
-    reservations, restrictions,
+    reservations, restrictions, waitlist,
 };
 use crate::node::{Limits, Node};
 
@@ -62,6 +62,8 @@ pub fn routes(limits: &Limits) -> Routes {
         .route(&at("restrictions"), get(restrictions::list).put(restrictions::put))
         .route(&at("blocks"), get(blocks::list))
         .route(&at("blocks/{block}"), put(blocks::put))
+        .route(&at("waitlist"), get(waitlist::list).post(waitlist::join))
+        .route(&at("waitlist/{id}"), get(waitlist::show).delete(waitlist::leave))
         .route(&at("night-audit"), post(inventory::night_audit))
         .route(&at("reservations"), get(reservations::list).post(reservations::reserve))
         .route(&at("bookings"), post(bookings::book))

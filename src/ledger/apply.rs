@@ -13,7 +13,7 @@ use super::state::Ledger;
 use super::txn::{Halt, Txn};
 use super::{
     amend, block, group, idempotency, import, in_house, inventory, night_audit, out_of_order, rate, reserve,
-    restriction, status,
+    restriction, status, waitlist,
 };
 use crate::planted::{Bug, planted};
 
@@ -143,6 +143,8 @@ fn execute(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &Command) -
     let before = txn.savepoint();
     let outcome = match command {
         Command::PutBlock(command) => block::put(txn, key, command),
+        Command::JoinWaitlist(command) => waitlist::join(txn, key, command),
+        Command::LeaveWaitlist(command) => waitlist::leave(txn, command),
         Command::RetireRoom(command) => inventory::retire_room(txn, command),
         Command::PutProperty(command) => inventory::put_property(txn, key, command),
         Command::PutRoomType(command) => inventory::put_room_type(txn, key, command),
@@ -174,7 +176,11 @@ fn execute(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &Command) -
             }
             Ok(Outcome::Refused(refusal))
         }
-        other => other,
+        Err(failed) => Err(failed),
+        Ok(outcome) => {
+            waitlist::follow(txn, before)?;
+            Ok(outcome)
+        }
     }
 }
 

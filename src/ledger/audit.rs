@@ -9,11 +9,11 @@ use super::book::{Book, RoomBook};
 use super::calendar::NightCount;
 use super::date::Date;
 use super::digest::digest_of;
-use super::id::{BlockId, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp};
+use super::id::{BlockId, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp, WaitlistId};
 use super::idempotency::KeyHolder;
 use super::property::{Block, BlockStatus, BusinessDateMode};
 use super::record::{BlockRecord, Record, RecordCounts, RecordKey};
-use super::reservation::{Reservation, Status};
+use super::reservation::{Reservation, Status, WaitlistStatus};
 use super::state::Ledger;
 
 /// The first rule that a state was found to break.
@@ -80,6 +80,7 @@ impl Ledger {
             let audited = book.record.auditing.is_some();
             require(self.audits.contains(property) == audited, "night audits", property)?;
             audit_releases(self, property, book)?;
+            audit_waitlist(self, property, book)?;
             let mut nights = nights.remove(property).unwrap_or_default();
             nights.close(book);
             audit_book(self, property, book, &nights)?;
@@ -232,6 +233,28 @@ fn audit_releases(ledger: &Ledger, property: &PropertyId, book: &Book) -> Result
     require(found == expected, "blocks by release date", property)?;
     let due = expected.first().is_some_and(|(date, _)| *date <= book.business_date());
     require(ledger.releasing.contains(property) == due, "properties with blocks to release", property)
+}
+
+/// Who waits is found in order, and who is offered something by it.
+fn audit_waitlist(ledger: &Ledger, property: &PropertyId, book: &Book) -> Result<(), Violation> {
+    let mut waiting = BTreeSet::new();
+    for (id, record) in book.waitlist.iter() {
+        let entry = &record.entry;
+        if entry.status == WaitlistStatus::Waiting {
+            waiting.insert((record.created_lsn, *id));
+        }
+        if entry.status == WaitlistStatus::Offered {
+            let indexed = entry.reservation.and_then(|reservation| ledger.offers.get(&reservation));
+            require(indexed == Some(&(property.clone(), *id)), "offers", id)?;
+            let made = entry.reservation.and_then(|reservation| ledger.find(reservation).ok());
+            let status = made.map(|made| made.reservation.status);
+            require(status == Some(Status::Held), "offers", id)?;
+        }
+    }
+    let indexed: BTreeSet<(Lsn, WaitlistId)> = book.waiting.iter().map(|(key, ())| *key).collect();
+    require(indexed == waiting, "who waits", property)?;
+    let going_on = book.record.offering.is_some();
+    require(ledger.offering.contains(property) == going_on, "waitlists that are gone through", property)
 }
 
 /// Per room and night: at most one.

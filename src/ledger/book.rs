@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::block::BlockBook;
 use super::calendar::{NightCounts, RoomCalendar};
 use super::date::Date;
-use super::id::{BlockId, Lsn, ReservationId, RoomId, RoomTypeId};
+use super::id::{BlockId, Lsn, ReservationId, RoomId, RoomTypeId, WaitlistId};
 use super::outcome::Refusal;
 use super::property::BusinessDateMode;
 use super::rate::RateTable;
-use super::record::{OutOfOrderRecord, PropertyRecord, RoomRecord, RoomTypeRecord};
+use super::record::{OutOfOrderRecord, PropertyRecord, RoomRecord, RoomTypeRecord, WaitlistRecord};
 use super::reservation::{Reservation, Status};
 use super::restriction::RuleTable;
 use super::room_nights::RoomNights;
@@ -35,6 +35,9 @@ pub struct Book {
     pub blocks: SortedMap<BlockId, Arc<BlockBook>>,
     /// Blocks that take rooms and have a release date, by it.
     pub releases: SortedMap<(Date, BlockId), ()>,
+    pub waitlist: SortedMap<WaitlistId, Arc<WaitlistRecord>>,
+    /// Entries that wait, in their order.
+    pub waiting: SortedMap<(Lsn, WaitlistId), ()>,
 }
 
 #[derive(Clone)]
@@ -80,6 +83,8 @@ impl Book {
             expected: SortedMap::new(),
             blocks: SortedMap::new(),
             releases: SortedMap::new(),
+            waitlist: SortedMap::new(),
+            waiting: SortedMap::new(),
         }
     }
 

@@ -12,9 +12,9 @@ use super::quarantine::Failure;
 use super::rate::AMOUNT_MAX;
 use super::record::{
     BlockRecord, OutOfOrderRecord, RateRecord, Record, ReservationRecord, RestrictionRecord, RoomRecord,
-    RoomTypeRecord,
+    RoomTypeRecord, WaitlistRecord,
 };
-use super::reservation::{Reservation, Status};
+use super::reservation::{Reservation, Status, WaitlistStatus};
 use super::state::Ledger;
 use super::stay::NIGHTS_MAX;
 
@@ -28,6 +28,7 @@ pub fn record(ledger: &Ledger, record: &Record) -> Result<(), Failure> {
         Record::OutOfOrder(record) => out_of_order(ledger, record),
         Record::Restriction(record) => restriction(ledger, record),
         Record::Block(record) => block(ledger, record),
+        Record::Waitlist(record) => waitlist(ledger, record),
         Record::Reservation(record) => reservation(ledger, record),
     }
 }
@@ -114,6 +115,23 @@ fn block(ledger: &Ledger, record: &BlockRecord) -> Result<(), Failure> {
         let left = u64::from(block.rooms - picked_up(night).min(block.rooms));
         left == 0 || others + left <= capacity
     }))
+}
+
+/// An offer is a reservation of the same property.
+fn waitlist(ledger: &Ledger, record: &WaitlistRecord) -> Result<(), Failure> {
+    let entry = &*record.entry;
+    require(book(ledger, &entry.property)?.room_types.contains_key(&entry.room_type))?;
+    require((1..=NIGHTS_MAX).contains(&entry.arrival.nights_to(entry.departure)))?;
+    require(entry.status != WaitlistStatus::Waiting || entry.reservation.is_none())?;
+    require(
+        !matches!(entry.status, WaitlistStatus::Offered | WaitlistStatus::Booked)
+            || entry.reservation.is_some(),
+    )?;
+    let Some(offered) = entry.reservation else { return Ok(()) };
+    let made = ledger.find(offered).map_err(|_| Failure::Invariant)?;
+    require(made.reservation.property == entry.property)?;
+    let holder = ledger.offers.get(&offered);
+    require(holder.is_none_or(|(_, id)| *id == entry.id))
 }
 
 /// Nobody has the room from the business date on, and its type can do without it.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::date::Date;
 use super::id::{
     BlockId, BookingId, Currency, IdempotencyKey, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp,
+    WaitlistId,
 };
 use super::property::BlockStatus;
 use super::reservation::{Price, Status};
@@ -49,6 +50,8 @@ pub enum Command {
     EndOutOfOrder(EndOutOfOrder),
     PutBlock(PutBlock),
     RetireRoom(RetireRoom),
+    JoinWaitlist(Box<JoinWaitlist>),
+    LeaveWaitlist(LeaveWaitlist),
     /// The ledger's own: a property on `clock` passed its midnight.
     RollBusinessDate(RollBusinessDate),
     /// The ledger's own: ends what is due at the stamp of the batch, and nothing else.
@@ -204,6 +207,32 @@ pub struct PutBlock {
 pub struct RetireRoom {
     pub property: PropertyId,
     pub room: RoomId,
+}
+
+/// Waits for a stay by type.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JoinWaitlist {
+    /// Made by the node that took the request; no part of what the request is compared by.
+    pub id: WaitlistId,
+    pub property: PropertyId,
+    /// The caller's opaque reference, 1–255 characters.
+    pub guest: Box<str>,
+    pub room_type: RoomTypeId,
+    pub arrival: Date,
+    pub departure: Date,
+    pub occupancy: u32,
+    /// The property's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<Currency>,
+    /// The edge's verdict: no currency was asked for, or ISO 4217 lists it.
+    pub currency_known: bool,
+}
+
+/// Waits no longer, and gives back what was offered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeaveWaitlist {
+    pub property: PropertyId,
+    pub id: WaitlistId,
 }
 
 /// What a reservation asks for.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::date::Date;
 use super::id::{
     BlockId, BookingId, Currency, IdempotencyKey, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId,
-    Timestamp,
+    Timestamp, WaitlistId,
 };
 
 /// 128 bits over a whole state: the wrapping sum over the hashes of its records, with the ledger's position added.
@@ -231,6 +231,12 @@ macro_rules! digest_texts {
 digest_texts!(PropertyId, RoomTypeId, RoomId, BlockId, Currency);
 
 impl Digest for ReservationId {
+    fn digest(&self, digester: &mut Digester) {
+        self.0.as_u128().digest(digester);
+    }
+}
+
+impl Digest for WaitlistId {
     fn digest(&self, digester: &mut Digester) {
         self.0.as_u128().digest(digester);
     }

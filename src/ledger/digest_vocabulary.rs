@@ -4,7 +4,7 @@ use super::command::*;
 use super::digest::{Digest, Digester, digest_fields};
 use super::outcome::{BlockShown, Booking, Outcome, RatesSet, Refusal, Rule};
 use super::property::{Block, BlockStatus, BusinessDateMode, Property, Room, RoomType};
-use super::reservation::{Price, Reservation, Status};
+use super::reservation::{Price, Reservation, Status, WaitlistEntry, WaitlistStatus};
 
 digest_fields! {
     Property { property, name, location, time_zone, currency, business_date, business_date_mode }
@@ -12,6 +12,10 @@ digest_fields! {
     Room { property, room, room_type }
     Block { property, block, room_type, from, to, rooms, status, release_date }
     BlockShown { created, block, picked_up }
+    WaitlistEntry {
+        id, property, guest, room_type, arrival, departure, occupancy, currency, status, reservation, created_at,
+        updated_at,
+    }
     Price { currency, from, amounts }
     Reservation {
         id, booking_id, property, room_type, room, room_pinned, guest, arrival, departure, occupancy, status,
@@ -56,6 +60,10 @@ digest_fields! {
     EndOutOfOrder { property, room, from, to }
     PutBlock { property, block, room_type, from, to, rooms, status, release_date }
     RetireRoom { property, room }
+    JoinWaitlist {
+        id, property, guest, room_type, arrival, departure, occupancy, currency, currency_known,
+    }
+    LeaveWaitlist { property, id }
 }
 
 impl Digest for EndDue {
@@ -79,6 +87,18 @@ impl Digest for BlockStatus {
             BlockStatus::Tentative => 1,
             BlockStatus::Definite => 2,
             BlockStatus::Canceled => 3,
+        });
+    }
+}
+
+impl Digest for WaitlistStatus {
+    fn digest(&self, digester: &mut Digester) {
+        digester.word(match self {
+            WaitlistStatus::Waiting => 1,
+            WaitlistStatus::Offered => 2,
+            WaitlistStatus::Booked => 3,
+            WaitlistStatus::Lapsed => 4,
+            WaitlistStatus::Withdrawn => 5,
         });
     }
 }
@@ -182,6 +202,8 @@ impl Digest for Command {
             Command::PutBlock(command) => tagged!(d, 22, command),
             Command::RetireRoom(command) => tagged!(d, 23, command),
             Command::ImportBooking(command) => tagged!(d, 24, command),
+            Command::JoinWaitlist(command) => tagged!(d, 25, command),
+            Command::LeaveWaitlist(command) => tagged!(d, 26, command),
         }
     }
 }
@@ -204,6 +226,7 @@ impl Digest for Outcome {
             Outcome::Removed => tagged!(d, 13),
             Outcome::Restrictions(set) => tagged!(d, 14, set),
             Outcome::Block(shown) => tagged!(d, 15, shown),
+            Outcome::Waitlisted(entry) => tagged!(d, 16, entry),
         }
     }
 }
@@ -238,6 +261,8 @@ impl Digest for Refusal {
             Refusal::Member { index, refusal } => tagged!(d, 26, index, refusal),
             Refusal::Restricted { rule, date } => tagged!(d, 27, rule, date),
             Refusal::BlockNotDefinite { state } => tagged!(d, 28, state),
+            Refusal::WaitlistEntryNotFound => tagged!(d, 29),
+            Refusal::NotWaiting { state } => tagged!(d, 30, state),
             Refusal::AuditNotAllowed { mode, business_date } => tagged!(d, 24, mode, business_date),
         }
     }

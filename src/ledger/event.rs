@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::{Digest, Digester, digest_of};
 use super::id::{Lsn, PropertyId, Timestamp};
 use super::record::{Record, RecordKey, RoomRecord};
-use super::reservation::{Reservation, Status};
+use super::reservation::{Reservation, Status, WaitlistStatus};
 
 /// The head of the chain: 128 bits over all commits from the first on. It tells apart histories that differ by
 /// accident, like the state hash whose digests it is made of.
@@ -78,6 +78,7 @@ pub enum EventType {
     Defined(Resource),
     Changed(Resource),
     Retired(Resource),
+    WaitlistOffered,
     CommandQuarantined,
 }
 
@@ -90,6 +91,7 @@ pub enum Resource {
     Rate,
     Restriction,
     Block,
+    Waitlist,
 }
 
 impl EventType {
@@ -112,18 +114,22 @@ impl EventType {
             EventType::Defined(Rate) => "rate.defined",
             EventType::Defined(Restriction) => "restriction.defined",
             EventType::Defined(Block) => "block.defined",
+            EventType::Defined(Waitlist) => "waitlist.defined",
             EventType::Changed(Property) => "property.changed",
             EventType::Changed(RoomType) => "room_type.changed",
             EventType::Changed(Room) => "room.changed",
             EventType::Changed(Rate) => "rate.changed",
             EventType::Changed(Restriction) => "restriction.changed",
             EventType::Changed(Block) => "block.changed",
+            EventType::Changed(Waitlist) => "waitlist.changed",
             EventType::Retired(Property) => "property.retired",
             EventType::Retired(RoomType) => "room_type.retired",
             EventType::Retired(Room) => "room.retired",
             EventType::Retired(Rate) => "rate.retired",
             EventType::Retired(Restriction) => "restriction.retired",
             EventType::Retired(Block) => "block.retired",
+            EventType::Retired(Waitlist) => "waitlist.retired",
+            EventType::WaitlistOffered => "waitlist.offered",
             EventType::CommandQuarantined => "command.quarantined",
         }
     }
@@ -184,6 +190,8 @@ impl RecordChange {
             Record::Rate(_) => defined(Rate, before, after),
             Record::Restriction(_) => defined(Restriction, before, after),
             Record::Block(_) => defined(Block, before, after),
+            Record::Waitlist(_) if after.is_some_and(is_offered) => Some(EventType::WaitlistOffered),
+            Record::Waitlist(_) => defined(Waitlist, before, after),
             // A room's time out of order is no resource of its own.
             Record::OutOfOrder(_) => Some(EventType::Changed(Room)),
             Record::Reservation(record) => {
@@ -208,6 +216,7 @@ impl RecordChange {
             Record::OutOfOrder(record) => Some(&record.property),
             Record::Restriction(record) => Some(&record.property),
             Record::Block(record) => Some(&record.block.property),
+            Record::Waitlist(record) => Some(&record.entry.property),
             Record::Outcome(_) | Record::Quarantined(_) => None,
         }
     }
@@ -220,6 +229,10 @@ fn defined(resource: Resource, before: Option<&Record>, after: Option<&Record>) 
         (_, None) => Some(EventType::Retired(resource)),
         (Some(before), Some(after)) => (!looks_same(before, after)).then_some(EventType::Changed(resource)),
     }
+}
+
+fn is_offered(record: &Record) -> bool {
+    matches!(record, Record::Waitlist(record) if record.entry.status == WaitlistStatus::Offered)
 }
 
 /// A retired room is shown to nobody.

@@ -123,6 +123,11 @@ uuid_id!(
     BookingId
 );
 
+uuid_id!(
+    /// One wish on a waitlist. A UUIDv7, made by the node that took the request.
+    WaitlistId
+);
+
 /// The ledger's sequence number: one a command that reached the log, from 1; 0 is the empty ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

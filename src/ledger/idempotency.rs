@@ -27,7 +27,7 @@ const DROPPED_MAX: usize = 16;
 pub enum KeyHolder {
     Reservation(ReservationId),
     Outcome(Lsn),
-    /// A property, room type, room or block.
+    /// A property, room type, room, block or entry of the waitlist.
     Inventory(Arc<RecordKey>),
 }
 
@@ -98,6 +98,10 @@ fn held(ledger: &Ledger, holder: &KeyHolder) -> Option<(u128, Outcome)> {
             RecordKey::Room(property, room) => {
                 let record = &ledger.book(property).ok()?.room_ever(room)?.record;
                 answer(&record.key, &record.room, |room| Outcome::Room { created: true, room })
+            }
+            RecordKey::Waitlist(property, id) => {
+                let record = ledger.book(property).ok()?.waitlist.get(id)?;
+                answer(&record.key, &record.entry, Outcome::Waitlisted)
             }
             RecordKey::Block(property, block) => {
                 let record = ledger.book(property).ok()?.blocks.get(block)?.record.as_ref()?;

@@ -48,11 +48,12 @@ pub fn put_property(
     });
     let created = old.is_none();
     let auditing = old.as_ref().and_then(|old| old.auditing);
+    let offering = old.as_ref().and_then(|old| old.offering);
     let key = match old {
         Some(old) => old.key.map(|key| key.keeping(&old.property)),
         None => created_under(key),
     };
-    txn.put(Record::Property(PropertyRecord { property: Arc::clone(&property), key, auditing }))?;
+    txn.put(Record::Property(PropertyRecord { property: Arc::clone(&property), key, auditing, offering }))?;
     Ok(Outcome::Property { created, property })
 }
 
@@ -186,13 +187,13 @@ fn moving_out(ledger: &Ledger, property: &PropertyId, room: &RoomId) -> Result<V
 
 /// Nothing happens on a property that is moved by hand, or where the date is not later.
 pub fn roll_business_date(txn: &mut Txn<'_>, command: &RollBusinessDate) -> Result<Outcome, Halt> {
-    let PropertyRecord { property, key, auditing } = txn.book(&command.property)?.record.clone();
+    let PropertyRecord { property, key, auditing, offering } = txn.book(&command.property)?.record.clone();
     if property.business_date_mode == BusinessDateMode::Manual || command.date <= property.business_date {
         return Ok(Outcome::Done);
     }
     let key = key.map(|key| key.keeping(&property));
     let property = Arc::new(Property { business_date: command.date, ..(*property).clone() });
-    txn.put(Record::Property(PropertyRecord { property, key, auditing }))?;
+    txn.put(Record::Property(PropertyRecord { property, key, auditing, offering }))?;
     block::release(txn, &command.property, ENDED_MAX)?;
     Ok(Outcome::Done)
 }

@@ -4,8 +4,8 @@
 //! any build: nothing here knows a clock, randomness, I/O, threads, floating point, or the order of a hash table.
 //!
 //! A command goes through [`apply`], which runs its handler ([`inventory`], [`block`], [`rate`], [`reserve`],
-//! [`restriction`], [`group`], [`import`], [`amend`], [`status`], [`in_house`], [`night_audit`], [`out_of_order`]) in a
-//! [`txn`]: refuse, decide, then change records. [`check`] is passed by every record that is put, [`state`] derives
+//! [`restriction`], [`group`], [`import`], [`waitlist`], [`amend`], [`status`], [`in_house`], [`night_audit`],
+//! [`out_of_order`]) in a [`txn`]: refuse, decide, then change records. [`check`] is passed by every record that is put, [`state`] derives
 //! calendars, counts and indexes from it, [`audit`] recomputes them. What a command changed is its [`event`]s, by which
 //! [`rewind`] goes back.
 
@@ -50,6 +50,7 @@ mod status;
 mod stay;
 mod store;
 mod txn;
+mod waitlist;
 
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ use super::status::ENDED_MAX;
 use super::txn::{Halt, Txn};
 
 pub fn run(txn: &mut Txn<'_>, command: &NightAudit) -> Result<Outcome, Halt> {
-    let PropertyRecord { property: before, key, .. } = txn.book(&command.property)?.record.clone();
+    let PropertyRecord { property: before, key, offering, .. } = txn.book(&command.property)?.record.clone();
     let Property { business_date_mode: mode, business_date, .. } = *before;
     if mode == BusinessDateMode::Clock || command.business_date < business_date {
         return Err(Refusal::AuditNotAllowed { mode, business_date }.into());
@@ -31,6 +31,7 @@ pub fn run(txn: &mut Txn<'_>, command: &NightAudit) -> Result<Outcome, Halt> {
         property: Arc::clone(&property),
         key: key.map(|key| key.keeping(&before)),
         auditing: Some(txn.lsn()),
+        offering,
     }))?;
     let left = mark(txn, &command.property, ENDED_MAX)?;
     block::release(txn, &command.property, left)?;

@@ -11,7 +11,7 @@ use super::date::Date;
 use super::id::{BookingId, Lsn, RoomId, RoomTypeId};
 use super::property::{Block, BlockStatus, BusinessDateMode, Property, Room, RoomType};
 use super::record::{OutOfOrderRecord, RestrictionRecord};
-use super::reservation::{Reservation, Status};
+use super::reservation::{Reservation, Status, WaitlistEntry, WaitlistStatus};
 
 /// The answer to one [`Submission`](super::command::Submission).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,8 @@ pub enum Outcome {
     /// What a change of restrictions set, as it was asked.
     Restrictions(RestrictionRecord),
     Block(BlockShown),
+    /// An entry of the waitlist was made.
+    Waitlisted(Arc<WaitlistEntry>),
     /// What was to be taken away is.
     Removed,
     /// A reservation was made.
@@ -112,6 +114,7 @@ pub enum Refusal {
     ReservationNotFound,
     BookingNotFound,
     BlockNotFound,
+    WaitlistEntryNotFound,
     VersionMismatch {
         revision: u64,
     },
@@ -162,6 +165,10 @@ pub enum Refusal {
         /// Its place in the booking, from 0.
         index: u32,
         refusal: Box<Refusal>,
+    },
+    /// An entry of the waitlist that came to its end can't be taken back.
+    NotWaiting {
+        state: WaitlistStatus,
     },
     /// Nothing can be taken from a block that is not definite.
     BlockNotDefinite {

@@ -11,11 +11,11 @@ use super::command::{Prices, RateTarget, Rules};
 use super::date::Date;
 use super::digest::{Digest, Digester, StateHash, digest_fields};
 use super::event::EventChain;
-use super::id::{BlockId, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp};
+use super::id::{BlockId, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp, WaitlistId};
 use super::outcome::Outcome;
 use super::property::{Block, Property, Room, RoomType};
 use super::quarantine::Quarantined;
-use super::reservation::Reservation;
+use super::reservation::{Reservation, WaitlistEntry};
 use super::segments::Segment;
 
 /// What is in no record.
@@ -48,6 +48,8 @@ pub struct RecordCounts {
     pub restrictions: u64,
     #[serde(skip_serializing_if = "is_none")]
     pub blocks: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    pub waitlist: u64,
 }
 
 /// Headers of ledgers that have no such records are written as ever.
@@ -68,6 +70,7 @@ pub enum Record {
     OutOfOrder(Arc<OutOfOrderRecord>),
     Restriction(RestrictionRecord),
     Block(BlockRecord),
+    Waitlist(WaitlistRecord),
 }
 
 /// The idempotency key under which something was created; kept for as long as that exists.
@@ -101,6 +104,9 @@ pub struct PropertyRecord {
     /// were last changed before this command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auditing: Option<Lsn>,
+    /// The waitlist is being gone through: who joined by this command or later has not been looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offering: Option<Lsn>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -225,6 +231,15 @@ pub struct OutcomeRecord {
     pub outcome: Outcome,
 }
 
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaitlistRecord {
+    pub entry: Arc<WaitlistEntry>,
+    /// The command that made it: entries are served in this order.
+    pub created_lsn: Lsn,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<CreatedUnder<WaitlistEntry>>,
+}
+
 /// What a record is found by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RecordKey {
@@ -241,6 +256,7 @@ pub enum RecordKey {
     /// By its first date.
     Restriction(PropertyId, RoomTypeId, Date),
     Block(PropertyId, BlockId),
+    Waitlist(PropertyId, WaitlistId),
 }
 
 impl Record {
@@ -264,6 +280,7 @@ impl Record {
             Record::Restriction(record) => {
                 RecordKey::Restriction(record.property.clone(), record.room_type.clone(), record.from)
             }
+            Record::Waitlist(record) => RecordKey::Waitlist(record.entry.property.clone(), record.entry.id),
             Record::Block(record) => {
                 RecordKey::Block(record.block.property.clone(), record.block.block.clone())
             }
@@ -280,6 +297,7 @@ impl Record {
                 record.key.as_ref().filter(|_| record.index() == 0).map(|key| key.digest)
             }
             Record::Block(record) => record.key.as_ref().map(|key| key.digest),
+            Record::Waitlist(record) => record.key.as_ref().map(|key| key.digest),
             Record::Outcome(record) => Some(record.digest),
             Record::Rate(_) | Record::Quarantined(_) | Record::OutOfOrder(_) | Record::Restriction(_) => None,
         }
@@ -299,6 +317,7 @@ impl RecordCounts {
             RecordKey::OutOfOrder(..) => &mut self.out_of_order,
             RecordKey::Restriction(..) => &mut self.restrictions,
             RecordKey::Block(..) => &mut self.blocks,
+            RecordKey::Waitlist(..) => &mut self.waitlist,
         }
     }
 }
@@ -346,6 +365,10 @@ impl Digest for Record {
                 digester.word(10);
                 record.digest(digester);
             }
+            Record::Waitlist(record) => {
+                digester.word(11);
+                record.digest(digester);
+            }
         }
     }
 }
@@ -360,7 +383,8 @@ impl<T: Digest> Digest for CreatedUnder<T> {
 }
 
 digest_fields! {
-    PropertyRecord { property, key; auditing = 1 }
+    PropertyRecord { property, key; auditing = 1, offering = 2 }
+    WaitlistRecord { entry, created_lsn, key }
     RoomTypeRecord { room_type, key }
     RoomRecord { room, key; retired = 1 }
     BlockRecord { block, key, released }

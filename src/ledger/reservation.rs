@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::date::Date;
 use super::id::{
-    BlockId, BookingId, Currency, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp,
+    BlockId, BookingId, Currency, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp, WaitlistId,
 };
 use crate::planted::{Bug, planted};
 
@@ -22,6 +22,39 @@ pub enum Status {
     CheckedOut,
     /// The guest did not arrive.
     NoShow,
+}
+
+/// Where an entry of the waitlist stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitlistStatus {
+    Waiting,
+    /// A hold was made for it.
+    Offered,
+    /// The hold was confirmed.
+    Booked,
+    /// The hold ended, or the arrival went by.
+    Lapsed,
+    /// It was taken back, or its hold was canceled.
+    Withdrawn,
+}
+
+/// A stay that somebody waits for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaitlistEntry {
+    pub id: WaitlistId,
+    pub property: PropertyId,
+    pub guest: Box<str>,
+    pub room_type: RoomTypeId,
+    pub arrival: Date,
+    pub departure: Date,
+    pub occupancy: u32,
+    pub currency: Currency,
+    pub status: WaitlistStatus,
+    /// The hold that is or was offered.
+    pub reservation: Option<ReservationId>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
 }
 
 impl Status {

@@ -59,6 +59,7 @@ fn is_container(key: &RecordKey) -> bool {
         | RecordKey::OutOfOrder(..)
         | RecordKey::Restriction(..)
         | RecordKey::Block(..)
+        | RecordKey::Waitlist(..)
         | RecordKey::Outcome(_)
         | RecordKey::Quarantined(_) => false,
     }

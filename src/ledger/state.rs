@@ -13,14 +13,14 @@ use super::command::RateTarget;
 use super::date::Date;
 use super::digest::{StateHash, digest_fields, digest_of};
 use super::event::{Digests, EventChain};
-use super::id::{BlockId, BookingId, Lsn, PropertyId, ReservationId, RoomId, Timestamp};
+use super::id::{BlockId, BookingId, Lsn, PropertyId, ReservationId, RoomId, Timestamp, WaitlistId};
 use super::idempotency::{KeyHolder, OUTCOMES_MAX};
 use super::outcome::Refusal;
 use super::quarantine::Quarantined;
 use super::rate::RateTable;
 use super::record::{
     BlockRecord, Header, OutOfOrderRecord, OutcomeRecord, PropertyRecord, RateRecord, Record, RecordCounts,
-    RecordKey, ReservationRecord, RestrictionRecord, RoomRecord, RoomTypeRecord,
+    RecordKey, ReservationRecord, RestrictionRecord, RoomRecord, RoomTypeRecord, WaitlistRecord,
 };
 use super::reservation::{Reservation, Status};
 use super::segments::Segment;
@@ -46,6 +46,10 @@ pub struct Ledger {
     pub(super) audits: SortedMap<PropertyId, ()>,
     /// Properties some block of which has to be released.
     pub(super) releasing: SortedMap<PropertyId, ()>,
+    /// Properties whose waitlist is being gone through.
+    pub(super) offering: SortedMap<PropertyId, ()>,
+    /// Entries of the waitlist by the hold that is offered.
+    pub(super) offers: SortedMap<ReservationId, (PropertyId, WaitlistId)>,
     /// What idempotency keys are answered from, by the key's digest.
     pub(super) keys: SortedMap<u128, KeyHolder>,
     pub(super) outcomes: SortedMap<Lsn, Arc<OutcomeRecord>>,
@@ -100,6 +104,8 @@ impl Ledger {
             due: SortedMap::new(),
             audits: SortedMap::new(),
             releasing: SortedMap::new(),
+            offering: SortedMap::new(),
+            offers: SortedMap::new(),
             keys: SortedMap::new(),
             outcomes: SortedMap::new(),
             outcomes_max: OUTCOMES_MAX,
@@ -128,13 +134,14 @@ impl Ledger {
         StateHash(self.sum.wrapping_add(digest_of(&position)))
     }
 
-    /// From this instant on something is due: the earliest end of a hold, or at once the rest of a night audit, and blocks
-    /// to release.
+    /// From this instant on something is due: the earliest end of a hold, or at once the rest of a night audit, blocks to
+    /// release, and a waitlist.
     pub fn next_due(&self) -> Option<Timestamp> {
         let end = self.due.first().map(|((end, _), ())| *end);
         let audit = self.audits.first().map(|_| self.stamp);
         let release = self.releasing.first().map(|_| self.stamp);
-        end.into_iter().chain(audit).chain(release).min()
+        let offer = self.offering.first().map(|_| self.stamp);
+        end.into_iter().chain(audit).chain(release).chain(offer).min()
     }
 
     /// Everything that is in no record.
@@ -158,7 +165,9 @@ impl Ledger {
         // They are compared with what is picked up of them.
         let blocks = self.books.iter().flat_map(|(_, book)| book.blocks.iter());
         let blocks = blocks.filter_map(|(_, block)| block.record.clone().map(Record::Block));
-        inventory.chain(reservations).chain(blocks).chain(outcomes).chain(set_aside)
+        let waitlist = self.books.iter().flat_map(|(_, book)| book.waitlist.iter());
+        let waitlist = waitlist.map(|(_, record)| Record::Waitlist(WaitlistRecord::clone(record)));
+        inventory.chain(reservations).chain(blocks).chain(waitlist).chain(outcomes).chain(set_aside)
     }
 
     pub(super) fn book(&self, property: &PropertyId) -> Result<&Book, Refusal> {
@@ -201,6 +210,7 @@ impl Ledger {
                 let (property, block) = (record.block.property.clone(), record.block.block.clone());
                 self.change_block(&property, &block, Some(record)).map(Record::Block)
             }
+            Record::Waitlist(record) => self.set_waitlist(record).map(Record::Waitlist),
             Record::Quarantined(record) => {
                 self.quarantined.insert(record.lsn, record).map(Record::Quarantined)
             }
@@ -257,6 +267,7 @@ impl Ledger {
                 self.unset_out_of_order(property, room, *from).map(Record::OutOfOrder)
             }
             RecordKey::Block(property, block) => self.change_block(property, block, None).map(Record::Block),
+            RecordKey::Waitlist(property, id) => self.unset_waitlist(property, *id).map(Record::Waitlist),
             RecordKey::Quarantined(lsn) => self.quarantined.remove(lsn).map(Record::Quarantined),
         }?;
         let digests = Digests { before: digest_of(&old), after: 0 };
@@ -268,11 +279,11 @@ impl Ledger {
         Some(Replaced { old: Some(old), digests })
     }
 
-    fn book_mut(&mut self, property: &PropertyId) -> Option<&mut Book> {
+    pub(super) fn book_mut(&mut self, property: &PropertyId) -> Option<&mut Book> {
         self.books.get_mut(property).map(Arc::make_mut)
     }
 
-    fn checked_book_mut(&mut self, property: &PropertyId) -> &mut Book {
+    pub(super) fn checked_book_mut(&mut self, property: &PropertyId) -> &mut Book {
         self.book_mut(property).expect("checked before the change")
     }
 
@@ -281,6 +292,10 @@ impl Ledger {
         match record.auditing {
             Some(_) => drop(self.audits.insert(id.clone(), ())),
             None => drop(self.audits.remove(&id)),
+        }
+        match record.offering {
+            Some(_) => drop(self.offering.insert(id.clone(), ())),
+            None => drop(self.offering.remove(&id)),
         }
         let location = lower_case(&record.property.location);
         let Some(book) = self.book_mut(&id) else {
@@ -327,6 +342,7 @@ impl Ledger {
         let book = self.books.remove(property)?;
         self.audits.remove(property);
         self.releasing.remove(property);
+        self.offering.remove(property);
         self.locations.remove(&(Arc::clone(&book.location), property.clone()));
         Some(book.record.clone())
     }

@@ -8,7 +8,7 @@ use super::record::{Record, ReservationRecord};
 use super::reservation::{Reservation, Status};
 use super::state::Ledger;
 use super::txn::{Halt, Txn};
-use super::{block, night_audit, plan};
+use super::{block, night_audit, plan, waitlist};
 use crate::planted::{Bug, planted};
 
 /// Ends of holds, and no-shows of night audits, that one command runs before itself, at most. The rest are left to the
@@ -40,8 +40,10 @@ pub fn cancel(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
     Ok(Outcome::Changed(reservation))
 }
 
-/// Ends what is due: holds, by (end, id), then what night audits have left, then blocks whose release date has come.
+/// Ends what is due: holds, by (end, id), then what night audits have left, then blocks whose release date has come; and
+/// offers what that freed.
 pub fn end_due(txn: &mut Txn<'_>) -> Result<(), Halt> {
+    let before = txn.savepoint();
     let mut left = ENDED_MAX;
     while left > 0 {
         let Some(((_, id), ())) = txn.due.first().filter(|((end, _), ())| *end <= txn.stamp) else { break };
@@ -50,7 +52,9 @@ pub fn end_due(txn: &mut Txn<'_>) -> Result<(), Halt> {
         left -= 1;
     }
     let left = night_audit::go_on(txn, left)?;
-    block::go_on(txn, left)
+    block::go_on(txn, left)?;
+    waitlist::follow(txn, before)?;
+    waitlist::go_on(txn)
 }
 
 /// The reservation that is to be changed, at the revision that the caller saw.

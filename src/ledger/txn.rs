@@ -99,6 +99,11 @@ impl<'a> Txn<'a> {
         self.journal
     }
 
+    /// What was changed since the savepoint, in order.
+    pub fn changes_since(&self, since: Savepoint) -> &[RecordChange] {
+        self.journal.get(since.0..).unwrap_or_default()
+    }
+
     pub fn savepoint(&self) -> Savepoint {
         Savepoint(self.journal.len())
     }

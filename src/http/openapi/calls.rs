@@ -65,6 +65,17 @@ const ROOM_TYPE: &[&str] = &["room_type_not_found"];
 const ROOM: &[&str] = &["room_not_found"];
 const RESERVATION: &[&str] = &["reservation_not_found"];
 const BOOKING: &[&str] = &["booking_not_found"];
+const ENTRY: &[&str] = &["waitlist_entry_not_found"];
+/// What a stay that is waited for is judged by.
+const WAITED_STAY: &[&str] = &[
+    "invalid_stay",
+    "stay_too_long",
+    "arrival_in_past",
+    "beyond_horizon",
+    "occupancy_invalid",
+    "invalid_currency",
+    "not_priced",
+];
 const STATE: &[&str] = &["invalid_state"];
 const CAPACITY: &[&str] = &["capacity_below_sold"];
 const CURRENCY: &[&str] = &["invalid_currency"];
@@ -221,23 +232,45 @@ pub const CALLS: &[Call] = &[
     )
     .body("RestrictionFields")
     .refusals(&[PROPERTY, ROOM_TYPE]),
-    call(
-        Read,
-        "GET",
-        "/v1/properties/{property}/blocks",
-        "Blocks, with what was picked up",
-        &[(200, "Blocks")],
-    )
-    .refusals(&[PROPERTY]),
+    call(Read, "GET", "/v1/properties/{property}/blocks", "Its blocks", &[(200, "Blocks")])
+        .refusals(&[PROPERTY]),
     call(
         Write,
         "PUT",
         "/v1/properties/{property}/blocks/{block}",
-        "Keep rooms of a type for a group, or change that",
+        "Define or replace a block (an allotment)",
         &[(200, "Block"), (201, "Block")],
     )
     .body("BlockFields")
-    .refusals(&[PROPERTY, ROOM_TYPE, CAPACITY, &["invalid_stay", "beyond_horizon", "no_availability"]]),
+    .refusals(&[PROPERTY, ROOM_TYPE, CAPACITY, &["beyond_horizon", "no_availability"]]),
+    call(Read, "GET", "/v1/properties/{property}/waitlist", "Who waits, or did, by id", &[(200, "Waitlist")])
+        .query(&["limit", "cursor"])
+        .refusals(&[PROPERTY]),
+    call(
+        Write,
+        "POST",
+        "/v1/properties/{property}/waitlist",
+        "Wait for a stay by room type",
+        &[(201, "WaitlistEntry")],
+    )
+    .body("WaitlistFields")
+    .refusals(&[PROPERTY, ROOM_TYPE, WAITED_STAY]),
+    call(
+        Read,
+        "GET",
+        "/v1/properties/{property}/waitlist/{id}",
+        "An entry of the waitlist",
+        &[(200, "WaitlistEntry")],
+    )
+    .refusals(&[PROPERTY, ENTRY]),
+    call(
+        Write,
+        "DELETE",
+        "/v1/properties/{property}/waitlist/{id}",
+        "Wait no longer, and give back what was offered",
+        &[(204, "")],
+    )
+    .refusals(&[PROPERTY, ENTRY, STATE]),
     call(
         Read,
         "GET",

@@ -14,10 +14,6 @@ use crate::node::tests::node;
 
 /// Calls of the contract that are being built: they may be answered before they are described.
 const COMING: &[(&str, &str)] = &[
-    ("GET", "/v1/properties/{property}/waitlist"),
-    ("POST", "/v1/properties/{property}/waitlist"),
-    ("GET", "/v1/properties/{property}/waitlist/{id}"),
-    ("DELETE", "/v1/properties/{property}/waitlist/{id}"),
     ("POST", "/v1/quarantine/{lsn}/retry"),
     ("POST", "/v1/quarantine/{lsn}/discard"),
     ("POST", "/v1/cluster/members"),
@@ -28,7 +24,7 @@ const COMING: &[(&str, &str)] = &[
 ];
 
 /// Their codes.
-const COMING_CODES: &[&str] = &["waitlist_entry_not_found", "unauthenticated", "forbidden"];
+const COMING_CODES: &[&str] = &["unauthenticated", "forbidden"];
 
 fn described() -> BTreeSet<(String, String)> {
     let paths = DOCUMENT["paths"].as_object().unwrap();

@@ -69,6 +69,10 @@ fn full_import() -> ImportBooking {
     import(vec![held, ImportedStay { external_ref, ..imported(10, "double", 10, 12) }])
 }
 
+fn full_wish() -> JoinWaitlist {
+    JoinWaitlist { currency: Some(eur()), ..join_waitlist(2, "double", 10, 12) }
+}
+
 fn every_rule() -> Rules {
     Rules {
         closed: true,
@@ -131,6 +135,9 @@ pub fn submission_samples(digest: u128) -> Vec<(&'static str, Submission)> {
         ("put_block", put_block("fair", 3, 5, 7).into()),
         ("put_block_released", PutBlock { release_date: Some(day(2)), ..put_block("fair", 3, 5, 7) }.into()),
         ("retire_room", retire_room("101")),
+        ("join_waitlist", Command::JoinWaitlist(Box::new(full_wish()))),
+        ("join_waitlist_least", Command::JoinWaitlist(Box::new(join_waitlist(1, "double", 10, 12)))),
+        ("leave_waitlist", leave_waitlist(1)),
         ("night_audit", Command::NightAudit(NightAudit { property: hotel(), business_date: day(1) })),
     ];
     let mut samples: Vec<(&str, Submission)> =
@@ -172,6 +179,7 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
                 property: Arc::new(property.clone()),
                 key: created_under(digest, property.clone()),
                 auditing: None,
+                offering: None,
             }),
         ),
         (
@@ -180,6 +188,16 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
                 property: Arc::new(property.clone()),
                 key: None,
                 auditing: Some(Lsn(77)),
+                offering: None,
+            }),
+        ),
+        (
+            "property_offering".into(),
+            Record::Property(PropertyRecord {
+                property: Arc::new(property.clone()),
+                key: None,
+                auditing: None,
+                offering: Some(Lsn(78)),
             }),
         ),
         (
@@ -291,6 +309,32 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
         "block_canceled".into(),
         Record::Block(BlockRecord { block: canceled_block, key: None, released: false }),
     ));
+    let original = WaitlistEntry {
+        id: waitlist_id(1),
+        property: hotel(),
+        guest: "client-42".into(),
+        room_type: kind("double"),
+        arrival: day(10),
+        departure: day(12),
+        occupancy: 2,
+        currency: eur(),
+        status: WaitlistStatus::Booked,
+        reservation: None,
+        created_at: Timestamp(1_800_000_000_000),
+        updated_at: Timestamp(1_800_000_000_000),
+    };
+    let entry = Arc::new(WaitlistEntry {
+        status: WaitlistStatus::Offered,
+        reservation: Some(reservation().id),
+        updated_at: Timestamp(1_800_000_000_001),
+        ..original.clone()
+    });
+    let record = WaitlistRecord {
+        entry: Arc::clone(&entry),
+        created_lsn: Lsn(12),
+        key: created_under(digest, original),
+    };
+    samples.push(("waitlist".into(), Record::Waitlist(record)));
     let outcomes = [
         ("property", Outcome::Property { created: false, property: Arc::new(property) }),
         ("room_type", Outcome::RoomType { created: false, room_type: Arc::new(room_type) }),
@@ -300,6 +344,7 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
         ("changed", Outcome::Changed(Arc::new(canceled))),
         ("done", Outcome::Done),
         ("removed", Outcome::Removed),
+        ("waitlisted", Outcome::Waitlisted(entry)),
         ("block", Outcome::Block(BlockShown { created: false, block, picked_up: vec![2, 3] })),
         ("out_of_order", Outcome::OutOfOrder(Arc::clone(&closure))),
         ("restrictions", Outcome::Restrictions(restriction)),
@@ -354,6 +399,8 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("no_availability", Refusal::NoAvailability { nights: nights.clone(), fragmented: false }),
         ("price_changed", Refusal::PriceChanged { total: 29_000 }),
         ("capacity_below_sold", Refusal::CapacityBelowSold { nights }),
+        ("waitlist_entry_not_found", Refusal::WaitlistEntryNotFound),
+        ("not_waiting", Refusal::NotWaiting { state: WaitlistStatus::Booked }),
         ("block_not_definite", Refusal::BlockNotDefinite { state: BlockStatus::Tentative }),
         (
             "audit_not_allowed",
@@ -433,10 +480,12 @@ fn every_kind_has_a_sample() {
         Command::PutBlock(_) => 21,
         Command::RetireRoom(_) => 22,
         Command::ImportBooking(_) => 23,
+        Command::JoinWaitlist(_) => 24,
+        Command::LeaveWaitlist(_) => 25,
     };
     let kinds: std::collections::BTreeSet<i32> =
         submission_samples(DIGEST).iter().map(|(_, submission)| kind_of(&submission.command)).collect();
-    assert_eq!(kinds.len(), 24);
+    assert_eq!(kinds.len(), 26);
     let kind_of = |record: &Record| match record {
         Record::Property(_) => 0,
         Record::RoomType(_) => 1,
@@ -448,8 +497,9 @@ fn every_kind_has_a_sample() {
         Record::OutOfOrder(_) => 7,
         Record::Restriction(_) => 8,
         Record::Block(_) => 9,
+        Record::Waitlist(_) => 10,
     };
     let kinds: std::collections::BTreeSet<i32> =
         record_samples(DIGEST).iter().map(|(_, record)| kind_of(record)).collect();
-    assert_eq!(kinds.len(), 10);
+    assert_eq!(kinds.len(), 11);
 }

@@ -30,6 +30,8 @@ fn mutants(value: &serde_json::Value) -> Vec<serde_json::Value> {
                 "invalid_stay",
                 "closed",
                 "tentative",
+                "waiting",
+                "lapsed",
                 "canceled",
             ];
             let words = words.iter().filter(|word| text != **word).map(|word| (*word).to_owned());

@@ -38,6 +38,20 @@ fn commands() -> Vec<Command> {
                 found.push(closed.into());
                 found.push(Command::EndOutOfOrder(EndOutOfOrder { property, room, from, to }));
             }
+            for (occupancy, currency) in [(2, None), (0, Currency::new("EUR")), (u32::MAX, None)] {
+                let ends = JoinWaitlist {
+                    arrival: first,
+                    departure: second,
+                    occupancy,
+                    currency,
+                    guest: long.clone(),
+                    ..join_waitlist(1, "double", 0, 1)
+                };
+                found.push(Command::JoinWaitlist(Box::new(ends)));
+            }
+            for n in 0..6 {
+                found.push(leave_waitlist(n * 250));
+            }
             for rooms in [0, 1, u32::MAX] {
                 for status in [BlockStatus::Tentative, BlockStatus::Definite, BlockStatus::Canceled] {
                     for release_date in [None, Some(first)] {
@@ -197,6 +211,10 @@ fn every_command_has_an_outcome_and_none_a_panic() {
                 if let Command::Reserve(command) = &mut command {
                     ids += 1;
                     (command.id, command.booking_id) = (id(ids), booking(ids));
+                }
+                if let Command::JoinWaitlist(command) = &mut command {
+                    ids += 1;
+                    command.id = waitlist_id(ids);
                 }
                 if let Command::BookGroup(command) = &mut command {
                     for stay in &mut command.stays {

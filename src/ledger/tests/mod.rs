@@ -22,3 +22,4 @@ mod refusals;
 mod restrictions;
 mod status;
 pub mod support;
+mod waitlist;

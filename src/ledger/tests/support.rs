@@ -235,6 +235,29 @@ impl From<PutBlock> for Command {
     }
 }
 
+pub fn waitlist_id(n: u128) -> WaitlistId {
+    WaitlistId(Uuid::from_u128(n + 1))
+}
+
+/// A wish of two for `[arrival, departure)`.
+pub fn join_waitlist(n: u128, room_type: &str, arrival: i32, departure: i32) -> JoinWaitlist {
+    JoinWaitlist {
+        id: waitlist_id(n),
+        property: hotel(),
+        guest: format!("waiting-{n}").into(),
+        room_type: kind(room_type),
+        arrival: day(arrival),
+        departure: day(departure),
+        occupancy: 2,
+        currency: None,
+        currency_known: true,
+    }
+}
+
+pub fn leave_waitlist(n: u128) -> Command {
+    Command::LeaveWaitlist(LeaveWaitlist { property: hotel(), id: waitlist_id(n) })
+}
+
 pub fn retire_room(id: &str) -> Command {
     Command::RetireRoom(RetireRoom { property: hotel(), room: room(id) })
 }

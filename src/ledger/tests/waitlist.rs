@@ -1,0 +1,227 @@
+//! The waitlist: who is offered what, when, and what becomes of it.
+
+use super::support::*;
+use crate::ledger::*;
+
+const HOUR: u64 = 60 * 60 * 1_000;
+
+fn entry(house: &House, n: u128) -> (WaitlistStatus, Option<ReservationId>) {
+    let entry = house.ledger.waitlist_entry(&hotel(), waitlist_id(n)).unwrap();
+    (entry.status, entry.reservation)
+}
+
+fn joined(house: &mut House, command: JoinWaitlist) -> WaitlistStatus {
+    let outcome = house.run(Command::JoinWaitlist(Box::new(command)));
+    let Outcome::Waitlisted(entry) = outcome else { panic!("{outcome:?}") };
+    entry.status
+}
+
+fn offered(house: &House, n: u128) -> ReservationId {
+    let (status, reservation) = entry(house, n);
+    assert_eq!(status, WaitlistStatus::Offered, "entry {n}");
+    reservation.unwrap()
+}
+
+fn of(reservation: ReservationId) -> Change {
+    Change { reservation, if_match: None }
+}
+
+fn sound(house: &House) {
+    house.ledger.audit().unwrap();
+    let restored = house.restored();
+    restored.ledger.audit().unwrap();
+    assert_eq!(restored.ledger.state_hash(), house.ledger.state_hash());
+}
+
+/// The suite is sold on the days 10 to 13 to reservation 1.
+fn full_house() -> House {
+    let mut house = House::on_clock();
+    house.reserved(by_type(1, "suite", 10, 13));
+    house
+}
+
+#[test]
+fn what_fits_is_offered_at_once() {
+    let mut house = House::new();
+    assert_eq!(joined(&mut house, join_waitlist(1, "suite", 10, 13)), WaitlistStatus::Offered);
+    let made = house.ledger.reservation(offered(&house, 1)).unwrap();
+    assert_eq!((made.status, &*made.guest), (Status::Held, "waiting-1"));
+    assert_eq!(made.hold_expires_at, Some(Timestamp(house.ledger.stamp().0 + HOUR)));
+    assert_eq!(joined(&mut house, join_waitlist(2, "suite", 12, 14)), WaitlistStatus::Waiting);
+    sound(&house);
+}
+
+#[test]
+fn the_first_that_fits_is_offered_what_is_freed() {
+    let mut house = full_house();
+    for (n, arrival, departure) in [(1, 9, 14), (2, 11, 13), (3, 10, 11), (4, 10, 12)] {
+        assert_eq!(
+            joined(&mut house, join_waitlist(n, "suite", arrival, departure)),
+            WaitlistStatus::Waiting
+        );
+    }
+    house.reserved(by_type(2, "suite", 13, 14));
+    house.changed(Command::Cancel(change(1)));
+    // The first needs a night that is sold; the second and the third fit beside each other.
+    let statuses = |house: &House| [1, 2, 3, 4].map(|n| entry(house, n).0);
+    use WaitlistStatus::*;
+    assert_eq!(statuses(&house), [Waiting, Offered, Offered, Waiting]);
+    sound(&house);
+
+    // A hold that is confirmed is booked, one that ends lapses, and the next is offered what that frees.
+    house.changed(Command::Confirm(of(offered(&house, 3))));
+    house.later(HOUR);
+    house.run(Command::EndDue(EndDue {}));
+    assert_eq!(statuses(&house), [Waiting, Lapsed, Booked, Waiting]);
+    let booked = entry(&house, 3).1.unwrap();
+    house.changed(Command::Cancel(of(booked)));
+    assert_eq!(statuses(&house), [Waiting, Lapsed, Booked, Offered]);
+    // One that is canceled is withdrawn.
+    house.changed(Command::Cancel(of(offered(&house, 4))));
+    assert_eq!(statuses(&house), [Waiting, Lapsed, Booked, Withdrawn]);
+    house.changed(Command::Cancel(change(2)));
+    assert_eq!(statuses(&house), [Offered, Lapsed, Booked, Withdrawn]);
+    sound(&house);
+}
+
+#[test]
+fn whatever_frees_something_offers_it() {
+    type Free = fn(&mut House);
+    let frees: [(&str, Free); 6] = [
+        ("a room more", |house| drop(house.run(put_room("202", "suite")))),
+        ("overbooking", |house| drop(house.run(put_room_type("suite", 1)))),
+        ("a shorter stay", |house| {
+            house.changed(Amend { departure: Some(day(11)), ..amend(1) }.into());
+        }),
+        ("another type", |house| {
+            house.changed(Amend { room_type: Some(kind("double")), ..amend(1) }.into());
+        }),
+        ("a room back in order", |house| {
+            house.run(put_room("202", "suite"));
+            house.changed(Command::Cancel(change(1)));
+        }),
+        ("the end of a hold", |house| {
+            house.changed(Command::Cancel(change(1)));
+        }),
+    ];
+    for (name, free) in frees {
+        let mut house = full_house();
+        joined(&mut house, join_waitlist(1, "suite", 11, 12));
+        assert_eq!(entry(&house, 1).0, WaitlistStatus::Waiting, "{name}");
+        free(&mut house);
+        offered(&house, 1);
+        sound(&house);
+    }
+    // A rule that is lifted, and a block that is given up.
+    let mut house = House::new();
+    house.run(put_restrictions("suite", 0, 90, Rules { closed: true, ..Rules::default() }));
+    joined(&mut house, join_waitlist(1, "suite", 11, 12));
+    house.run(PutBlock { room_type: kind("suite"), ..put_block("fair", 11, 12, 1) });
+    house.run(put_restrictions("suite", 0, 90, Rules::default()));
+    assert_eq!(entry(&house, 1).0, WaitlistStatus::Waiting);
+    let canceled = PutBlock { status: BlockStatus::Canceled, ..put_block("fair", 11, 12, 1) };
+    house.run(PutBlock { room_type: kind("suite"), ..canceled });
+    offered(&house, 1);
+    sound(&house);
+}
+
+#[test]
+fn who_leaves_gives_back_what_was_offered() {
+    let mut house = full_house();
+    for n in [1, 2] {
+        joined(&mut house, join_waitlist(n, "suite", 10, 13));
+    }
+    house.changed(Command::Cancel(change(1)));
+    let first = offered(&house, 1);
+    assert_eq!(house.run(leave_waitlist(1)), Outcome::Removed);
+    assert_eq!(house.ledger.reservation(first).unwrap().status, Status::Canceled);
+    assert_eq!(entry(&house, 1), (WaitlistStatus::Withdrawn, Some(first)));
+    let second = offered(&house, 2);
+    assert_eq!(house.run(leave_waitlist(1)), Outcome::Removed);
+    house.changed(Command::Confirm(of(second)));
+    let refused = Outcome::Refused(Refusal::NotWaiting { state: WaitlistStatus::Booked });
+    assert_eq!(house.run(leave_waitlist(2)), refused);
+    assert_eq!(house.run(leave_waitlist(9)), Outcome::Refused(Refusal::WaitlistEntryNotFound));
+    sound(&house);
+}
+
+#[test]
+fn who_waits_for_what_can_not_be_is_refused() {
+    let mut house = House::new();
+    type Case = (&'static str, fn(&mut JoinWaitlist), Refusal);
+    let cases: [Case; 7] = [
+        ("no type", |c| c.room_type = kind("x"), Refusal::RoomTypeNotFound),
+        ("no night", |c| c.departure = c.arrival, Refusal::InvalidStay),
+        ("past", |c| c.arrival = day(-1), Refusal::ArrivalInPast { business_date: day(0) }),
+        ("occupancy", |c| c.occupancy = 3, Refusal::OccupancyInvalid { max_occupancy: 2 }),
+        ("currency", |c| c.currency_known = false, Refusal::InvalidCurrency),
+        ("price", |c| c.occupancy = 1, Refusal::NotPriced { nights: vec![day(10)] }),
+        ("property", |c| c.property = PropertyId::new("x").unwrap(), Refusal::PropertyNotFound),
+    ];
+    for (name, set, refusal) in cases {
+        let mut command = join_waitlist(1, "suite", 10, 11);
+        set(&mut command);
+        assert_eq!(house.run(Command::JoinWaitlist(Box::new(command))), Outcome::Refused(refusal), "{name}");
+    }
+}
+
+#[test]
+fn a_wish_whose_day_has_gone_by_lapses() {
+    let mut house = full_house();
+    joined(&mut house, join_waitlist(1, "suite", 10, 12));
+    house.run(House::roll(11));
+    assert_eq!(entry(&house, 1), (WaitlistStatus::Lapsed, None));
+    sound(&house);
+}
+
+#[test]
+fn many_are_offered_in_turns() {
+    let mut house = House::on_clock();
+    house.run(put_restrictions("double", 0, 90, Rules { closed: true, ..Rules::default() }));
+    for n in 0..600u128 {
+        joined(&mut house, join_waitlist(n, "double", 10, 12));
+    }
+    house.run(put_room_type("double", 500));
+    house.run(put_restrictions("double", 0, 90, Rules::default()));
+    let count = |house: &House, status| (0..600).filter(|n| entry(house, *n).0 == status).count();
+    assert_eq!(count(&house, WaitlistStatus::Offered), 256);
+    assert_eq!(house.ledger.next_due(), Some(house.ledger.stamp()));
+    // Who comes now is not served before those who wait.
+    assert_eq!(joined(&mut house, join_waitlist(1_000, "double", 10, 12)), WaitlistStatus::Waiting);
+    sound(&house);
+    let mut replica = house.restored();
+    for house in [&mut house, &mut replica] {
+        house.run(Command::EndDue(EndDue {}));
+    }
+    assert_eq!(count(&house, WaitlistStatus::Offered), 503);
+    assert_eq!(entry(&house, 502).0, WaitlistStatus::Offered);
+    assert_eq!(house.ledger.state_hash(), replica.ledger.state_hash());
+    sound(&house);
+}
+
+#[test]
+fn the_key_of_a_wish_answers_as_it_was_made() {
+    let mut house = full_house();
+    let command = Command::JoinWaitlist(Box::new(join_waitlist(1, "suite", 10, 13)));
+    let wish = Submission { key: Some(key(1, 1)), command };
+    let made = house.submit(&wish).outcome;
+    house.changed(Command::Cancel(change(1)));
+    offered(&house, 1);
+    let again = house.restored().submit(&wish);
+    assert_eq!((again.outcome, again.replayed), (made, true));
+}
+
+#[test]
+fn what_happens_is_told() {
+    let mut house = full_house();
+    joined(&mut house, join_waitlist(1, "suite", 10, 13));
+    let told = |house: &House| -> Vec<&str> {
+        let last = house.commits.last().unwrap();
+        last.events().map(|(_, event_type, _)| event_type.as_str()).collect()
+    };
+    assert_eq!(told(&house), ["waitlist.defined"]);
+    house.changed(Command::Cancel(change(1)));
+    assert_eq!(told(&house), ["reservation.canceled", "reservation.held", "waitlist.offered"]);
+    house.changed(Command::Confirm(of(offered(&house, 1))));
+    assert_eq!(told(&house), ["reservation.confirmed", "waitlist.changed"]);
+}

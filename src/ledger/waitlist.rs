@@ -1,0 +1,327 @@
+//! The waitlist: who could not be given a stay, in the order in which they asked.
+//!
+//! Whenever something was freed, whatever freed it, [`follow`] goes through the property's entries, oldest first, and
+//! makes a hold for each that fits now. What one command does not come to is due: [`PropertyRecord::offering`] says where
+//! to go on. What becomes of the hold becomes of the offer: confirmed it is booked, ended it lapses, canceled it is
+//! withdrawn.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::book::Book;
+use super::command::{Change, JoinWaitlist, LeaveWaitlist, Reserve, Wanted};
+use super::digest::{Digest, Digester, digest_of};
+use super::event::RecordChange;
+use super::id::{BookingId, IdempotencyKey, Lsn, PropertyId, ReservationId, WaitlistId};
+use super::idempotency::created_under;
+use super::outcome::{Outcome, Refusal};
+use super::quarantine::Failure;
+use super::rate::Quote;
+use super::record::{PropertyRecord, Record, RecordKey, WaitlistRecord};
+use super::reservation::{Status, WaitlistEntry, WaitlistStatus};
+use super::reserve;
+use super::state::Ledger;
+use super::status;
+use super::stay;
+use super::txn::{Halt, Savepoint, Txn};
+
+/// How long an offer is held.
+const OFFERED_SECONDS: u64 = 60 * 60;
+
+/// Entries that one command looks at, at most.
+const LOOKED_AT_MAX: usize = 4_096;
+
+/// Entries for which it looks for a room, at most.
+const TRIED_MAX: usize = 256;
+
+pub fn join(
+    txn: &mut Txn<'_>,
+    key: Option<&IdempotencyKey>,
+    command: &JoinWaitlist,
+) -> Result<Outcome, Halt> {
+    let JoinWaitlist { id, property, guest, room_type, arrival, departure, occupancy, .. } = command;
+    let book = txn.book(property)?;
+    let currency = judge(book, command)?;
+    let turn_is_behind = book.record.offering.is_some();
+    if book.waitlist.contains(id) {
+        return Err(Failure::IdTaken.into());
+    }
+    let mut entry = WaitlistEntry {
+        id: *id,
+        property: property.clone(),
+        guest: guest.clone(),
+        room_type: room_type.clone(),
+        arrival: *arrival,
+        departure: *departure,
+        occupancy: *occupancy,
+        currency,
+        status: WaitlistStatus::Waiting,
+        reservation: None,
+        created_at: txn.stamp(),
+        updated_at: txn.stamp(),
+    };
+    // While those before it are gone through, it is not its turn.
+    if !turn_is_behind && let Some(reservation) = hold(txn, &entry)? {
+        (entry.status, entry.reservation) = (WaitlistStatus::Offered, Some(reservation));
+    }
+    let entry = Arc::new(entry);
+    let record =
+        WaitlistRecord { entry: Arc::clone(&entry), created_lsn: txn.lsn(), key: created_under(key) };
+    txn.put(Record::Waitlist(record))?;
+    Ok(Outcome::Waitlisted(entry))
+}
+
+/// What is wrong with the entry whatever is sold; its currency where nothing is.
+fn judge(book: &Book, command: &JoinWaitlist) -> Result<super::id::Currency, Refusal> {
+    let JoinWaitlist { arrival, departure, occupancy, .. } = *command;
+    let room_type = book.room_type(&command.room_type)?;
+    stay::length(arrival, departure)?;
+    stay::not_in_past(arrival, book.business_date())?;
+    stay::within_horizon(departure, book.business_date())?;
+    stay::occupancy(occupancy, room_type)?;
+    if !command.currency_known {
+        return Err(Refusal::InvalidCurrency);
+    }
+    let currency = command.currency.unwrap_or(book.record.property.currency);
+    let quote = Quote { arrival, departure, occupancy, currency };
+    quote.price(room_type, None).map_err(|nights| Refusal::NotPriced { nights })?;
+    Ok(currency)
+}
+
+/// An offer that stands is given back. Who left already may leave again.
+pub fn leave(txn: &mut Txn<'_>, command: &LeaveWaitlist) -> Result<Outcome, Halt> {
+    let record = find(txn, &command.property, command.id)?.clone();
+    match record.entry.status {
+        WaitlistStatus::Waiting => set(txn, record, WaitlistStatus::Withdrawn, None)?,
+        WaitlistStatus::Offered => {
+            let reservation = record.entry.reservation.ok_or(Failure::Invariant)?;
+            // The entry follows its hold.
+            status::cancel(txn, &Change { reservation, if_match: None })?;
+        }
+        WaitlistStatus::Withdrawn => {}
+        state @ (WaitlistStatus::Booked | WaitlistStatus::Lapsed) => {
+            return Err(Refusal::NotWaiting { state }.into());
+        }
+    }
+    Ok(Outcome::Removed)
+}
+
+fn find<'a>(
+    ledger: &'a Ledger,
+    property: &PropertyId,
+    id: WaitlistId,
+) -> Result<&'a WaitlistRecord, Refusal> {
+    let record = ledger.book(property)?.waitlist.get(&id);
+    record.map(Arc::as_ref).ok_or(Refusal::WaitlistEntryNotFound)
+}
+
+fn set(
+    txn: &mut Txn<'_>,
+    record: WaitlistRecord,
+    status: WaitlistStatus,
+    reservation: Option<ReservationId>,
+) -> Result<(), Halt> {
+    let before = record.entry;
+    let entry = WaitlistEntry { status, reservation, updated_at: txn.stamp(), ..(*before).clone() };
+    let key = record.key.map(|key| key.keeping(&before));
+    Ok(txn.put(Record::Waitlist(WaitlistRecord { entry: Arc::new(entry), key, ..record }))?)
+}
+
+/// Makes the hold that is offered; `None` where the stay does not fit now.
+fn hold(txn: &mut Txn<'_>, entry: &WaitlistEntry) -> Result<Option<ReservationId>, Halt> {
+    let id = |of: u64| Derived { entry: entry.id, lsn: txn.lsn(), of }.uuid();
+    let command = Reserve {
+        id: ReservationId(id(1)),
+        booking_id: BookingId(id(2)),
+        property: entry.property.clone(),
+        guest: entry.guest.clone(),
+        wanted: Wanted::RoomType(entry.room_type.clone()),
+        arrival: entry.arrival,
+        departure: entry.departure,
+        occupancy: entry.occupancy,
+        currency: Some(entry.currency),
+        currency_known: true,
+        hold_seconds: Some(OFFERED_SECONDS),
+        expected_total: None,
+        block: None,
+        external_ref: None,
+    };
+    match reserve::make(txn, None, &command, None) {
+        Ok(made) => Ok(Some(made.id)),
+        Err(Halt::Refused(_)) => Ok(None),
+        Err(failed) => Err(failed),
+    }
+}
+
+/// What the ledger makes by itself has an id that is derived from its cause.
+struct Derived {
+    entry: WaitlistId,
+    lsn: Lsn,
+    of: u64,
+}
+
+impl Digest for Derived {
+    fn digest(&self, digester: &mut Digester) {
+        let Derived { entry, lsn, of } = self;
+        entry.digest(digester);
+        lsn.digest(digester);
+        of.digest(digester);
+    }
+}
+
+impl Derived {
+    fn uuid(&self) -> Uuid {
+        uuid::Builder::from_custom_bytes(digest_of(self).to_be_bytes()).into_uuid()
+    }
+}
+
+/// Lets offers follow what became of their holds, and offers what was freed since.
+pub fn follow(txn: &mut Txn<'_>, since: Savepoint) -> Result<(), Halt> {
+    if txn.counts.waitlist == 0 {
+        return Ok(());
+    }
+    let changes = txn.changes_since(since);
+    let ended: Vec<(ReservationId, Status)> = changes.iter().filter_map(end_of_hold).collect();
+    let freed: BTreeSet<PropertyId> = changes.iter().filter_map(freed).cloned().collect();
+    for (reservation, status) in ended {
+        let Some((property, id)) = txn.offers.get(&reservation).cloned() else { continue };
+        let becomes = match status {
+            Status::Held => continue,
+            Status::Expired => WaitlistStatus::Lapsed,
+            Status::Canceled => WaitlistStatus::Withdrawn,
+            Status::Confirmed | Status::InHouse | Status::CheckedOut | Status::NoShow => {
+                WaitlistStatus::Booked
+            }
+        };
+        let record = find(txn, &property, id)?.clone();
+        set(txn, record, becomes, Some(reservation))?;
+    }
+    for property in freed {
+        offer(txn, &property, Lsn(0))?;
+    }
+    Ok(())
+}
+
+fn end_of_hold(change: &RecordChange) -> Option<(ReservationId, Status)> {
+    let after = change.after.as_ref()?.as_reservation()?;
+    Some((after.id, after.status))
+}
+
+/// The property in which the change may have freed something.
+fn freed(change: &RecordChange) -> Option<&PropertyId> {
+    match change.key {
+        RecordKey::Reservation(_) => {
+            let before = change.before.as_ref()?.as_reservation()?;
+            let after = change.after.as_ref()?.as_reservation()?;
+            let claim = |stay: &super::reservation::Reservation| (stay.nights(), stay.room_type.clone());
+            (claim(before) != claim(after)).then_some(&after.property)
+        }
+        RecordKey::Waitlist(..) | RecordKey::Outcome(_) | RecordKey::Quarantined(_) => None,
+        RecordKey::Property(_)
+        | RecordKey::RoomType(..)
+        | RecordKey::Room(..)
+        | RecordKey::Rate(..)
+        | RecordKey::OutOfOrder(..)
+        | RecordKey::Restriction(..)
+        | RecordKey::Block(..) => change.property(),
+    }
+}
+
+/// Goes on with the properties that one command did not come to the end of.
+pub fn go_on(txn: &mut Txn<'_>) -> Result<(), Halt> {
+    let Some((property, ())) = txn.offering.first() else { return Ok(()) };
+    let property = property.clone();
+    let from = txn.book(&property)?.record.offering.unwrap_or_default();
+    offer(txn, &property, from)
+}
+
+/// Offers what there is to the entries of the property, from those on that came with the command `from`.
+fn offer(txn: &mut Txn<'_>, property: &PropertyId, from: Lsn) -> Result<(), Halt> {
+    let (mut looked_at, mut tried) = (0, 0);
+    let mut next = (from, WaitlistId(Uuid::nil()));
+    let left = loop {
+        let book = txn.book(property)?;
+        let Some((place, ())) = book.waiting.from(Bound::Included(&next)).next() else { break None };
+        if looked_at >= LOOKED_AT_MAX || tried >= TRIED_MAX {
+            break Some(place.0);
+        }
+        looked_at += 1;
+        let (created, id) = *place;
+        next = (created, WaitlistId(Uuid::from_u128(id.0.as_u128().saturating_add(1))));
+        let record = find(txn, property, id)?;
+        let entry = Arc::clone(&record.entry);
+        if entry.arrival < book.business_date() {
+            tried += 1;
+            let record = record.clone();
+            set(txn, record, WaitlistStatus::Lapsed, None)?;
+        } else if book.room_type(&entry.room_type)?.full(entry.arrival, entry.departure).is_empty() {
+            tried += 1;
+            let record = record.clone();
+            if let Some(reservation) = hold(txn, &entry)? {
+                set(txn, record, WaitlistStatus::Offered, Some(reservation))?;
+            }
+        }
+    };
+    let record = &txn.book(property)?.record;
+    if record.offering != left {
+        let record = PropertyRecord { offering: left, ..record.clone() };
+        txn.put(Record::Property(record))?;
+    }
+    Ok(())
+}
+
+impl Ledger {
+    /// Puts an entry, and lets the indexes follow; gives the one that it replaces.
+    pub(super) fn set_waitlist(&mut self, record: WaitlistRecord) -> Option<WaitlistRecord> {
+        let (property, id) = (record.entry.property.clone(), record.entry.id);
+        let old = self.unset_waitlist(&property, id);
+        let offered = record.entry.reservation.filter(|_| record.entry.status == WaitlistStatus::Offered);
+        if let Some(reservation) = offered {
+            self.offers.insert(reservation, (property.clone(), id));
+        }
+        let book = self.checked_book_mut(&property);
+        if record.entry.status == WaitlistStatus::Waiting {
+            book.waiting.insert((record.created_lsn, id), ());
+        }
+        book.waitlist.insert(id, Arc::new(record));
+        old
+    }
+
+    pub(super) fn unset_waitlist(&mut self, property: &PropertyId, id: WaitlistId) -> Option<WaitlistRecord> {
+        let book = self.book_mut(property)?;
+        let old = Arc::unwrap_or_clone(book.waitlist.remove(&id)?);
+        book.waiting.remove(&(old.created_lsn, id));
+        if let Some(reservation) = old.entry.reservation {
+            self.offers.remove(&reservation);
+        }
+        Some(old)
+    }
+
+    pub fn waitlist_entry(
+        &self,
+        property: &PropertyId,
+        id: WaitlistId,
+    ) -> Result<Arc<WaitlistEntry>, Refusal> {
+        Ok(Arc::clone(&find(self, property, id)?.entry))
+    }
+
+    /// By id, those after `after`, `limit` at most; and where to go on.
+    pub fn waitlist(
+        &self,
+        property: &PropertyId,
+        after: Option<WaitlistId>,
+        limit: usize,
+    ) -> Result<(Vec<Arc<WaitlistEntry>>, Option<WaitlistId>), Refusal> {
+        let start = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let entries = self.book(property)?.waitlist.from(start);
+        let mut found: Vec<Arc<WaitlistEntry>> =
+            entries.take(limit + 1).map(|(_, record)| Arc::clone(&record.entry)).collect();
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|entry| entry.id);
+        Ok((found, next))
+    }
+}
