@@ -10,6 +10,8 @@ pub mod clock;
 mod config;
 mod due;
 mod error;
+#[cfg(test)]
+mod hostile_peers;
 mod ids;
 mod numbers;
 mod past;

@@ -54,26 +54,26 @@ async fn start_in(dir: &tempfile::TempDir, members: &[(u64, &str)]) -> Result<Ar
     Node::start(config, World { clock, transport: Arc::new(Alone), ids, disk, history }).await
 }
 
-const CLUSTER: Uuid = Uuid::from_u128(7);
+pub(super) const CLUSTER: Uuid = Uuid::from_u128(7);
 const OTHER: Uuid = Uuid::from_u128(8);
-const PEER: Endpoint = Endpoint { node: 2, disk: Some(DiskId(Uuid::from_u128(2))) };
+pub(super) const PEER: Endpoint = Endpoint { node: 2, disk: Some(DiskId(Uuid::from_u128(2))) };
 
-fn message(node: &Node, body: Request) -> Envelope<Request> {
+pub(super) fn message(node: &Node, body: Request) -> Envelope<Request> {
     let to = Endpoint { node: node.id(), disk: Some(node.me.identity().disk_id) };
     Envelope { group: GROUP, cluster: Some(CLUSTER), from: PEER, to, wall: Timestamp(0), body }
 }
 
-fn claim(node: &Node, cluster: Uuid) -> Request {
+pub(super) fn claim(node: &Node, cluster: Uuid) -> Request {
     let members = BTreeMap::from([(1, node.me.identity().disk_id), (2, DiskId(Uuid::from_u128(2)))]);
     Request::Claim(Claim { cluster, members })
 }
 
-async fn answer(node: &Node, message: &Envelope<Request>) -> Reply {
+pub(super) async fn answer(node: &Node, message: &Envelope<Request>) -> Reply {
     let frame = encode(Kind::Peer, message).unwrap();
     decode::<Envelope<Reply>>(Kind::Peer, &node.handle_frame(&frame).await).unwrap().body
 }
 
-async fn assert_refused(node: &Node, message: Envelope<Request>, expected: PeerRefusal) {
+pub(super) async fn assert_refused(node: &Node, message: Envelope<Request>, expected: PeerRefusal) {
     let before = node.me.identity();
     let Reply::Refused(refusal) = answer(node, &message).await else { panic!("{message:?} was not refused") };
     assert_eq!(refusal, expected, "{message:?}");

@@ -2,6 +2,7 @@
 
 mod codec;
 mod conformance;
+mod fuzz;
 mod log;
 mod network;
 mod pause;

@@ -1,0 +1,217 @@
+//! Every decoder of what comes from a disk or from the network, fed with what nobody wrote: it answers, and never panics.
+//!
+//! Bytes by chance hardly get past a checksum. So sound frames of every kind are changed inside and given a checksum that
+//! is right, as from a member of another build, or one that lies.
+
+use std::fs;
+use std::path::Path;
+
+use codeq::{Decode, Encode};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::support::{Group, house, open, reserve};
+use crate::ledger::{Ledger, Record};
+use crate::replication::check::DecodedBatch;
+use crate::replication::codec::{self, Frame, HEADER_BYTES, Kind};
+use crate::replication::log_record::{LoggedId, LoggedPayload, LoggedVote};
+use crate::replication::{Batch, Envelope, GroupDirs, Identity, Payload, Reply, Request, SnapshotStore};
+
+const CASES: u32 = 2_000;
+/// Of those that open a folder.
+const FOLDER_CASES: u32 = 60;
+
+/// One change of bytes. Places are taken modulo what is there.
+#[derive(Clone, Debug)]
+enum Change {
+    Set(Index, u8),
+    Flip(Index, u8),
+    Insert(Index, Vec<u8>),
+    Remove(Index, usize),
+    Cut(Index),
+}
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let place = any::<Index>;
+    let change = prop_oneof![
+        (place(), any::<u8>()).prop_map(|(at, to)| Change::Set(at, to)),
+        (place(), 0..8u8).prop_map(|(at, bit)| Change::Flip(at, bit)),
+        (place(), prop::collection::vec(any::<u8>(), 1..9)).prop_map(|(at, bytes)| Change::Insert(at, bytes)),
+        (place(), 1..9usize).prop_map(|(at, count)| Change::Remove(at, count)),
+        place().prop_map(Change::Cut),
+    ];
+    prop::collection::vec(change, 1..5)
+}
+
+fn changed(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
+    for change in changes.iter().filter(|_| !bytes.is_empty()).cloned().collect::<Vec<_>>() {
+        let place = |at: Index, bytes: &[u8]| at.index(bytes.len().max(1)).min(bytes.len().saturating_sub(1));
+        if bytes.is_empty() {
+            break;
+        }
+        match change {
+            Change::Set(at, to) => {
+                let at = place(at, &bytes);
+                bytes[at] = to;
+            }
+            Change::Flip(at, bit) => {
+                let at = place(at, &bytes);
+                bytes[at] ^= 1 << bit;
+            }
+            Change::Insert(at, more) => {
+                let at = place(at, &bytes);
+                bytes.splice(at..at, more);
+            }
+            Change::Remove(at, count) => {
+                let at = place(at, &bytes);
+                let end = (at + count).min(bytes.len());
+                bytes.drain(at..end);
+            }
+            Change::Cut(at) => bytes.truncate(place(at, &bytes)),
+        }
+    }
+    bytes
+}
+
+/// A frame of this kind around any body, whose checksum is right.
+fn framed(kind: u8, version: u16, body: &[u8]) -> Vec<u8> {
+    let mut frame = b"InKp".to_vec();
+    frame.push(kind);
+    frame.extend(version.to_le_bytes());
+    frame.extend((body.len() as u32).to_le_bytes());
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(&frame), body);
+    frame.extend(checksum.to_le_bytes());
+    frame.extend(body);
+    frame
+}
+
+/// The bytes of earlier builds: one frame each.
+fn corpus() -> Vec<Vec<u8>> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/replication/golden");
+    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files.filter(|path| !path.ends_with("snapshot.v1")).collect();
+    files.sort();
+    files.into_iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+/// What can be decoded can be encoded, and is then read again.
+fn comes_back<T: Serialize + DeserializeOwned>(kind: Kind, frame: &[u8]) {
+    let Ok(value) = codec::decode::<T>(kind, frame) else { return };
+    let Ok(again) = codec::encode(kind, &value) else { return };
+    assert!(codec::decode::<T>(kind, &again).is_ok(), "{again:02x?} was written and can't be read");
+}
+
+fn decode_as_everything(frame: &[u8]) {
+    comes_back::<Batch>(Kind::Batch, frame);
+    comes_back::<Identity>(Kind::Identity, frame);
+    comes_back::<Envelope<Request>>(Kind::Peer, frame);
+    comes_back::<Envelope<Reply>>(Kind::Peer, frame);
+    // What became of each command is for the ledger's own tests: here it is read.
+    drop(DecodedBatch::decode(&Payload(frame.to_vec().into())));
+    if let Ok(Some(frame)) = Frame::read(&mut &frame[..]) {
+        drop(frame.decode_run::<Record>(Kind::SnapshotRecords));
+    }
+}
+
+/// Reads records as raft-log hands them over, and what was read comes back.
+fn decode_as_logged<T: Decode + Encode>(mut bytes: &[u8]) {
+    let Ok(value) = T::decode(&mut bytes) else { return };
+    let mut again = Vec::new();
+    value.encode(&mut again).unwrap();
+    assert!(T::decode(&mut again.as_slice()).is_ok(), "{again:02x?} was written and can't be read");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
+
+    #[test]
+    fn any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0..9u8, version in 0..3u16) {
+        decode_as_everything(&bytes);
+        decode_as_everything(&framed(kind, version, &bytes));
+        decode_as_logged::<LoggedId>(&bytes);
+        decode_as_logged::<LoggedVote>(&bytes);
+        decode_as_logged::<LoggedPayload>(&bytes);
+    }
+
+    #[test]
+    fn changed_frames_are_answered(of in any::<Index>(), changes in changes()) {
+        let corpus = corpus();
+        let sound = &corpus[of.index(corpus.len())];
+        decode_as_everything(&changed(sound.clone(), &changes));
+        let (header, body) = sound.split_at(HEADER_BYTES);
+        decode_as_everything(&framed(header[4], 1, &changed(body.to_vec(), &changes)));
+    }
+}
+
+/// The files of a group with a log and two snapshots.
+fn group_files() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut group = Group::new(dir.path());
+        group.submit(&house(3)).await;
+        for n in 0..2 {
+            group.submit(&[reserve(n.into(), 1 + n, 3)]).await;
+            group.snapshot().await;
+        }
+        group.close().await;
+    });
+    dir
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// A frame of the file is changed inside, and its checksum is right.
+fn change_a_frame(file: &[u8], of: Index, changes: &[Change]) -> Vec<u8> {
+    let mut rest = file;
+    let mut frames = Vec::new();
+    while let Some(frame) = Frame::read(&mut rest).unwrap() {
+        frames.push(frame.bytes().to_vec());
+    }
+    let at = of.index(frames.len());
+    let (kind, body) = (frames[at][4], frames[at][HEADER_BYTES..].to_vec());
+    frames[at] = framed(kind, 1, &changed(body, changes));
+    frames.concat()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(FOLDER_CASES))]
+
+    /// It opens on what is sound, or not at all.
+    #[test]
+    fn changed_files_are_opened_or_refused(of in any::<Index>(), inside in any::<bool>(), changes in changes()) {
+        thread_local! {
+            static SOUND: tempfile::TempDir = group_files();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        SOUND.with(|sound| copy(sound.path(), dir.path()));
+        let dirs = GroupDirs::of(dir.path());
+        let files = [&dirs.log, &dirs.snapshots].into_iter().flat_map(|dir| fs::read_dir(dir).unwrap());
+        let mut files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        let path = &files[of.index(files.len())];
+        let sound = fs::read(path).unwrap();
+        let is_snapshot = path.starts_with(&dirs.snapshots);
+        let new = if inside && is_snapshot { change_a_frame(&sound, of, &changes) } else { changed(sound, &changes) };
+        fs::write(path, new).unwrap();
+        if let Ok((_, newest)) = SnapshotStore::open(&dirs.snapshots) {
+            let loaded = newest.loaded.map(|(_, ledger)| ledger).unwrap_or_else(Ledger::new);
+            loaded.audit().unwrap();
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { drop(open(dir.path())) });
+    }
+}
