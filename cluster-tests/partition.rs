@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
+use crate::support::cluster::Machines;
 use crate::support::load::Load;
-use crate::support::namespaces::Namespaces;
-use crate::support::{Api, Cluster, Hotel, checker, eventually};
+use crate::support::{Api, Hotel, checker, eventually, in_namespaces};
 
 const CLIENTS: u64 = 8;
 const ROOMS: u64 = 20;
@@ -13,7 +13,7 @@ const SOME: u64 = 100;
 
 #[test]
 fn the_leader_is_cut_off_and_healed() {
-    in_namespaces(async |mut cluster| {
+    in_namespaces(Machines::Shared, async |mut cluster| {
         let hotel = Hotel::open(&cluster, "grand", ROOMS).await;
         let annex = Hotel::open(&cluster, "annex", 2).await;
         let leader = cluster.leader().await;
@@ -49,7 +49,7 @@ fn the_leader_is_cut_off_and_healed() {
 /// What a follower says is lost, what it is told arrives: it can neither elect itself nor stop the others.
 #[test]
 fn a_follower_that_is_heard_by_nobody_disturbs_nobody() {
-    in_namespaces(async |mut cluster| {
+    in_namespaces(Machines::Shared, async |mut cluster| {
         let hotel = Hotel::open(&cluster, "grand", ROOMS).await;
         let mute = cluster.followers().await[0];
         let load = Load::start(&cluster, &hotel, CLIENTS);
@@ -71,7 +71,7 @@ fn a_follower_that_is_heard_by_nobody_disturbs_nobody() {
 /// The leader's heartbeats arrive and the answers to them are lost: it must give way, or nobody ever sells again.
 #[test]
 fn a_leader_that_hears_nobody_gives_way() {
-    in_namespaces(async |mut cluster| {
+    in_namespaces(Machines::Shared, async |mut cluster| {
         let hotel = Hotel::open(&cluster, "grand", ROOMS).await;
         let deaf = cluster.leader().await;
         let load = Load::start(&cluster, &hotel, CLIENTS);
@@ -92,7 +92,7 @@ fn a_leader_that_hears_nobody_gives_way() {
 
 #[test]
 fn nobody_sells_while_no_node_reaches_another() {
-    in_namespaces(async |mut cluster| {
+    in_namespaces(Machines::Shared, async |mut cluster| {
         let hotel = Hotel::open(&cluster, "grand", ROOMS).await;
         let annex = Hotel::open(&cluster, "annex", 2).await;
         let load = Load::start(&cluster, &hotel, CLIENTS);
@@ -108,21 +108,6 @@ fn nobody_sells_while_no_node_reaches_another() {
         checker::holds(&cluster, &hotel, &history).await;
         cluster.stop_all().await;
     });
-}
-
-/// Three ready nodes in namespaces, and the story on a thread that lives among their clients.
-fn in_namespaces(story: impl AsyncFnOnce(Cluster) + Send + 'static) {
-    let name = std::thread::current().name().unwrap_or("partition").to_owned();
-    let thread = std::thread::Builder::new().name(name).spawn(|| {
-        let namespaces = Namespaces::up(3);
-        // Before the runtime, so that nothing of it stays behind on the machine's own network.
-        namespaces.enter_hub();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async { story(Cluster::start_in(namespaces).await).await });
-    });
-    if let Err(panic) = thread.expect("a thread").join() {
-        std::panic::resume_unwind(panic);
-    }
 }
 
 async fn refuses_to_sell(hotel: &Hotel, api: &Api) {

@@ -55,9 +55,10 @@ pub async fn holds(cluster: &Cluster, hotel: &Hotel, history: &[Booking]) -> usi
 pub fn complaints(history: &[Booking], found: &Found) -> Vec<String> {
     let mut complaints = Vec::new();
     let by_key = by_key(found, &mut complaints);
+    let had = had(found);
     for booking in history {
         complaints.extend(fate(booking, by_key.get(booking.key.as_str()).copied()));
-        complaints.extend(unfounded_refusal(booking, found));
+        complaints.extend(unfounded_refusal(booking, found, &had));
     }
     let asked: BTreeSet<&str> = history.iter().map(|booking| booking.key.as_str()).collect();
     for key in by_key.keys().filter(|key| !asked.contains(*key)) {
@@ -129,8 +130,23 @@ fn not_as_asked(booking: &Booking, found: &Value) -> Option<String> {
     Some(format!("`{}` asked for {other:?} and got {found}", booking.key))
 }
 
+/// How many stays ever had a room, or one of a type, on a night; by field, its value and the night.
+type Had<'a> = BTreeMap<(&'static str, &'a str, String), u64>;
+
+fn had(found: &Found) -> Had<'_> {
+    let mut had = Had::new();
+    for stay in &found.reservations {
+        for night in nights(stay) {
+            for field in ["room", "room_type"] {
+                *had.entry((field, text(stay, field), night.clone())).or_default() += 1;
+            }
+        }
+    }
+    had
+}
+
 /// A refusal is only right where somebody had what was asked for.
-fn unfounded_refusal(booking: &Booking, found: &Found) -> Option<String> {
+fn unfounded_refusal(booking: &Booking, found: &Found, had: &Had<'_>) -> Option<String> {
     let Outcome::Refused(problem) = &booking.booked.outcome else { return None };
     let unfounded = |why: &str| Some(format!("`{}` was refused, {why}: {problem}", booking.key));
     let request = &booking.request;
@@ -148,8 +164,8 @@ fn unfounded_refusal(booking: &Booking, found: &Found) -> Option<String> {
         if !covers(request, night) {
             return unfounded("for a night that it didn't ask for");
         }
-        let had = found.reservations.iter().filter(|had| had[field] == request[field] && covers(had, night));
-        if (had.count() as u64) < others {
+        let had = had.get(&(field, text(request, field), night.to_owned())).copied().unwrap_or(0);
+        if had < others {
             return unfounded("for a night that nobody ever had");
         }
     }

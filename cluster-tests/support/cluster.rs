@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::disk::LoopDisk;
 use super::http::{self, Api};
 use super::namespaces::Namespaces;
-use super::node::{Addresses, Node};
+use super::node::{Addresses, Node, run};
 use super::ports;
 use super::seed::{Chance, SEED_VARIABLE, chosen};
 use super::wait::{SETTLED_WITHIN, eventually};
@@ -27,8 +28,24 @@ const STARTS_MAX: usize = 5;
 /// Lines of each node's log that a failure shows.
 const LOG_LINES_SHOWN: usize = 40;
 
+/// What the nodes of a cluster run on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Machines {
+    /// Folders of this machine, and its clock.
+    Shared,
+    /// A disk each whose power can be cut.
+    OwnDisks,
+    /// Such a disk each, and a clock that can be moved.
+    Own,
+}
+
+/// MiB of a disk of a node's own.
+const DISK_MIB: u64 = 160;
+
 pub struct Cluster {
     pub nodes: Vec<Node>,
+    /// Where each node has its own; after the nodes, which use them.
+    disks: Vec<LoopDisk>,
     pub seed: u64,
     client: reqwest::Client,
     dir: Option<TempDir>,
@@ -44,6 +61,15 @@ pub async fn place() -> SemaphorePermit<'static> {
 impl Cluster {
     /// `size` nodes on loopback, all of them ready.
     pub async fn start(size: u64) -> Cluster {
+        Cluster::start_on(size, Machines::Shared).await
+    }
+
+    /// `size` nodes on loopback, all of them ready, each on a disk of its own.
+    pub async fn start_on_disks(size: u64) -> Cluster {
+        Cluster::start_on(size, Machines::OwnDisks).await
+    }
+
+    async fn start_on(size: u64, machines: Machines) -> Cluster {
         let permit = place().await;
         let mut cluster = Cluster::new(None, permit);
         for attempt in 1.. {
@@ -53,23 +79,24 @@ impl Cluster {
                     peer: format!("127.0.0.1:{}", ports::free()),
                 })
                 .collect();
-            cluster.lay_out(attempt, &addresses);
+            cluster.lay_out(attempt, &addresses, machines);
             cluster.spawn_all();
             if cluster.ready_or_port_taken().await {
                 break;
             }
             assert!(attempt < STARTS_MAX, "{STARTS_MAX} starts, each found a port taken");
             cluster.nodes.clear();
+            cluster.disks.clear();
         }
         cluster
     }
 
     /// Nodes that live in network namespaces of their own; this thread must have entered the hub.
-    pub async fn start_in(namespaces: Namespaces) -> Cluster {
+    pub async fn start_in(namespaces: Namespaces, machines: Machines) -> Cluster {
         let permit = place().await;
         let addresses = namespaces.addresses();
         let mut cluster = Cluster::new(Some(namespaces), permit);
-        cluster.lay_out(1, &addresses);
+        cluster.lay_out(1, &addresses, machines);
         cluster.spawn_all();
         cluster.wait_ready().await;
         cluster
@@ -78,6 +105,7 @@ impl Cluster {
     fn new(namespaces: Option<Namespaces>, permit: SemaphorePermit<'static>) -> Cluster {
         Cluster {
             nodes: Vec::new(),
+            disks: Vec::new(),
             seed: chosen(),
             client: http::client(),
             dir: Some(tempfile::tempdir().expect("a temporary directory")),
@@ -86,7 +114,7 @@ impl Cluster {
         }
     }
 
-    fn lay_out(&mut self, attempt: usize, addresses: &[Addresses]) {
+    fn lay_out(&mut self, attempt: usize, addresses: &[Addresses], machines: Machines) {
         let dir = self.dir().join(format!("start-{attempt}"));
         std::fs::create_dir(&dir).expect("a directory of this start");
         let initial: Vec<String> =
@@ -97,9 +125,16 @@ impl Cluster {
             .zip(1..)
             .map(|(node, id)| {
                 let launcher = self.namespaces.as_ref().map(|spaces| spaces.launcher(id)).unwrap_or_default();
-                Node::new(id, &dir, node, &initial, launcher)
+                let mut node = Node::new(id, &dir, node, &initial, launcher);
+                if machines == Machines::Own {
+                    node.give_clock();
+                }
+                node
             })
             .collect();
+        if machines != Machines::Shared {
+            self.disks = self.nodes.iter().map(|node| LoopDisk::new(&node.data_dir, DISK_MIB)).collect();
+        }
     }
 
     fn spawn_all(&mut self) {
@@ -174,6 +209,47 @@ impl Cluster {
     pub async fn restart_all(&mut self) {
         self.spawn_all();
         self.wait_ready().await;
+    }
+
+    /// Starts a node if it has ended, and waits until it is ready.
+    pub async fn restart_ended(&mut self, id: u64) {
+        let api = self.api(id);
+        let node = self.node(id);
+        eventually(&format!("node {id} is ready, started again or not"), async || {
+            if !node.running() {
+                node.spawn();
+            }
+            let answer = api.get("/readyz").timeout(Duration::from_secs(2)).send().await?;
+            if answer.status == 200 { Ok(()) } else { Err(answer.in_words()) }
+        })
+        .await;
+    }
+
+    /// The node's own disk.
+    pub fn disk(&self, id: u64) -> &LoopDisk {
+        &self.disks[id as usize - 1]
+    }
+
+    /// Power fails at these nodes, at all of them at once.
+    pub fn cut_power(&mut self, ids: &[u64]) {
+        ids.iter().for_each(|id| self.disk(*id).cut_power());
+        ids.iter().for_each(|id| self.node(*id).kill9());
+    }
+
+    /// They start again on what their disks hold.
+    pub async fn restore_power(&mut self, ids: &[u64]) {
+        for &id in ids {
+            self.disk(id).restore_power();
+            self.node(id).spawn();
+        }
+        self.wait_ready_of(ids).await;
+    }
+
+    /// Replays a stopped node's data.
+    pub async fn verify(&mut self, id: u64) {
+        let data_dir = self.node(id).data_dir.to_str().expect("a name in UTF-8").to_owned();
+        let said = run(&["verify", "--data-dir", &data_dir], SETTLED_WITHIN).await;
+        assert_eq!(said.code, Some(0), "node {id}: {}", said.in_words());
     }
 
     /// SIGSTOP: the process neither hears nor speaks, and doesn't know it.

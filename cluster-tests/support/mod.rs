@@ -6,6 +6,7 @@
 pub mod checker;
 pub mod cluster;
 pub mod command;
+pub mod disk;
 pub mod hotel;
 pub mod http;
 pub mod load;
@@ -13,9 +14,11 @@ pub mod namespaces;
 pub mod node;
 pub mod ports;
 pub mod seed;
+pub mod strace;
 pub mod wait;
 
 pub use cluster::Cluster;
 pub use hotel::Hotel;
 pub use http::{Answer, Api};
+pub use namespaces::in_namespaces;
 pub use wait::eventually;

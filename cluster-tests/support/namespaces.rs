@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::cluster::{Cluster, Machines};
 use super::node::Addresses;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/partition");
@@ -79,6 +80,21 @@ impl Namespaces {
             enter(hub);
         }
         output.unwrap_or_else(|error| panic!("{SCRIPT}: {error}"))
+    }
+}
+
+/// Three ready nodes in namespaces, and the story on a thread that lives among their clients.
+pub fn in_namespaces(machines: Machines, story: impl AsyncFnOnce(Cluster) + Send + 'static) {
+    let name = std::thread::current().name().unwrap_or("a story in namespaces").to_owned();
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        let namespaces = Namespaces::up(3);
+        // Before the runtime, so that nothing of it stays behind on the machine's own network.
+        namespaces.enter_hub();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async { story(Cluster::start_in(namespaces, machines).await).await });
+    });
+    if let Err(panic) = thread.expect("a thread").join() {
+        std::panic::resume_unwind(panic);
     }
 }
 

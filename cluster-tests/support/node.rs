@@ -7,10 +7,16 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::wait::eventually_within;
+use super::wait::{SETTLED_WITHIN, eventually_within};
 
 /// A leader that is asked to stop hands over, ends what is in flight and syncs its log.
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Where Debian's package puts the library that lies about the time.
+const FAKETIME: [&str; 2] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+];
 
 pub struct Node {
     pub id: u64,
@@ -128,6 +134,40 @@ impl Node {
     pub async fn ended(&mut self, bound: Duration) -> ExitStatus {
         let what = format!("node {} ends", self.id);
         eventually_within(bound, &what, async || self.exit().ok_or_else(|| "it runs".to_owned())).await
+    }
+
+    /// Waits until it has ended because it could not go on.
+    pub async fn fails(&mut self) {
+        let status = self.ended(SETTLED_WITHIN).await;
+        assert!(!status.success(), "node {} ended as if all were well", self.id);
+    }
+
+    /// From its next start on it has a wall clock of its own.
+    pub fn give_clock(&mut self) {
+        let library = FAKETIME.iter().find(|path| Path::new(path).exists()).unwrap_or_else(|| {
+            panic!(
+                "this story moves clocks by libfaketime, which is not there: apt-get install faketime (scripts/test \
+                 does), or leave it out on purpose with `cargo test -- --skip chaos::`"
+            )
+        });
+        self.move_clock(0);
+        let file = format!("FAKETIME_TIMESTAMP_FILE={}", self.clock().display());
+        let settings = ["env".to_owned(), format!("LD_PRELOAD={library}"), file];
+        self.launcher.extend(settings);
+        self.launcher.extend(["FAKETIME_NO_CACHE=1", "DONT_FAKE_MONOTONIC=1"].map(str::to_owned));
+    }
+
+    /// Moves its wall clock to so many seconds from the true time.
+    pub fn move_clock(&self, seconds: i64) {
+        let file = self.clock();
+        let new = file.with_extension("new");
+        std::fs::write(&new, format!("{seconds:+}")).expect("a file for the clock");
+        // Replaced whole: the process reads it at any moment.
+        std::fs::rename(&new, &file).expect("the file of the clock");
+    }
+
+    fn clock(&self) -> PathBuf {
+        self.log.with_extension("clock")
     }
 
     /// Everything that it logged, over all its starts.
