@@ -120,7 +120,8 @@ impl Client {
     async fn book_until(mut self, stop: Arc<AtomicBool>) -> Vec<Booking> {
         let mut history = Vec::new();
         while !stop.load(Ordering::Relaxed) {
-            let key = format!("client-{}-{}", self.number, history.len());
+            // Of its own in each property, where a story has one load after the other.
+            let key = format!("{}-{}-{}", self.hotel.property, self.number, history.len());
             let request = self.stay(&key);
             let path = self.hotel.path("/reservations");
             let booked = self.call(&path, &request, &key, 201).await;
