@@ -127,6 +127,7 @@ async fn what_is_answered_is_what_the_document_says() {
     inventory(&document, api).await;
     reservations(&document, api).await;
     bookings(&document, api).await;
+    waitlist(&document, api).await;
     imports(&document, api).await;
     queries(&document, api).await;
     batches(&document, api).await;
@@ -219,6 +220,20 @@ async fn imports(document: &Document, api: &Api) {
         "price": {"currency": "EUR", "nights": [night]}, "external_ref": null});
     let import = json!({"guest": "group", "reservations": [stay]});
     document.post(api, &format!("{PROPERTY}/imports"), Some(import), 201).await;
+}
+
+async fn waitlist(document: &Document, api: &Api) {
+    // The type has no room: who waits for it goes on waiting.
+    let wanted = json!({"guest": "patient", "room_type": "closed", "arrival": date(10), "departure": date(11),
+                        "occupancy": 1, "currency": null});
+    let list = format!("{PROPERTY}/waitlist");
+    let entry = document.post(api, &list, Some(wanted), 201).await;
+    assert_eq!(entry["status"], "waiting", "{entry}");
+    let path = format!("{list}/{}", entry["id"].as_str().expect("an id"));
+    document.get(api, &path, 200).await;
+    document.get(api, &list, 200).await;
+    let withdrawn = document.send(api, Method::DELETE, &path, None).await;
+    assert_eq!(withdrawn.status, 204, "{}", withdrawn.in_words());
 }
 
 async fn queries(document: &Document, api: &Api) {
