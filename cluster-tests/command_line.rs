@@ -57,6 +57,23 @@ async fn a_stay_lives_its_life_on_the_command_line() {
     assert!(late.stderr.contains("invalid_state"), "{}", late.in_words());
     assert_eq!(desk.does(&["show", &id]).await["status"], "no_show");
     cluster.agree().await;
+    tells_what_was(&desk, &held).await;
+}
+
+/// The versions of a stay that was held, confirmed and missed, how it began, and its events.
+async fn tells_what_was(desk: &Desk, held: &Value) {
+    let id = held["id"].as_str().expect("an id");
+    let history = desk.does(&["show", id, "--history"]).await;
+    let types: Vec<&str> =
+        history["versions"].as_array().into_iter().flatten().filter_map(|it| it["type"].as_str()).collect();
+    assert_eq!(types, ["reservation.held", "reservation.confirmed", "reservation.no_show"]);
+    assert_eq!(desk.does(&["show", id, "--as-of", &held["lsn"].to_string()]).await, *held);
+    let said = desk.says(&["events", "--property", "grand"]).await;
+    assert_eq!(said.code, Some(0), "{}", said.in_words());
+    let events = said.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("a JSON object"));
+    let of_stay =
+        events.filter(|event| event["after"]["id"] == held["id"]).map(|event| event["type"].clone());
+    assert_eq!(of_stay.collect::<Vec<_>>(), types);
 }
 
 /// A house from its first definition to its first night audit, and every refusal in one line.

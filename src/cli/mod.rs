@@ -9,6 +9,7 @@ mod bench;
 mod book;
 mod change;
 mod dev;
+mod events;
 mod exchange;
 mod export;
 mod failure;
@@ -63,6 +64,7 @@ enum Command {
     Status(status::Status),
     Reserve(reserve::Reserve),
     Show(show::Show),
+    Events(events::Events),
     List(list::List),
     Book(book::Book),
     Booking(book::Booking),
@@ -108,6 +110,7 @@ impl Cli {
             Command::Status(status) => status.run(&sources).await,
             Command::Reserve(reserve) => reserve.run(&sources).await,
             Command::Show(show) => show.run(&sources).await,
+            Command::Events(events) => events.run(&sources).await,
             Command::List(list) => list.run(&sources).await,
             Command::Book(book) => book.run(&sources).await,
             Command::Booking(booking) => booking.run(&sources).await,
@@ -238,6 +241,9 @@ mod tests {
             vec!["innkeeper", "nonsense"],
             vec!["innkeeper", "status", "--output", "xml"],
             vec!["innkeeper", "show", "not-a-uuid"],
+            vec!["innkeeper", "show", id, "--history", "--as-of", "7"],
+            vec!["innkeeper", "show", id, "--as-of", "yesterday"],
+            vec!["innkeeper", "events", "--property", "-"],
             vec!["innkeeper", "cancel", id, "--idempotency-key", "with space"],
             vec!["innkeeper", "amend", id],
             vec!["innkeeper", "amend", id, "--room", "1", "--unpin"],

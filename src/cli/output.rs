@@ -44,10 +44,15 @@ pub(super) fn show<T: Serialize>(
 
 /// A line, or several, on stdout.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
+    print_while_read(text).map(drop)
+}
+
+/// Like [`print`]; false once whoever read us has read enough, as `head` does.
+pub(super) fn print_while_read(text: &str) -> Result<bool, Failure> {
     match writeln!(std::io::stdout().lock(), "{text}") {
-        // Whoever read us has read enough, as `head` does.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| Failure::Failed(format!("stdout can't be written to: {error}"))),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::Failed(format!("stdout can't be written to: {error}"))),
     }
 }
 

@@ -23,12 +23,12 @@ use tokio::time::Instant;
 pub use answer::{Answer, ClientError, Meta, Readiness, Refused};
 pub use call::{Call, Key};
 pub use request::{
-    Amend, Book, BookingChange, FirstBusinessDate, FreeRoomsQuery, ImportBooking, ImportedPrice,
+    Amend, Book, BookingChange, EventsQuery, FirstBusinessDate, FreeRoomsQuery, ImportBooking, ImportedPrice,
     ImportedStay, ListQuery, PutOutOfOrder, PutProperty, PutRoom, PutRoomType, Reserve, SearchQuery,
     StatusChange, Stay,
 };
 
-use crate::ledger::{BookingId, Date, PropertyId, ReservationId, RoomId, RoomTypeId};
+use crate::ledger::{BookingId, Date, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId};
 use crate::wire;
 use attempt::Attempt;
 use request::{Assign, NightAudit};
@@ -293,6 +293,25 @@ impl Client {
 
     pub async fn reservation(&self, id: ReservationId) -> Result<Answer<wire::Reservation>, ClientError> {
         self.send(Call::get(["reservations", &id.to_string()])).await
+    }
+
+    /// The reservation as the command with this LSN left it.
+    pub async fn reservation_as_of(
+        &self,
+        id: ReservationId,
+        lsn: Lsn,
+    ) -> Result<Answer<wire::Reservation>, ClientError> {
+        self.send(Call::get(["reservations", &id.to_string()]).query("as_of", lsn)).await
+    }
+
+    /// Every version of a reservation, oldest first.
+    pub async fn versions(&self, id: ReservationId) -> Result<Answer<wire::Versions>, ClientError> {
+        self.send(Call::get(["reservations", &id.to_string(), "history"])).await
+    }
+
+    /// What was changed, in order: one page.
+    pub async fn events(&self, query: &EventsQuery) -> Result<Answer<wire::Events>, ClientError> {
+        self.send(query.add_to(Call::get(["events"]))).await
     }
 
     /// `if_match`: the revision that the caller saw; a newer one is refused as `version_mismatch`.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::call::Call;
-use crate::ledger::{BlockId, Currency, Date, RoomId, RoomTypeId, Status};
+use crate::ledger::{BlockId, Currency, Date, PropertyId, RoomId, RoomTypeId, Status};
 use crate::wire::{Instant, PricedNight};
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -242,6 +242,25 @@ impl FreeRoomsQuery {
             .query_opt("room", self.room.as_ref())
             .query_opt("room_type", self.room_type.as_ref())
             .query_opt("limit", self.limit)
+    }
+}
+
+/// Which events to tell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EventsQuery {
+    /// Only those after this position.
+    pub after: Option<String>,
+    pub property: Option<PropertyId>,
+    /// How long the node waits where there is none yet; shorter than this client waits for an answer.
+    pub wait_ms: u64,
+}
+
+impl EventsQuery {
+    pub(super) fn add_to(&self, call: Call) -> Call {
+        call.query_opt("after", self.after.as_ref())
+            .query_opt("property", self.property.as_ref())
+            .query("wait_ms", self.wait_ms)
+            .query("limit", 1_000)
     }
 }
 
