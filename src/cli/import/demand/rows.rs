@@ -125,8 +125,9 @@ fn read_file(path: &Path, rows: &mut Vec<Row>, wrong: &mut Vec<String>) -> Resul
     let mut record = csv::StringRecord::new();
     while reader.read_record(&mut record).map_err(|error| error.to_string())? {
         let columns: Result<Columns<'_>, _> = record.deserialize(Some(&head));
-        let row =
-            columns.map_err(|error| error.to_string()).and_then(|it| it.row(rows.len() + wrong.len() + 1));
+        let row = columns
+            .map_err(|error| unreadable(&error, &head))
+            .and_then(|it| it.row(rows.len() + wrong.len() + 1));
         match row {
             Ok(row) => rows.push(row),
             Err(reason) => {
@@ -139,6 +140,17 @@ fn read_file(path: &Path, rows: &mut Vec<Row>, wrong: &mut Vec<String>) -> Resul
         }
     }
     Ok(())
+}
+
+/// Names the column, where one is to blame.
+fn unreadable(error: &csv::Error, head: &csv::StringRecord) -> String {
+    match error.kind() {
+        csv::ErrorKind::Deserialize { err, .. } => match err.field().and_then(|at| head.get(at as usize)) {
+            Some(column) => format!("{column}: {}", err.kind()),
+            None => err.to_string(),
+        },
+        _ => error.to_string(),
+    }
 }
 
 impl Columns<'_> {
