@@ -17,19 +17,27 @@ impl History {
     /// The next commits after the mark that a peer has, up to `upto`, for [`fill`](History::fill). Blocks.
     pub fn piece(&self, after: Mark, upto: Lsn) -> Result<Vec<u8>, NotTold> {
         let mut chunk = StoredChunk { after, commits: Vec::new() };
-        let mut bytes = 0;
-        for commit in self.after(after.lsn)?.commits.iter().take_while(|commit| commit.lsn <= upto) {
-            let stored = StoredCommit::new(commit).map_err(|error| unsendable(&error))?;
-            bytes += stored.bytes();
-            chunk.commits.push(stored);
-            if bytes >= PIECE_BYTES {
-                break;
+        let (mut bytes, mut at) = (0, after.lsn);
+        // Where a run of commands changed nothing, there is nothing to send before the next.
+        while chunk.commits.is_empty() && at < upto {
+            let run = self.after(at)?;
+            for commit in run.commits.iter().take_while(|commit| commit.lsn <= upto) {
+                let stored = StoredCommit::new(commit).map_err(|error| unsendable(&error))?;
+                bytes += stored.bytes();
+                chunk.commits.push(stored);
+                if bytes >= PIECE_BYTES {
+                    break;
+                }
             }
+            if chunk.commits.is_empty() && run.upto <= at {
+                return Err(NotTold::InFuture);
+            }
+            at = run.upto;
         }
         chunk.encode().map_err(|error| unsendable(&error))
     }
 
-    /// Takes a peer's piece into the gap, where it follows from what is there; false where it brings nothing. Nothing
+    /// Takes a peer's piece into the gap, where it follows from what is there; false where it is another than the next. Nothing
     /// of a gap is told until its last piece has met what comes after it. Blocks.
     pub fn fill(&self, frame: &[u8]) -> Result<bool, HistoryError> {
         let (store, generation, gap) = {
@@ -38,6 +46,8 @@ impl History {
             (inner.store.clone(), inner.generation, gap)
         };
         let begin_again = |error| {
+            // The pieces of another past begin elsewhere than those that come now: none of them may stay.
+            store.remove(gap.after.lsn, gap.upto.lsn)?;
             self.has_filled(generation, gap, gap.after);
             Err(error)
         };
@@ -49,7 +59,8 @@ impl History {
         };
         let last = chunk.last();
         if last == chunk.after {
-            return Ok(false);
+            // The peer changed nothing more up to the end, and the end is not met.
+            return begin_again(HistoryError::Damaged("another past than this node's state"));
         }
         let is_past_end =
             last.lsn > gap.upto.lsn || (last.lsn == gap.upto.lsn && last.chain != gap.upto.chain);

@@ -70,6 +70,16 @@ impl Store for SledStore {
         })
     }
 
+    fn remove(&self, from: Lsn, to: Lsn) -> Result<(), HistoryError> {
+        guarded(|| {
+            let mut batch = sled::Batch::default();
+            for part in self.chunks.range(key(from, 0)..key(to, 0)) {
+                batch.remove(part?.0);
+            }
+            Ok(self.chunks.apply_batch(batch)?)
+        })
+    }
+
     fn at_or_before(&self, after: Lsn) -> Result<Option<Vec<u8>>, HistoryError> {
         guarded(|| {
             let Some(nearest) = self.chunks.range(..=key(after, u16::MAX)).next_back() else {

@@ -14,6 +14,9 @@ pub trait Store: Send + Sync + 'static {
     /// The chunk that follows `after`, or else the nearest before that.
     fn at_or_before(&self, after: Lsn) -> Result<Option<Vec<u8>>, HistoryError>;
 
+    /// Forgets the chunks that follow a command from `from` on and before `to`.
+    fn remove(&self, from: Lsn, to: Lsn) -> Result<(), HistoryError>;
+
     fn put_note(&self, note: &[u8]) -> Result<(), HistoryError>;
 
     fn note(&self) -> Result<Option<Vec<u8>>, HistoryError>;
@@ -45,6 +48,10 @@ impl Store for MemoryStore {
 
     fn at_or_before(&self, after: Lsn) -> Result<Option<Vec<u8>>, HistoryError> {
         self.with(|memory| memory.chunks.range(..=after).next_back().map(|(_, frame)| frame.to_vec()))
+    }
+
+    fn remove(&self, from: Lsn, to: Lsn) -> Result<(), HistoryError> {
+        self.with(|memory| memory.chunks.retain(|after, _| !(from..to).contains(after)))
     }
 
     fn put_note(&self, note: &[u8]) -> Result<(), HistoryError> {
