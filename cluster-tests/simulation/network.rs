@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, Method, StatusCode};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use innkeeper::replication::{Lost, NodeId, Transport};
+use innkeeper::replication::{Envelope, Kind, Lost, NodeId, Request, Transport, decode};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::oneshot;
@@ -41,10 +41,14 @@ pub enum Question {
 }
 
 impl Question {
-    /// A write without a key is not protected from being done twice, so its client takes care to send it once.
+    /// A write without a key is not protected from being done twice, so its client takes care to send it once; and so
+    /// does the node that forwards it.
     fn may_be_repeated(&self) -> bool {
         match self {
-            Question::Frame(_) => true,
+            Question::Frame(frame) => {
+                let asked = decode::<Envelope<Request>>(Kind::Peer, frame);
+                !asked.is_ok_and(|envelope| matches!(envelope.body, Request::Submit(_)))
+            }
             Question::Http(request) => request.key.is_some() || request.method == Method::GET,
         }
     }

@@ -302,7 +302,9 @@ impl Inner {
     }
 
     fn begin_anew(&mut self, store: Arc<dyn Store>) {
-        self.store = store;
+        // A sled that failed in the middle of a write waits for that write for ever when it is dropped. It is not: its
+        // memory is the price of a failure, of which there are few.
+        std::mem::forget(std::mem::replace(&mut self.store, store));
         self.generation += 1;
         self.diverged = false;
         self.stored = self.recent_after;
