@@ -254,6 +254,7 @@ async fn a_room_is_out_of_order_for_a_time() {
     let rows = vec![
         put("no reason", of("102"), json!({"reason": null}), 400, "malformed").names("reason"),
         put("no night", of("102"), json!({"to": date(10)}), 400, "malformed").names("to"),
+        put("far too long", of("102"), json!({"to": "2199-01-01"}), 400, "malformed").names("to"),
         put("no room", of("9"), json!({}), 404, "room_not_found"),
         put("a room that is sold", of("101"), json!({}), 409, "capacity_below_sold")
             .facts(json!({"nights": [date(11)]})),

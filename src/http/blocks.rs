@@ -8,12 +8,10 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::extract::{Params, Segments, json};
-use super::inventory::{check_range, read, write};
+use super::inventory::{counted_range, read, write};
 use super::problem::Problem;
 use super::render;
-use crate::ledger::{
-    BLOCK_NIGHTS_MAX, BlockId, BlockStatus, Command, Date, Ledger, PropertyId, PutBlock, RoomTypeId,
-};
+use crate::ledger::{BlockId, BlockStatus, Command, Date, Ledger, PropertyId, PutBlock, RoomTypeId};
 use crate::node::Node;
 use crate::wire;
 
@@ -38,11 +36,7 @@ pub async fn put(
     let fields: BlockFields = json(request).await?;
     let property: PropertyId = segments.get(0, "property")?;
     let block: BlockId = segments.get(1, "block")?;
-    check_range(fields.from, fields.to)?;
-    if fields.from.nights_to(fields.to) > BLOCK_NIGHTS_MAX {
-        let reason = format!("is more than {BLOCK_NIGHTS_MAX} nights after `from`");
-        return Err(Problem::malformed("to", reason));
-    }
+    counted_range(fields.from, fields.to)?;
     let path = [property.as_str(), block.as_str()];
     let command = Command::PutBlock(PutBlock {
         property: property.clone(),

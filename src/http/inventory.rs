@@ -13,9 +13,9 @@ use super::extract::{Params, Segments, Text, UniqueMap, json, judge_currency, ke
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{
-    AVAILABILITY_NIGHTS_MAX, Applied, Command, Date, EndOutOfOrder, FirstBusinessDate, Ledger, Lsn,
-    NightAudit, PropertyId, PutOutOfOrder, PutProperty, PutRates, PutRoom, PutRoomType, RateTarget, Refusal,
-    RetireRoom, RoomId, RoomTypeId, Submission,
+    AVAILABILITY_NIGHTS_MAX, Applied, BLOCK_NIGHTS_MAX, Command, Date, EndOutOfOrder, FirstBusinessDate,
+    Ledger, Lsn, NightAudit, PropertyId, PutOutOfOrder, PutProperty, PutRates, PutRoom, PutRoomType,
+    RateTarget, Refusal, RetireRoom, RoomId, RoomTypeId, Submission,
 };
 use crate::node::{Consistency, Node, NotRead, date_at, time_zone_known};
 use crate::wire;
@@ -293,7 +293,7 @@ pub async fn put_out_of_order(
     let fields: OutOfOrderFields = json(request).await?;
     let property: PropertyId = segments.get(0, "property")?;
     let room: RoomId = segments.get(1, "room")?;
-    check_range(fields.from, fields.to)?;
+    counted_range(fields.from, fields.to)?;
     let path = [property.as_str(), room.as_str()];
     let command = Command::PutOutOfOrder(PutOutOfOrder {
         property: property.clone(),
@@ -338,6 +338,16 @@ pub async fn put_rates(
 /// A half-open range of dates holds at least one night.
 pub fn check_range(from: Date, to: Date) -> Result<(), Problem> {
     if from < to { Ok(()) } else { Err(Problem::malformed("to", "must be later than `from`")) }
+}
+
+/// A range of which every night is counted for itself: at least one night, and no more than ten years of them.
+pub fn counted_range(from: Date, to: Date) -> Result<(), Problem> {
+    check_range(from, to)?;
+    if from.nights_to(to) > BLOCK_NIGHTS_MAX {
+        let reason = format!("is more than {BLOCK_NIGHTS_MAX} nights after `from`");
+        return Err(Problem::malformed("to", reason));
+    }
+    Ok(())
 }
 
 /// The range that a read shows: at least one night, and a bounded number of them.
