@@ -4,6 +4,12 @@
 //! `planted-bugs`, which nothing but this package's own dev-dependency turns on); in any other build [`planted`] is the
 //! constant `false` and the bugs are not compiled.
 
+/// What `innkeeper --version` says, so that nobody takes a build for tests for one to use.
+#[cfg(feature = "planted-bugs")]
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (for tests: bugs can be planted)");
+#[cfg(not(feature = "planted-bugs"))]
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Declares the bugs with their names.
 macro_rules! bugs {
     ($($(#[$words:meta])* $bug:ident = $name:literal,)*) => {

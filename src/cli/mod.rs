@@ -39,13 +39,14 @@ use settings::{Endpoints, LogFilter, Sources};
 
 use crate::client::{Client, Key, StatusChange};
 use crate::ledger::Currency;
+use crate::planted;
 
 /// A fault-tolerant ledger of hotel bookings.
 ///
 /// Every setting may come from a flag, from INNKEEPER_<FLAG> in the environment, or from the file that --config names;
 /// the first of these wins. Exit codes: 0 done, 1 refused or failed, 2 usage, 78 bad configuration.
 #[derive(Debug, Parser)]
-#[command(name = "innkeeper", version, propagate_version = true)]
+#[command(name = "innkeeper", version = planted::VERSION, propagate_version = true)]
 pub struct Cli {
     /// A TOML file with settings: the flags' names in snake_case [env: INNKEEPER_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
@@ -228,6 +229,12 @@ mod tests {
     #[test]
     fn the_definition_of_the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// By this scripts/planted-bugs tells a build for tests from one for use.
+    #[test]
+    fn a_build_in_which_bugs_can_be_planted_says_so() {
+        assert!(Cli::command().get_version().is_some_and(|version| version.contains("planted")));
     }
 
     #[test]
