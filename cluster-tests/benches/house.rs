@@ -1,0 +1,203 @@
+//! Houses, the commands that fill them, and the ledger as a node applies them.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use innkeeper::ledger::*;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use uuid::Uuid;
+
+/// Rooms of a house, all of one type.
+pub const ROOMS: usize = 10_000;
+/// Nights of a stay.
+pub const NIGHTS: i32 = 3;
+/// Commands of a batch.
+pub const BATCH: usize = 64;
+
+pub fn day(days: i32) -> Date {
+    let first: Date = "2027-01-01".parse().expect("a date");
+    first.plus(days)
+}
+
+pub fn hotel(n: usize) -> PropertyId {
+    PropertyId::new(&format!("hotel-{n}")).expect("a name")
+}
+
+pub fn double() -> RoomTypeId {
+    RoomTypeId::new("double").expect("a name")
+}
+
+pub fn room(n: usize) -> RoomId {
+    RoomId::new(&format!("{n:05}")).expect("a name")
+}
+
+/// Reservations' ids rise, as those of a node do.
+pub fn reservation_id(n: u64) -> ReservationId {
+    ReservationId(Uuid::from_u128((u128::from(n) << 80) | 0x7000_8000_0000_0000_0000))
+}
+
+/// A number that looks like any other, the same for the same `n`.
+pub fn scattered(n: u64) -> u128 {
+    let mut random = StdRng::seed_from_u64(n);
+    random.random()
+}
+
+/// The commands that define houses, with a price on each night of three years.
+pub fn houses(count: usize) -> Vec<Submission> {
+    let eur = Currency::new("EUR").expect("a code");
+    let mut commands = Vec::new();
+    for n in 0..count {
+        commands.push(Command::PutProperty(PutProperty {
+            property: hotel(n),
+            name: "Grand".into(),
+            location: "Győr".into(),
+            time_zone: "Europe/Budapest".into(),
+            time_zone_known: true,
+            currency: Some(eur),
+            currency_known: true,
+            business_date: FirstBusinessDate::Clock(day(0)),
+        }));
+        commands.push(Command::PutRoomType(PutRoomType {
+            property: hotel(n),
+            room_type: double(),
+            name: "Double".into(),
+            max_occupancy: 2,
+            overbooking_limit: 0,
+        }));
+        commands.push(Command::PutRates(PutRates {
+            property: hotel(n),
+            target: RateTarget::RoomType(double()),
+            from: day(0),
+            to: day(1_100),
+            prices: BTreeMap::from([(eur, BTreeMap::from([(1, 12_000), (2, 14_000)]))]),
+            currencies_known: true,
+        }));
+        let rooms =
+            (0..ROOMS).map(|n_room| PutRoom { property: hotel(n), room: room(n_room), room_type: double() });
+        commands.extend(rooms.map(Command::PutRoom));
+    }
+    commands.into_iter().map(|command| Submission { key: None, command }).collect()
+}
+
+/// A stay of [`NIGHTS`] nights from a day on. `n` names it.
+pub fn stay(n: u64, property: PropertyId, wanted: Wanted, arrival: i32) -> Submission {
+    let id = reservation_id(n);
+    keyed(
+        n,
+        Command::Reserve(Box::new(Reserve {
+            id,
+            booking_id: BookingId(id.0),
+            property,
+            guest: format!("guest-{n}").into(),
+            wanted,
+            arrival: day(arrival),
+            departure: day(arrival + NIGHTS),
+            occupancy: 2,
+            currency: None,
+            currency_known: true,
+            hold_seconds: None,
+            expected_total: None,
+            block: None,
+            external_ref: None,
+        })),
+    )
+}
+
+/// A command under a key of its own.
+pub fn keyed(n: u64, command: Command) -> Submission {
+    let key = IdempotencyKey {
+        text: format!("order-{n}").into(),
+        digest: scattered(n),
+        request_digest: scattered(!n),
+    };
+    Submission { key: Some(key), command }
+}
+
+/// A ledger and how it is applied to.
+pub struct Applying {
+    pub ledger: Ledger,
+    pub commits: Vec<Commit>,
+    next: u64,
+    now: u64,
+}
+
+impl Applying {
+    /// With the houses and nothing sold.
+    pub fn new(houses_count: usize) -> Applying {
+        let mut applying =
+            Applying { ledger: Ledger::new(), commits: Vec::new(), next: 1, now: 1_800_000_000_000 };
+        applying.all(&houses(houses_count));
+        applying.commits.clear();
+        applying
+    }
+
+    /// One house, 95 % full with stays by type from its business date on: so many that at least `live` are sold.
+    pub fn full(live: usize) -> Applying {
+        let mut applying = Applying::new(1);
+        let a_day = ROOMS * 95 / 100 / NIGHTS as usize;
+        let days = live.div_ceil(a_day);
+        let mut arrivals: Vec<i32> =
+            (0..days as i32).flat_map(|day| std::iter::repeat_n(day, a_day)).collect();
+        arrivals.shuffle(&mut StdRng::seed_from_u64(7));
+        for arrivals in arrivals.chunks(1_000) {
+            let stays = arrivals.iter();
+            let stays = stays.map(|arrival| applying.by_type(*arrival)).collect::<Vec<_>>();
+            applying.all(&stays);
+            applying.commits.clear();
+        }
+        applying
+    }
+
+    /// A number that no command had.
+    pub fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    pub fn by_type(&mut self, arrival: i32) -> Submission {
+        stay(self.number(), hotel(0), Wanted::RoomType(double()), arrival)
+    }
+
+    /// Applies commands as a node does: in batches, with the events and the state hash of each. Everything is done.
+    /// Gives the time; what is answered is thrown away outside of it, as other threads do it.
+    pub fn all(&mut self, submissions: &[Submission]) -> Duration {
+        let mut answers = Vec::with_capacity(submissions.len());
+        self.commits.reserve(submissions.len());
+        let began = Instant::now();
+        for batch in submissions.chunks(BATCH) {
+            self.now += 1;
+            for submission in batch {
+                let (answer, commit) =
+                    self.ledger.apply_recorded(Timestamp(self.now), submission).expect("the ledger is whole");
+                answers.push(answer);
+                self.commits.extend(commit);
+            }
+            std::hint::black_box(self.ledger.state_hash());
+        }
+        let took = began.elapsed();
+        let refused = answers.iter().find(|answer| {
+            matches!(answer.outcome, Outcome::Refused(_) | Outcome::Quarantined { .. }) || answer.replayed
+        });
+        assert!(refused.is_none(), "{refused:?}");
+        took
+    }
+
+    /// Goes back to where the commits began.
+    pub fn undo(&mut self) {
+        while let Some(commit) = self.commits.pop() {
+            self.ledger.rewind(&commit, None).expect("the newest commit fits");
+        }
+    }
+}
+
+/// A generator of its own for each measurement, so that all see the same, whatever else is measured.
+pub fn random(seed: u64) -> StdRng {
+    StdRng::seed_from_u64(seed)
+}
+
+/// A whole number below `end`.
+pub fn below(random: &mut StdRng, end: usize) -> usize {
+    random.random_range(0..end)
+}
