@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::block::BlockBook;
-use super::calendar::{NightCounts, RoomCalendar};
+use super::calendar::{NightCounts, RoomCalendar, RoomStay};
 use super::date::Date;
 use super::id::{BlockId, Lsn, ReservationId, RoomId, RoomTypeId, WaitlistId};
 use super::outcome::Refusal;
@@ -159,6 +159,18 @@ impl Book {
         room_type.taken.remove_room(place);
         let places = Arc::make_mut(&mut self.places);
         renumber(places, room_type, place, room);
+    }
+
+    /// Gives a room to a stay.
+    pub fn move_in(&mut self, room: &RoomId, stay: RoomStay) {
+        let slot = *self.rooms_by_id.get(room).expect("checked before the change");
+        let book = Arc::make_mut(self.rooms.get_mut(slot).expect("the index names rooms that exist"));
+        book.calendar.insert(stay);
+        if book.is_in_service() {
+            let room_type = self.room_types.get_mut(&book.record.room.room_type);
+            let taken = &mut Arc::make_mut(room_type.expect("a room has a type")).taken;
+            taken.take(self.places[slot as usize] as usize, stay.arrival, stay.departure);
+        }
     }
 
     /// Follows a change of the room's calendar or closures on the nights `[from, to)`.

@@ -1,9 +1,10 @@
 //! Identifiers, positions and instants: newtypes, so that none is taken for another.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
 /// Longest identifier that a caller may choose, in bytes.
@@ -21,34 +22,97 @@ fn is_name(text: &str) -> bool {
         && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-/// An identifier that the caller chose: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`. Clones share their text.
+/// Longest text that [`Text`] holds in itself.
+const SHORT_BYTES_MAX: usize = 14;
+
+/// The text of an identifier. Short ones, which nearly all are, need no allocation, and are compared and copied without
+/// one: identifiers are what the ledger looks up most.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Text {
+    /// Zeros behind its bytes, which no identifier contains.
+    Short([u8; SHORT_BYTES_MAX]),
+    Long(Arc<Box<str>>),
+}
+
+impl Text {
+    /// The caller has checked that it is a name.
+    fn new(name: &str) -> Text {
+        let mut short = [0; SHORT_BYTES_MAX];
+        match short.get_mut(..name.len()) {
+            Some(bytes) => {
+                bytes.copy_from_slice(name.as_bytes());
+                Text::Short(short)
+            }
+            None => Text::Long(Arc::new(name.into())),
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Text::Short(bytes) => {
+                let length = bytes.iter().position(|byte| *byte == 0).unwrap_or(SHORT_BYTES_MAX);
+                std::str::from_utf8(&bytes[..length]).expect("ASCII letters, checked by the constructor")
+            }
+            Text::Long(text) => text,
+        }
+    }
+}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Text) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Text {
+    /// By bytes. The zeros behind a short text are less than any of its characters.
+    #[inline]
+    fn cmp(&self, other: &Text) -> Ordering {
+        let number = |bytes: &[u8; SHORT_BYTES_MAX]| {
+            let mut number = [0; 16];
+            number[..SHORT_BYTES_MAX].copy_from_slice(bytes);
+            u128::from_be_bytes(number)
+        };
+        match (self, other) {
+            (Text::Short(one), Text::Short(other)) => number(one).cmp(&number(other)),
+            _ => self.as_str().cmp(other.as_str()),
+        }
+    }
+}
+
+/// An identifier that the caller chose: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`. Clones of long ones share their text.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-        #[serde(transparent)]
-        pub struct $name(Arc<str>);
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Text);
 
         impl $name {
             /// Fails on a text that is no identifier, see [`NotAnId`].
             pub fn new(text: &str) -> Result<$name, NotAnId> {
-                if is_name(text) { Ok($name(text.into())) } else { Err(NotAnId) }
+                if is_name(text) { Ok($name(Text::new(text))) } else { Err(NotAnId) }
             }
 
             pub fn as_str(&self) -> &str {
-                &self.0
+                self.0.as_str()
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&*self.0, f)
+                fmt::Debug::fmt(self.as_str(), f)
             }
         }
 
@@ -89,16 +153,30 @@ name!(
 impl PropertyId {
     /// No identifier sorts before it: the alphabet's first character, alone.
     pub(super) fn least() -> PropertyId {
-        PropertyId("0".into())
+        PropertyId(Text::new("0"))
     }
 }
 
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub Uuid);
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &$name) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Ord for $name {
+            /// The order of its bytes, by comparing numbers.
+            #[inline]
+            fn cmp(&self, other: &$name) -> Ordering {
+                self.0.as_u128().cmp(&other.0.as_u128())
+            }
+        }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -195,7 +273,7 @@ impl fmt::Debug for Currency {
 }
 
 impl Serialize for Currency {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }
 }
@@ -220,5 +298,23 @@ mod tests {
         for bad in ["", ".a", "-a", "_a", "a b", "a/b", "é", "a\0", &"x".repeat(65)] {
             assert!(RoomId::new(bad).is_err(), "{bad}");
         }
+    }
+    #[test]
+    fn names_of_every_length_come_in_the_order_of_their_texts() {
+        let mut texts = vec!["A", "Z", "a", "a-", "a.", "a0", "aa", "z"];
+        let long: Vec<String> = (12..18).map(|length| "m".repeat(length)).collect();
+        texts.extend(long.iter().map(String::as_str));
+        let longer: Vec<String> =
+            long.iter().flat_map(|text| [format!("{text}0"), format!("{text}z")]).collect();
+        texts.extend(longer.iter().map(String::as_str));
+        let name = |text: &&str| RoomId::new(text).unwrap();
+        for one in &texts {
+            assert_eq!((name(one).as_str(), name(one).to_string()), (*one, one.to_string()));
+            for other in &texts {
+                assert_eq!(name(one).cmp(&name(other)), one.cmp(other), "{one} {other}");
+                assert_eq!(name(one) == name(other), one == other, "{one} {other}");
+            }
+        }
+        assert_eq!(std::mem::size_of::<Option<RoomId>>(), 16);
     }
 }

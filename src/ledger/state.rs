@@ -503,8 +503,7 @@ impl Ledger {
             room_type.roomless.insert((reservation.arrival, record.created_lsn, reservation.id), slot);
         }
         if let Some((room, stay)) = room_stay(reservation, slot) {
-            book.room_mut(room).calendar.insert(stay);
-            book.retake(room, stay.arrival, stay.departure);
+            book.move_in(room, stay);
         }
         if book.expects(reservation) {
             book.expected.insert((reservation.arrival, reservation.id), slot);

@@ -55,7 +55,8 @@ impl Deref for Txn<'_> {
 
 impl<'a> Txn<'a> {
     pub fn new(ledger: &'a mut Ledger) -> Txn<'a> {
-        Txn { ledger, journal: Vec::new(), ending_due: false, changing: false }
+        // Most commands change one record.
+        Txn { ledger, journal: Vec::with_capacity(1), ending_due: false, changing: false }
     }
 
     /// Adds or replaces a record. Fails, having changed nothing, where a rule that every state keeps would break.

@@ -1,13 +1,17 @@
-//! A sorted map in two levels: a directory of leaves of at most [`LEAF`] entries.
+//! A sorted map in three levels: a root of branches of at most [`BRANCH`] leaves of at most [`LEAF`] entries.
 //!
-//! Clones share everything. A write copies the directory once after a clone, and each leaf it touches. Keys and values
-//! lie apart, so that a search reads keys only and padding is not paid for.
+//! Clones share everything. A write copies the root once after a clone, and each branch and leaf it touches: with millions
+//! of entries none of them is large. Keys and values lie apart, so that a search reads keys only and padding is not paid
+//! for.
 
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// Entries of a leaf, at most.
-const LEAF: usize = 512;
+/// Entries of a leaf, at most. Tests get by with few, so that all levels are there.
+const LEAF: usize = if cfg!(test) { 16 } else { 64 };
+
+/// Leaves of a branch, at most.
+const BRANCH: usize = if cfg!(test) { 16 } else { 128 };
 
 #[derive(Clone)]
 struct Leaf<K, V> {
@@ -15,51 +19,50 @@ struct Leaf<K, V> {
     values: Vec<V>,
 }
 
-/// A directory entry: the least key that was ever in the leaf, beside it, so that the search for a leaf touches none.
-/// It may be less than the leaf's first key, never greater.
-type Entry<K, V> = (K, Arc<Leaf<K, V>>);
-
 #[derive(Clone)]
-pub struct SortedMap<K, V> {
-    directory: Arc<Vec<Entry<K, V>>>,
+struct Branch<K, V> {
+    leaves: Vec<(K, Arc<Leaf<K, V>>)>,
+    /// Entries of all its leaves.
     len: usize,
 }
 
-impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
-    pub fn new() -> SortedMap<K, V> {
-        SortedMap { directory: Arc::default(), len: 0 }
+/// What lies below, by the least key that was ever in it, beside it, so that the search for one touches none. That may be
+/// less than the first key there, never greater.
+type Directory<K, T> = Vec<(K, Arc<T>)>;
+
+#[derive(Clone)]
+pub struct SortedMap<K, V> {
+    root: Arc<Directory<K, Branch<K, V>>>,
+    len: usize,
+}
+
+/// The last part whose least key is not greater than `key`, or the first one.
+#[inline]
+fn part_of<K: Ord, T>(directory: &[(K, Arc<T>)], key: &K) -> usize {
+    directory.partition_point(|(first, _)| first <= key).saturating_sub(1)
+}
+
+impl<K: Ord + Clone, V: Clone> Leaf<K, V> {
+    /// Cuts the leaf in two. One that grew at the map's end stays full behind the next one: ids are made in the order of
+    /// time.
+    fn split(&mut self, at_end: bool) -> (K, Arc<Leaf<K, V>>) {
+        let at = if at_end { LEAF } else { self.keys.len() / 2 };
+        let right = Leaf { keys: self.keys.split_off(at), values: self.values.split_off(at) };
+        self.keys.shrink_to_fit();
+        self.values.shrink_to_fit();
+        (right.keys[0].clone(), Arc::new(right))
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> Branch<K, V> {
+    fn leaf(&self, key: &K) -> &Leaf<K, V> {
+        &self.leaves[part_of(&self.leaves, key)].1
     }
 
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    pub fn get(&self, key: &K) -> Option<&V> {
-        let (_, leaf) = self.directory.get(self.leaf_of(key))?;
-        let at = leaf.keys.binary_search(key).ok()?;
-        Some(&leaf.values[at])
-    }
-
-    pub fn contains(&self, key: &K) -> bool {
-        self.get(key).is_some()
-    }
-
-    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        let n = self.leaf_of(key);
-        let at = self.directory.get(n)?.1.keys.binary_search(key).ok()?;
-        let (_, leaf) = &mut Arc::make_mut(&mut self.directory)[n];
-        Some(&mut Arc::make_mut(leaf).values[at])
-    }
-
-    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let n = self.leaf_of(&key);
-        let directory = Arc::make_mut(&mut self.directory);
-        let Some((first, leaf)) = directory.get_mut(n) else {
-            let leaf = Leaf { keys: vec![key.clone()], values: vec![value] };
-            directory.push((key, Arc::new(leaf)));
-            self.len += 1;
-            return None;
-        };
+    fn insert(&mut self, key: K, value: V, at_end: bool) -> Option<V> {
+        let n = part_of(&self.leaves, &key);
+        let at_end = at_end && n + 1 == self.leaves.len();
+        let (first, leaf) = &mut self.leaves[n];
         let leaf = Arc::make_mut(leaf);
         let at = match leaf.keys.binary_search(&key) {
             Ok(at) => return Some(std::mem::replace(&mut leaf.values[at], value)),
@@ -72,44 +75,149 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
         leaf.values.insert(at, value);
         self.len += 1;
         if leaf.keys.len() > LEAF {
-            self.split(n);
+            let right = leaf.split(at_end);
+            self.leaves.insert(n + 1, right);
         }
         None
     }
 
-    pub fn remove(&mut self, key: &K) -> Option<V> {
-        let n = self.leaf_of(key);
-        let at = self.directory.get(n)?.1.keys.binary_search(key).ok()?;
-        let directory = Arc::make_mut(&mut self.directory);
-        let leaf = Arc::make_mut(&mut directory[n].1);
+    /// Takes out an entry that is there; the branch may be empty then.
+    fn remove(&mut self, key: &K) -> Option<V> {
+        let n = part_of(&self.leaves, key);
+        let leaf = Arc::make_mut(&mut self.leaves[n].1);
+        let at = leaf.keys.binary_search(key).ok()?;
         leaf.keys.remove(at);
         let value = leaf.values.remove(at);
         let left = leaf.keys.len();
         self.len -= 1;
         if left == 0 {
-            directory.remove(n);
+            self.leaves.remove(n);
         } else if left < LEAF / 8 {
             self.join(n);
         }
         Some(value)
     }
 
+    /// Joins leaf `n` with a neighbour where both together stay well below a full leaf.
+    fn join(&mut self, n: usize) {
+        let len = |(_, leaf): &(K, Arc<Leaf<K, V>>)| leaf.keys.len();
+        let Some(left) = neighbours(&self.leaves, n, len, LEAF / 2) else { return };
+        let (_, right) = self.leaves.remove(left + 1);
+        let leaf = Arc::make_mut(&mut self.leaves[left].1);
+        leaf.keys.extend_from_slice(&right.keys);
+        leaf.values.extend_from_slice(&right.values);
+    }
+}
+
+/// The first of two neighbours, `n` one of them, that together are no larger than `max`.
+fn neighbours<T>(parts: &[T], n: usize, len: impl Fn(&T) -> usize, max: usize) -> Option<usize> {
+    let fit = |left: usize| parts.get(left..=left + 1).is_some_and(|two| len(&two[0]) + len(&two[1]) <= max);
+    if fit(n) {
+        return Some(n);
+    }
+    n.checked_sub(1).filter(|left| fit(*left))
+}
+
+impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
+    pub fn new() -> SortedMap<K, V> {
+        SortedMap { root: Arc::default(), len: 0 }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn get(&self, key: &K) -> Option<&V> {
+        let leaf = self.branch(key)?.leaf(key);
+        let at = leaf.keys.binary_search(key).ok()?;
+        Some(&leaf.values[at])
+    }
+
+    pub fn contains(&self, key: &K) -> bool {
+        self.get(key).is_some()
+    }
+
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        let at = self.branch(key)?.leaf(key).keys.binary_search(key).ok()?;
+        let n = part_of(&self.root, key);
+        let branch = Arc::make_mut(&mut Arc::make_mut(&mut self.root)[n].1);
+        let n = part_of(&branch.leaves, key);
+        Some(&mut Arc::make_mut(&mut branch.leaves[n].1).values[at])
+    }
+
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        let n = part_of(&self.root, &key);
+        let root = Arc::make_mut(&mut self.root);
+        let at_end = n + 1 == root.len();
+        let Some((first, branch)) = root.get_mut(n) else {
+            let leaf = Leaf { keys: vec![key.clone()], values: vec![value] };
+            let branch = Branch { leaves: vec![(key.clone(), Arc::new(leaf))], len: 1 };
+            root.push((key, Arc::new(branch)));
+            self.len += 1;
+            return None;
+        };
+        if key < *first {
+            *first = key.clone();
+        }
+        let branch = Arc::make_mut(branch);
+        let old = branch.insert(key, value, at_end);
+        self.len += usize::from(old.is_none());
+        if branch.leaves.len() > BRANCH {
+            let at = if at_end { BRANCH } else { BRANCH / 2 };
+            let leaves = branch.leaves.split_off(at);
+            branch.leaves.shrink_to_fit();
+            let right = Branch { len: leaves.iter().map(|(_, leaf)| leaf.keys.len()).sum(), leaves };
+            branch.len -= right.len;
+            root.insert(n + 1, (right.leaves[0].0.clone(), Arc::new(right)));
+        }
+        old
+    }
+
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        // What is not there is not looked for in a copy.
+        self.get(key)?;
+        let n = part_of(&self.root, key);
+        let root = Arc::make_mut(&mut self.root);
+        let branch = Arc::make_mut(&mut root[n].1);
+        let value = branch.remove(key)?;
+        self.len -= 1;
+        let left = branch.leaves.len();
+        if left == 0 {
+            root.remove(n);
+        } else if left < BRANCH / 8
+            && let Some(left) = neighbours(root, n, |(_, branch)| branch.leaves.len(), BRANCH / 2)
+        {
+            let (_, right) = root.remove(left + 1);
+            let branch = Arc::make_mut(&mut root[left].1);
+            branch.leaves.extend_from_slice(&right.leaves);
+            branch.len += right.len;
+        }
+        Some(value)
+    }
+
     pub fn first(&self) -> Option<(&K, &V)> {
-        let (_, leaf) = self.directory.first()?;
+        let (_, leaf) = self.root.first()?.1.leaves.first()?;
         Some((&leaf.keys[0], &leaf.values[0]))
     }
 
-    /// How many keys are less. Takes a step for each leaf before.
+    /// How many keys are less. Takes a step for each branch before, and for each leaf of its own.
     pub fn rank(&self, key: &K) -> usize {
-        let n = self.leaf_of(key);
-        let Some((_, leaf)) = self.directory.get(n) else { return 0 };
-        let before: usize = self.directory[..n].iter().map(|(_, leaf)| leaf.keys.len()).sum();
-        before + leaf.keys.partition_point(|k| k < key)
+        let n = part_of(&self.root, key);
+        let Some((_, branch)) = self.root.get(n) else { return 0 };
+        let before: usize = self.root[..n].iter().map(|(_, branch)| branch.len).sum();
+        let n = part_of(&branch.leaves, key);
+        let in_branch: usize = branch.leaves[..n].iter().map(|(_, leaf)| leaf.keys.len()).sum();
+        before + in_branch + branch.leaves[n].1.keys.partition_point(|k| k < key)
     }
 
-    /// The entry that `rank` others come before. Takes a step for each leaf before.
+    /// The entry that `rank` others come before. Takes a step for each branch before, and for each leaf of its own.
     pub fn nth(&self, mut rank: usize) -> Option<(&K, &V)> {
-        for (_, leaf) in self.directory.iter() {
+        let (_, branch) = self.root.iter().find(|(_, branch)| {
+            let is_there = rank < branch.len;
+            rank -= if is_there { 0 } else { branch.len };
+            is_there
+        })?;
+        for (_, leaf) in &branch.leaves {
             match leaf.keys.get(rank) {
                 Some(key) => return Some((key, &leaf.values[rank])),
                 None => rank -= leaf.keys.len(),
@@ -124,54 +232,30 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
 
     /// The entries from `start` on, in order.
     pub fn from(&self, start: Bound<&K>) -> impl Iterator<Item = (&K, &V)> + use<'_, K, V> {
-        let (n, at) = match start {
-            Bound::Unbounded => (0, 0),
+        // Of the first branch the leaves before, of the first leaf the entries before are skipped.
+        let (n, mut leaves, mut entries) = match start {
+            Bound::Unbounded => (0, 0, 0),
             Bound::Included(key) | Bound::Excluded(key) => {
-                let n = self.leaf_of(key);
-                let at = self.directory.get(n).map_or(0, |(_, leaf)| match start {
-                    Bound::Excluded(_) => leaf.keys.partition_point(|k| k <= key),
-                    _ => leaf.keys.partition_point(|k| k < key),
+                let n = part_of(&self.root, key);
+                let (leaf, at) = self.root.get(n).map_or((0, 0), |(_, branch)| {
+                    let leaf = part_of(&branch.leaves, key);
+                    let keys = &branch.leaves[leaf].1.keys;
+                    let before = |k: &K| if matches!(start, Bound::Excluded(_)) { k <= key } else { k < key };
+                    (leaf, keys.partition_point(before))
                 });
-                (n, at)
+                (n, leaf, at)
             }
         };
-        let mut skip = at;
-        self.directory[n.min(self.directory.len())..].iter().flat_map(move |(_, leaf)| {
-            let from = std::mem::take(&mut skip);
+        let branches = self.root[n.min(self.root.len())..].iter();
+        let leaves = branches.flat_map(move |(_, branch)| &branch.leaves[std::mem::take(&mut leaves)..]);
+        leaves.flat_map(move |(_, leaf)| {
+            let from = std::mem::take(&mut entries);
             leaf.keys[from..].iter().zip(&leaf.values[from..])
         })
     }
 
-    /// The last leaf whose least key is not greater than `key`, or the first one.
-    fn leaf_of(&self, key: &K) -> usize {
-        self.directory.partition_point(|(first, _)| first <= key).saturating_sub(1)
-    }
-
-    fn split(&mut self, n: usize) {
-        let directory = Arc::make_mut(&mut self.directory);
-        let last = n + 1 == directory.len();
-        let leaf = Arc::make_mut(&mut directory[n].1);
-        // Ids are made in the order of time: a leaf that grew at the map's end stays full behind the next one.
-        let at = if last { LEAF } else { leaf.keys.len() / 2 };
-        let right = Leaf { keys: leaf.keys.split_off(at), values: leaf.values.split_off(at) };
-        leaf.keys.shrink_to_fit();
-        leaf.values.shrink_to_fit();
-        directory.insert(n + 1, (right.keys[0].clone(), Arc::new(right)));
-    }
-
-    /// Joins leaf `n` with a neighbour where both together stay well below a full leaf.
-    fn join(&mut self, n: usize) {
-        let directory = Arc::make_mut(&mut self.directory);
-        let len = |n: usize| directory.get(n).map_or(LEAF, |(_, leaf)| leaf.keys.len());
-        let left = match n {
-            _ if len(n) + len(n + 1) <= LEAF / 2 => n,
-            1.. if len(n - 1) + len(n) <= LEAF / 2 => n - 1,
-            _ => return,
-        };
-        let (_, right) = directory.remove(left + 1);
-        let leaf = Arc::make_mut(&mut directory[left].1);
-        leaf.keys.extend_from_slice(&right.keys);
-        leaf.values.extend_from_slice(&right.values);
+    fn branch(&self, key: &K) -> Option<&Branch<K, V>> {
+        Some(&self.root.get(part_of(&self.root, key))?.1)
     }
 }
 
@@ -210,8 +294,13 @@ mod tests {
         assert_eq!(map.len(), model.len());
         assert!(map.iter().eq(model.iter()));
         assert_eq!(map.first(), model.first_key_value());
-        for (first, leaf) in map.directory.iter() {
-            assert!(!leaf.keys.is_empty() && leaf.keys.len() <= LEAF && *first <= leaf.keys[0]);
+        for (least, branch) in map.root.iter() {
+            assert!(!branch.leaves.is_empty() && branch.leaves.len() <= BRANCH);
+            assert_eq!(branch.len, branch.leaves.iter().map(|(_, leaf)| leaf.keys.len()).sum::<usize>());
+            for (first, leaf) in &branch.leaves {
+                assert!(!leaf.keys.is_empty() && leaf.keys.len() <= LEAF);
+                assert!(*first <= leaf.keys[0] && *least <= leaf.keys[0]);
+            }
         }
     }
 
