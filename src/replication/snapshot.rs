@@ -9,7 +9,8 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,8 @@ pub const KEPT: usize = 2;
 /// A frame of records is written when it has grown to this.
 const FRAME_BYTES: usize = 256 << 10;
 const BUFFER_BYTES: usize = 1 << 20;
+/// Runs of records that are decoded before they are restored, at most.
+const RUNS_AHEAD: usize = 4;
 const EXTENSION: &str = "snapshot";
 
 /// Which state a snapshot holds.
@@ -155,10 +158,18 @@ impl SnapshotFile {
             let reason = "it holds another position than was announced".into();
             return Err(SnapshotError::Incomplete { file: self.path.clone(), reason });
         }
-        let restored = Ledger::restore(header.ledger, &mut content);
-        // What stopped the records early is the cause of what the ledger then misses.
-        content.finish()?;
-        restored.map_err(|damage| SnapshotError::Ledger { file: self.path.clone(), source: Box::new(damage) })
+        // One thread decodes what the other restores.
+        let (sender, runs) = mpsc::sync_channel(RUNS_AHEAD);
+        thread::scope(|scope| {
+            let read = move || content.read_to_end(|run| drop(sender.send(run)));
+            let reading =
+                thread::Builder::new().spawn_scoped(scope, read).map_err(SnapshotError::io(&self.path))?;
+            let restored = Ledger::restore(header.ledger, runs.into_iter().flatten());
+            // What stopped the records early is the cause of what the ledger then misses.
+            reading.join().expect("damage is told, not panicked about")?;
+            restored
+                .map_err(|damage| SnapshotError::Ledger { file: self.path.clone(), source: Box::new(damage) })
+        })
     }
 }
 
@@ -175,27 +186,18 @@ impl Read for FileReader {
     }
 }
 
-/// The content of a snapshot, read frame by frame; as an iterator, its records.
+/// The content of a snapshot, read frame by frame.
 struct Content<R> {
     file: PathBuf,
     reader: R,
     checksum: u32,
-    run: std::vec::IntoIter<Record>,
     records: u64,
-    end: Option<Result<(), SnapshotError>>,
 }
 
 impl<R: Read> Content<BufReader<R>> {
     fn open(file: &Path, reader: R) -> Content<BufReader<R>> {
         let reader = BufReader::with_capacity(BUFFER_BYTES, reader);
-        Content {
-            file: file.to_owned(),
-            reader,
-            checksum: 0,
-            run: Vec::new().into_iter(),
-            records: 0,
-            end: None,
-        }
+        Content { file: file.to_owned(), reader, checksum: 0, records: 0 }
     }
 
     fn header(&mut self) -> Result<SnapshotHeader, SnapshotError> {
@@ -221,10 +223,10 @@ impl<R: Read> Content<BufReader<R>> {
         let frame = self.frame()?;
         if frame.kind() != Some(Kind::SnapshotTrailer) {
             self.checksum = crc32c::crc32c_append(self.checksum, frame.bytes());
-            return frame
-                .decode_run(Kind::SnapshotRecords)
-                .map(Some)
-                .map_err(SnapshotError::codec(&self.file));
+            let run: Vec<Record> =
+                frame.decode_run(Kind::SnapshotRecords).map_err(SnapshotError::codec(&self.file))?;
+            self.records += run.len() as u64;
+            return Ok(Some(run));
         }
         let trailer: SnapshotTrailer =
             frame.decode(Kind::SnapshotTrailer).map_err(SnapshotError::codec(&self.file))?;
@@ -237,29 +239,12 @@ impl<R: Read> Content<BufReader<R>> {
         }
     }
 
-    /// Reads what is left, and tells what was wrong.
-    fn finish(mut self) -> Result<(), SnapshotError> {
-        self.by_ref().for_each(drop);
-        self.end.expect("an iterator that has ended knows why")
-    }
-}
-
-impl<R: Read> Iterator for Content<BufReader<R>> {
-    type Item = Record;
-
-    fn next(&mut self) -> Option<Record> {
-        while self.end.is_none() {
-            if let Some(record) = self.run.next() {
-                self.records += 1;
-                return Some(record);
-            }
-            match self.next_run() {
-                Ok(Some(run)) => self.run = run.into_iter(),
-                Ok(None) => self.end = Some(Ok(())),
-                Err(error) => self.end = Some(Err(error)),
-            }
+    /// Reads all records, and tells what was wrong.
+    fn read_to_end(mut self, mut take: impl FnMut(Vec<Record>)) -> Result<(), SnapshotError> {
+        while let Some(run) = self.next_run()? {
+            take(run);
         }
-        None
+        Ok(())
     }
 }
 
@@ -427,7 +412,7 @@ impl IncomingSnapshot {
         let path = self.file.path().to_owned();
         let mut content = Content::open(&path, File::open(&path).map_err(SnapshotError::io(&path))?);
         let meta = content.header()?.meta;
-        content.finish()?;
+        content.read_to_end(drop)?;
         let snapshot = SnapshotFile::new(&path, meta).map_err(SnapshotError::io(&path))?;
         Ok(SnapshotFile { received: Some(Arc::new(self.file)), ..snapshot })
     }
