@@ -120,7 +120,7 @@ fn the_versions_of_a_reservation_lead_from_one_to_the_other() {
     let mut seen = 0;
     for record in told.ledger.records() {
         let RecordKey::Reservation(id) = record.key() else { continue };
-        let newest = told.ledger.reservation_record(id).unwrap();
+        let newest = &told.ledger.reservation_record(id).unwrap();
         let versions = history.versions(newest).unwrap();
         let revisions: Vec<u64> =
             versions.iter().map(|version| version.record().unwrap().reservation.revision).collect();

@@ -272,7 +272,7 @@ pub async fn history(
     request: Request,
 ) -> Result<Response, Problem> {
     let id = reservation_id(&segments)?;
-    let newest = |ledger: &Ledger| ledger.reservation_record(id).cloned();
+    let newest = |ledger: &Ledger| ledger.reservation_record(id);
     let (newest, lsn) = read(&node, Params::of(request.uri())?, newest).await?;
     let versions = node.ask_history(move |history| history.versions(&newest)).await?;
     let versions = versions.iter().filter_map(render::version).collect();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::block::{self, BlockBook};
 use super::book::{Book, RoomBook, TypeBook};
-use super::command::{Amend, Assign, Change, RoomChange};
+use super::command::{Amend, Assign, RoomChange};
 use super::date::Date;
 use super::id::{PropertyId, RoomId, RoomTypeId};
 use super::outcome::{Outcome, Refusal};
@@ -16,7 +16,7 @@ use super::record::{Record, ReservationRecord};
 use super::reservation::{Price, Reservation, Status};
 use super::restriction::{self, Asked};
 use super::state::Ledger;
-use super::status::{change, find, status};
+use super::status::{change, matches, status};
 use super::stay;
 use super::txn::{Halt, Txn};
 use crate::planted::{Bug, planted};
@@ -33,7 +33,8 @@ struct Target {
 
 pub fn amend(txn: &mut Txn<'_>, command: &Amend) -> Result<Outcome, Halt> {
     let Amend { reservation, if_match, .. } = *command;
-    let book = txn.book(&txn.find(reservation)?.reservation.property)?;
+    let record = txn.find(reservation)?;
+    let book = txn.book(&record.reservation.property)?;
     let named = match &command.room {
         Some(RoomChange::Pin(room)) => Some(book.room(room)?),
         Some(RoomChange::Unpin) | None => None,
@@ -41,7 +42,7 @@ pub fn amend(txn: &mut Txn<'_>, command: &Amend) -> Result<Outcome, Halt> {
     if let Some(room_type) = &command.room_type {
         book.room_type(room_type)?;
     }
-    let record = find(txn, &Change { reservation, if_match })?;
+    matches(&record, if_match)?;
     let old = Arc::clone(&record.reservation);
     let before = Target::of(&old);
     let room_type = named.map(|room| room.record.room.room_type.clone()).or(command.room_type.clone());
@@ -74,9 +75,10 @@ pub fn amend(txn: &mut Txn<'_>, command: &Amend) -> Result<Outcome, Halt> {
 /// Never reprices. A room of another type counts there from now on.
 pub fn assign(txn: &mut Txn<'_>, command: &Assign) -> Result<Outcome, Halt> {
     let Assign { reservation, if_match, ref room } = *command;
-    let book = txn.book(&txn.find(reservation)?.reservation.property)?;
+    let record = txn.find(reservation)?;
+    let book = txn.book(&record.reservation.property)?;
     let room_type = book.room_type(&book.room(room)?.record.room.room_type)?;
-    let record = find(txn, &Change { reservation, if_match })?;
+    matches(&record, if_match)?;
     let old = Arc::clone(&record.reservation);
     allows(txn, &old)?;
     let before = Target::of(&old);

@@ -126,8 +126,9 @@ fn run_steps(txn: &mut Txn<'_>, submission: &Submission) -> Result<Answer, Halt>
     let Submission { key, command } = submission;
     let key = key.as_ref();
     txn.end_due(status::end_due)?;
-    idempotency::drop_outdated(txn, key)?;
-    if let Some(outcome) = key.and_then(|key| idempotency::stored(txn, key)) {
+    idempotency::drop_outdated(txn)?;
+    let stored = key.map(|key| idempotency::stored(txn, key)).transpose()?.flatten();
+    if let Some(outcome) = stored {
         let replayed = !matches!(outcome, Outcome::Refused(Refusal::IdempotencyKeyReused));
         return Ok(Answer { replayed, outcome });
     }
@@ -196,8 +197,8 @@ fn set_aside(txn: &mut Txn<'_>, code: Failure, submission: &Submission) -> Resul
         }
     }
     let Some(key) = &submission.key else { return Ok(()) };
-    idempotency::drop_outdated(txn, Some(key))?;
-    if txn.keys.contains(&key.digest) {
+    idempotency::drop_outdated(txn)?;
+    if idempotency::stored(txn, key)?.is_some() {
         return Ok(());
     }
     idempotency::store(txn, key, &Outcome::Quarantined { lsn })

@@ -58,15 +58,15 @@ impl Ledger {
     /// proportion to the state.
     pub fn audit(&self) -> Result<(), Violation> {
         self.audit_records()?;
-        let mut nights: BTreeMap<&PropertyId, Nights> = BTreeMap::new();
+        let mut nights: BTreeMap<PropertyId, Nights> = BTreeMap::new();
         let mut due = BTreeSet::new();
-        for (slot, record) in self.reservations.iter() {
+        for (slot, record) in self.reservations.iter().map(|(slot, packed)| (slot, packed.unpack())) {
             let reservation = &*record.reservation;
             let indexed = self.reservations_by_id.get(&reservation.id);
             require(indexed == Some(&slot), "reservations by id", reservation.id)?;
             let place = (reservation.booking_id, record.index());
             require(self.bookings.get(&place) == Some(&slot), "reservations by booking", place)?;
-            nights.entry(&reservation.property).or_default().add(reservation, record.created_lsn);
+            nights.entry(reservation.property.clone()).or_default().add(reservation, record.created_lsn);
             if let (Status::Held, Some(end)) = (reservation.status, reservation.hold_expires_at) {
                 due.insert((end, reservation.id));
             }
@@ -269,7 +269,7 @@ fn audit_rooms(
     let none = Vec::new();
     for (id, slot) in book.rooms_by_id.iter() {
         let room = book.room_at(*slot);
-        require(room.record.room.room == *id, "rooms", id)?;
+        require(room.record.room.room == *id && book.slot_of(id) == Some(*slot), "rooms", id)?;
         let mut stays = nights.by_room.get(id).unwrap_or(&none).clone();
         stays.sort_unstable();
         for pair in stays.windows(2) {
@@ -285,7 +285,7 @@ fn audit_rooms(
         audit_closures(property, book.business_date(), room, &stays)?;
         let calendar = room.calendar.stays().iter();
         let calendar =
-            calendar.map(|stay| (stay.arrival, stay.departure, ledger.at(stay.reservation).reservation.id));
+            calendar.map(|stay| (stay.arrival, stay.departure, ledger.packed_at(stay.reservation).id()));
         require(calendar.eq(stays), "room calendars", id)?;
     }
     Ok(())
@@ -321,11 +321,11 @@ fn audit_closures(
 
 /// Per room type and night, from the business date on: rooms in service and the overbooking limit cover held and sold.
 fn audit_types(property: &PropertyId, book: &Book, nights: &Nights) -> Result<(), Violation> {
-    let rooms = book.rooms_by_id.iter().map(|(id, slot)| (book.room_at(*slot), id, slot));
-    let rooms = rooms.filter(|(room, ..)| room.record.retired.is_none());
+    let rooms = book.rooms_by_id.iter().map(|(_, slot)| (book.room_at(*slot), slot));
+    let rooms = rooms.filter(|(room, _)| room.is_in_service());
     let mut by_type: BTreeMap<&RoomTypeId, Vec<_>> = BTreeMap::new();
-    for (room, id, slot) in rooms {
-        by_type.entry(&room.record.room.room_type).or_default().push((id, slot));
+    for (room, slot) in rooms {
+        by_type.entry(&room.record.room.room_type).or_default().push(*slot);
     }
     for ((room_type, night), count) in &nights.by_type {
         let record = book.room_types.get(room_type).map(|room_type| &room_type.record.room_type);
@@ -340,7 +340,7 @@ fn audit_types(property: &PropertyId, book: &Book, nights: &Nights) -> Result<()
     }
     for (id, room_type) in &book.room_types {
         let rooms = by_type.get(id).into_iter().flatten().copied();
-        require(room_type.rooms.iter().eq(rooms), "rooms by type", id)?;
+        require(room_type.rooms.iter().copied().eq(rooms), "rooms by type", id)?;
         for pair in room_type.rules.all().windows(2) {
             require(pair[0].to <= pair[1].from, "restrictions", id)?;
         }

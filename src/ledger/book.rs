@@ -1,6 +1,7 @@
 //! A property's book: its room types and rooms, with the rates, calendars and counts that belong to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use super::block::BlockBook;
@@ -26,6 +27,8 @@ pub struct Book {
     /// Those that were retired too.
     pub rooms: Slab<Arc<RoomBook>>,
     pub rooms_by_id: SortedMap<RoomId, Slot>,
+    /// The same, where no order is asked for: a room is what is looked for most.
+    slots: Arc<HashMap<RoomId, Slot, BuildHasherDefault<DefaultHasher>>>,
     /// The rank of each room, by slot, among the rooms of its type.
     pub places: Arc<Vec<u32>>,
     pub reservations: SortedMap<ReservationId, Slot>,
@@ -45,8 +48,8 @@ pub struct TypeBook {
     pub record: RoomTypeRecord,
     pub rates: RateTable,
     pub rules: RuleTable,
-    /// The rooms of this type in service.
-    pub rooms: SortedMap<RoomId, Slot>,
+    /// The rooms of this type in service, by id. A room's place is its rank here.
+    pub rooms: Arc<Vec<Slot>>,
     pub nights: NightCounts,
     /// Which of its rooms are taken, by stays or out of order.
     pub taken: RoomNights,
@@ -78,6 +81,7 @@ impl Book {
             room_types: BTreeMap::new(),
             rooms: Slab::new(),
             rooms_by_id: SortedMap::new(),
+            slots: Arc::default(),
             places: Arc::default(),
             reservations: SortedMap::new(),
             expected: SortedMap::new(),
@@ -109,12 +113,44 @@ impl Book {
 
     /// A room, be it retired.
     pub fn room_ever(&self, id: &RoomId) -> Option<&RoomBook> {
-        self.rooms_by_id.get(id).map(|slot| self.room_at(*slot))
+        self.slot_of(id).map(|slot| self.room_at(slot))
+    }
+
+    pub fn slot_of(&self, id: &RoomId) -> Option<Slot> {
+        self.slots.get(id).copied()
+    }
+
+    /// The slot of a room that the caller knows to be there.
+    fn known_slot(&self, id: &RoomId) -> Slot {
+        self.slot_of(id).expect("checked before the change")
+    }
+
+    /// Adds a room that is not there. It is among those of its type only once it is enlisted.
+    pub fn add_room(&mut self, id: RoomId, room: RoomBook) {
+        let slot = self.rooms.insert(Arc::new(room));
+        self.rooms_by_id.insert(id.clone(), slot);
+        Arc::make_mut(&mut self.slots).insert(id, slot);
+    }
+
+    /// Takes a room's id away and gives its slot.
+    pub fn forget_room(&mut self, id: &RoomId) -> Option<Slot> {
+        Arc::make_mut(&mut self.slots).remove(id);
+        self.rooms_by_id.remove(id)
     }
 
     /// The rooms in service, by id.
     pub fn rooms_in_service(&self) -> impl Iterator<Item = &RoomBook> {
         self.rooms_by_id.iter().map(|(_, slot)| self.room_at(*slot)).filter(|room| room.is_in_service())
+    }
+
+    /// The place of a room in service among those of its type.
+    pub fn place_of(&self, id: &RoomId) -> usize {
+        self.places[self.known_slot(id) as usize] as usize
+    }
+
+    /// The rooms of a type in service, by id.
+    pub fn rooms_of<'a>(&'a self, room_type: &'a TypeBook) -> impl Iterator<Item = &'a RoomBook> {
+        room_type.rooms.iter().map(|slot| self.room_at(*slot))
     }
 
     pub fn room_at(&self, slot: Slot) -> &RoomBook {
@@ -126,18 +162,19 @@ impl Book {
     }
 
     pub fn room_mut(&mut self, id: &RoomId) -> &mut RoomBook {
-        let slot = *self.rooms_by_id.get(id).expect("checked before the change");
+        let slot = self.known_slot(id);
         Arc::make_mut(self.rooms.get_mut(slot).expect("the index names rooms that exist"))
     }
 
     /// Puts a room among those of its type.
     pub fn enlist(&mut self, room: &RoomId) {
-        let slot = *self.rooms_by_id.get(room).expect("checked before the change");
+        let slot = self.known_slot(room);
         let book = self.rooms.get(slot).expect("the index names rooms that exist");
         let room_type = self.room_types.get_mut(&book.record.room.room_type);
         let room_type = Arc::make_mut(room_type.expect("checked before the change"));
-        let place = room_type.rooms.rank(room);
-        room_type.rooms.insert(room.clone(), slot);
+        let before = |slot: &Slot| self.rooms.get(*slot).is_some_and(|other| other.record.room.room < *room);
+        let place = room_type.rooms.partition_point(before);
+        Arc::make_mut(&mut room_type.rooms).insert(place, slot);
         room_type.taken.insert_room(place);
         for stay in book.calendar.stays() {
             room_type.taken.take(place, stay.arrival, stay.departure);
@@ -147,23 +184,23 @@ impl Book {
         }
         let places = Arc::make_mut(&mut self.places);
         places.resize(places.len().max(slot as usize + 1), 0);
-        renumber(places, room_type, place, room);
+        renumber(places, room_type, place);
     }
 
     /// Takes a room from those of its type.
     pub fn delist(&mut self, room_type: &RoomTypeId, room: &RoomId) {
+        let place = self.place_of(room);
         let room_type = self.room_types.get_mut(room_type).expect("checked before the change");
         let room_type = Arc::make_mut(room_type);
-        let place = room_type.rooms.rank(room);
-        room_type.rooms.remove(room);
+        Arc::make_mut(&mut room_type.rooms).remove(place);
         room_type.taken.remove_room(place);
         let places = Arc::make_mut(&mut self.places);
-        renumber(places, room_type, place, room);
+        renumber(places, room_type, place);
     }
 
     /// Gives a room to a stay.
     pub fn move_in(&mut self, room: &RoomId, stay: RoomStay) {
-        let slot = *self.rooms_by_id.get(room).expect("checked before the change");
+        let slot = self.known_slot(room);
         let book = Arc::make_mut(self.rooms.get_mut(slot).expect("the index names rooms that exist"));
         book.calendar.insert(stay);
         if book.is_in_service() {
@@ -175,7 +212,7 @@ impl Book {
 
     /// Follows a change of the room's calendar or closures on the nights `[from, to)`.
     pub fn retake(&mut self, room: &RoomId, from: Date, to: Date) {
-        let slot = *self.rooms_by_id.get(room).expect("checked before the change");
+        let slot = self.known_slot(room);
         let book = self.rooms.get(slot).expect("the index names rooms that exist");
         if !book.is_in_service() {
             return;
@@ -194,10 +231,9 @@ impl Book {
 }
 
 /// Gives the rooms from `first` on their places.
-fn renumber(places: &mut [u32], room_type: &TypeBook, place: usize, first: &RoomId) {
-    let rooms = room_type.rooms.from(std::ops::Bound::Included(first));
-    for (place, (_, slot)) in (place as u32..).zip(rooms) {
-        places[*slot as usize] = place;
+fn renumber(places: &mut [u32], room_type: &TypeBook, first: usize) {
+    for (place, slot) in room_type.rooms.iter().enumerate().skip(first) {
+        places[*slot as usize] = place as u32;
     }
 }
 
@@ -236,7 +272,7 @@ impl TypeBook {
             record,
             rates: RateTable::default(),
             rules: RuleTable::default(),
-            rooms: SortedMap::new(),
+            rooms: Arc::default(),
             nights: NightCounts::default(),
             taken: RoomNights::default(),
             roomless: SortedMap::new(),

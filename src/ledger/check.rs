@@ -4,7 +4,7 @@
 //! A record that fails here changes nothing. The rules of capacity hold from the business date on; nights before it
 //! are history, and the rooms of today say nothing about them.
 
-use super::book::Book;
+use super::book::{Book, RoomBook};
 use super::command::RateTarget;
 use super::date::Date;
 use super::idempotency::KeyHolder;
@@ -17,6 +17,7 @@ use super::record::{
 use super::reservation::{Reservation, Status, WaitlistStatus};
 use super::state::Ledger;
 use super::stay::NIGHTS_MAX;
+use super::store::Slot;
 
 pub fn record(ledger: &Ledger, record: &Record) -> Result<(), Failure> {
     key_is_free(ledger, record)?;
@@ -154,12 +155,13 @@ fn out_of_order(ledger: &Ledger, record: &OutOfOrderRecord) -> Result<(), Failur
 fn reservation(ledger: &Ledger, record: &ReservationRecord) -> Result<(), Failure> {
     let new = &*record.reservation;
     let book = book(ledger, &new.property)?;
-    let old = ledger.find(new.id).ok().map(|record| &*record.reservation);
+    let own = ledger.reservations_by_id.get(&new.id).copied();
+    let old = own.map(|slot| ledger.at(slot).reservation);
+    let old = old.as_deref();
     require(old.is_none_or(|old| old.property == new.property))?;
     let place = (new.booking_id, record.index());
-    let booked = ledger.bookings.get(&place).map(|slot| ledger.at(*slot).reservation.id);
-    require(booked.is_none_or(|id| id == new.id))?;
-    require(old.is_none() || booked == Some(new.id))?;
+    let booked = ledger.bookings.get(&place).copied();
+    require(booked == own)?;
     require(record.member.is_none_or(|member| member.index < member.of))?;
     // Who checks out on the day of arrival has had no night.
     let nights_min = i32::from(new.status != Status::CheckedOut);
@@ -172,13 +174,13 @@ fn reservation(ledger: &Ledger, record: &ReservationRecord) -> Result<(), Failur
     require(new.price.amounts.iter().all(|amount| (0..=AMOUNT_MAX).contains(amount)))?;
     require(new.price.amounts.len() <= NIGHTS_MAX as usize)?;
     require(book.room_types.contains_key(&new.room_type))?;
-    if let Some(room) = &new.room {
-        require(book.rooms_by_id.get(room).is_some())?;
-    }
+    let room = new.room.as_ref().map(|room| book.room_ever(room).ok_or(Failure::Invariant)).transpose()?;
     if old.is_some_and(|old| same_claim(old, new)) {
         return Ok(());
     }
-    room_is_free(ledger, book, new)?;
+    if let (Some(room), Some(nights)) = (room, new.room_nights()) {
+        room_is_free(book, room, own, nights)?;
+    }
     type_has_space(book, old, new)
 }
 
@@ -188,13 +190,15 @@ fn same_claim(old: &Reservation, new: &Reservation) -> bool {
         && (&old.room, old.room_nights()) == (&new.room, new.room_nights())
 }
 
-/// Nobody but the reservation itself has the room on any of its nights.
-fn room_is_free(ledger: &Ledger, book: &Book, new: &Reservation) -> Result<(), Failure> {
-    let (Some(room), Some((from, to))) = (&new.room, new.room_nights()) else { return Ok(()) };
-    let room = book.room_ever(room).ok_or(Failure::Invariant)?;
+/// Nobody but the reservation itself has the room on any of the nights.
+fn room_is_free(
+    book: &Book,
+    room: &RoomBook,
+    own: Option<Slot>,
+    (from, to): (Date, Date),
+) -> Result<(), Failure> {
     // In a retired room there are only nights that are gone.
     require(room.is_in_service() || to <= book.business_date())?;
-    let own = ledger.reservations_by_id.get(&new.id).copied();
     require(room.calendar.is_free_for(own, from, to))?;
     // A room that was out of order on nights that are gone is no harm: the record may have come later.
     let first = from.max(book.business_date());

@@ -1,7 +1,5 @@
 //! Bookings of several reservations: made and changed together, all or none.
 
-use std::sync::Arc;
-
 use super::command::{BookGroup, BookingChange, Change, GroupStay, Reserve};
 use super::id::{BookingId, IdempotencyKey, ReservationId};
 use super::outcome::{Booking, Outcome, Refusal};
@@ -75,7 +73,7 @@ fn change(
 }
 
 fn shown(ledger: &Ledger, id: BookingId) -> Booking {
-    let reservations = ledger.members(id).map(|member| Arc::clone(&member.reservation)).collect();
+    let reservations = ledger.members(id).map(|member| member.reservation).collect();
     Booking { id, reservations }
 }
 

@@ -47,13 +47,19 @@ pub fn created_under<T>(key: Option<&IdempotencyKey>) -> Option<CreatedUnder<T>>
     Some(CreatedUnder { digest: *digest, request_digest: *request_digest, original: None })
 }
 
-/// The outcome that is stored under the key; `idempotency_key_reused` if it is another request's.
-pub fn stored(ledger: &Ledger, key: &IdempotencyKey) -> Option<Outcome> {
-    let (request_digest, outcome) = held(ledger, ledger.keys.get(&key.digest)?)?;
-    if request_digest == key.request_digest {
-        Some(outcome)
-    } else {
-        Some(Outcome::Refused(Refusal::IdempotencyKeyReused))
+/// The outcome that is stored under the key; `idempotency_key_reused` if it is another request's. One that is outdated is
+/// dropped.
+pub fn stored(txn: &mut Txn<'_>, key: &IdempotencyKey) -> Result<Option<Outcome>, Halt> {
+    let Some(holder) = txn.keys.get(&key.digest) else { return Ok(None) };
+    match held(txn, holder) {
+        Some((request_digest, outcome)) if request_digest == key.request_digest => Ok(Some(outcome)),
+        Some(_) => Ok(Some(Outcome::Refused(Refusal::IdempotencyKeyReused))),
+        None => {
+            if let KeyHolder::Outcome(lsn) = *holder {
+                txn.remove(&RecordKey::Outcome(lsn))?;
+            }
+            Ok(None)
+        }
     }
 }
 
@@ -76,7 +82,7 @@ fn held(ledger: &Ledger, holder: &KeyHolder) -> Option<(u128, Outcome)> {
         KeyHolder::Reservation(id) => {
             let record = ledger.find(*id).ok()?;
             if record.member.is_some() {
-                return booked(ledger, record);
+                return booked(ledger, &record);
             }
             answer(&record.key, &record.reservation, Outcome::Reserved)
         }
@@ -115,9 +121,9 @@ fn held(ledger: &Ledger, holder: &KeyHolder) -> Option<(u128, Outcome)> {
 /// A booking as it was made.
 fn booked(ledger: &Ledger, first: &ReservationRecord) -> Option<(u128, Outcome)> {
     let id = first.reservation.booking_id;
-    let original = |record: &ReservationRecord| {
-        let original = record.key.as_ref().and_then(|key| key.original.as_ref());
-        Arc::clone(original.unwrap_or(&record.reservation))
+    let original = |record: ReservationRecord| {
+        let original = record.key.and_then(|key| key.original);
+        original.unwrap_or(record.reservation)
     };
     let reservations = ledger.members(id).map(original).collect();
     Some((first.key.as_ref()?.request_digest, Outcome::Booked(Booking { id, reservations })))
@@ -127,8 +133,8 @@ fn is_outdated(ledger: &Ledger, record: &OutcomeRecord) -> bool {
     record.at.0.saturating_add(KEPT_MS) <= ledger.stamp.0
 }
 
-/// Drops outcomes that are outdated, the oldest first, and the one under `key` if it is.
-pub fn drop_outdated(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>) -> Result<(), Halt> {
+/// Drops outcomes that are outdated, the oldest first.
+pub fn drop_outdated(txn: &mut Txn<'_>) -> Result<(), Halt> {
     for _ in 0..DROPPED_MAX {
         let Some((lsn, record)) = txn.outcomes.first() else { break };
         if !is_outdated(txn, record) && txn.outcomes.len() <= txn.outcomes_max {
@@ -136,12 +142,6 @@ pub fn drop_outdated(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>) -> Result<
         }
         let lsn = *lsn;
         txn.remove(&RecordKey::Outcome(lsn))?;
-    }
-    if let Some(KeyHolder::Outcome(lsn)) = key.and_then(|key| txn.keys.get(&key.digest)) {
-        let lsn = *lsn;
-        if txn.outcomes.get(&lsn).is_some_and(|record| is_outdated(txn, record)) {
-            txn.remove(&RecordKey::Outcome(lsn))?;
-        }
     }
     Ok(())
 }

@@ -42,8 +42,7 @@ fn pick(book: &Book, stay: &Reservation, today: Date) -> Result<(RoomId, Vec<Mov
     if let plan::Choice::Room(room, moves) = plan::choose(book, room_type, today, stay.departure) {
         return Ok((room, moves));
     }
-    let rooms = || room_type.rooms.iter().map(|(_, slot)| book.room_at(*slot));
-    let full = |night: &Date| rooms().all(|room| !room.is_free(*night, night.plus(1)));
+    let full = |night: &Date| book.rooms_of(room_type).all(|room| !room.is_free(*night, night.plus(1)));
     Err(Refusal::RoomUnavailable { nights: today.until(stay.departure).filter(full).collect() })
 }
 

@@ -35,6 +35,7 @@ mod in_house;
 mod inventory;
 mod night_audit;
 mod out_of_order;
+mod packed;
 mod plan;
 mod query;
 mod rate;

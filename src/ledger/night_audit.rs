@@ -65,7 +65,7 @@ fn mark(txn: &mut Txn<'_>, property: &PropertyId, left: usize) -> Result<usize, 
     let today = book.business_date();
     let before_today = book.expected.iter().take_while(|((arrival, _), _)| *arrival < today);
     let awaiting = before_today.map(|(_, slot)| txn.at(*slot)).filter(|stay| awaits(txn, &stay.reservation));
-    let found: Vec<ReservationRecord> = awaiting.take(left).cloned().collect();
+    let found: Vec<ReservationRecord> = awaiting.take(left).collect();
     let left = left - found.len();
     for record in found {
         mark_no_show(txn, record)?;

@@ -20,7 +20,6 @@ use super::restriction::{self, Asked};
 use super::segments::Segment;
 use super::state::Ledger;
 use super::stay;
-use super::store::Slot;
 
 /// Nights of the longest range of `availability`: the horizon and a year behind it.
 pub const AVAILABILITY_NIGHTS_MAX: i32 = stay::HORIZON_DAYS + stay::NIGHTS_MAX;
@@ -152,17 +151,17 @@ impl Ledger {
     }
 
     pub fn reservation(&self, id: ReservationId) -> Result<Arc<Reservation>, Refusal> {
-        Ok(Arc::clone(&self.find(id)?.reservation))
+        Ok(self.find(id)?.reservation)
     }
 
     /// A reservation with what is kept of it for the ledger itself.
-    pub fn reservation_record(&self, id: ReservationId) -> Result<&ReservationRecord, Refusal> {
+    pub fn reservation_record(&self, id: ReservationId) -> Result<ReservationRecord, Refusal> {
         self.find(id)
     }
 
     /// The reservations that were made together, in their order; one that was made by itself is a booking too.
     pub fn booking(&self, id: BookingId) -> Result<Booking, Refusal> {
-        let reservations: Vec<_> = self.members(id).map(|record| Arc::clone(&record.reservation)).collect();
+        let reservations: Vec<_> = self.members(id).map(|record| record.reservation).collect();
         if reservations.is_empty() { Err(Refusal::BookingNotFound) } else { Ok(Booking { id, reservations }) }
     }
 
@@ -184,9 +183,9 @@ impl Ledger {
                 break;
             }
             last = Some(*id);
-            let reservation = &self.at(*slot).reservation;
-            if filter.matches(reservation) {
-                page.reservations.push(Arc::clone(reservation));
+            let reservation = self.at(*slot).reservation;
+            if filter.matches(&reservation) {
+                page.reservations.push(reservation);
             }
         }
         Ok(page)
@@ -212,7 +211,7 @@ impl Ledger {
         };
         Ok(match (room, room_type) {
             (Some(room), _) => offers.list(std::iter::once(room).filter(|room| of_type(room)), query.limit),
-            (None, Some(room_type)) => offers.list(rooms_at(book, room_type.rooms.iter()), query.limit),
+            (None, Some(room_type)) => offers.list(book.rooms_of(room_type), query.limit),
             (None, None) => offers.list(book.rooms_in_service(), query.limit),
         })
     }
@@ -224,7 +223,7 @@ impl Ledger {
         let today = book.business_date();
         let stays = room.calendar.stays().iter().filter(|stay| stay.departure > today);
         Ok(RoomOccupation {
-            stays: stays.map(|stay| Arc::clone(&self.at(stay.reservation).reservation)).collect(),
+            stays: stays.map(|stay| self.at(stay.reservation).reservation).collect(),
             closures: room.closures(today, Date::MAX).to_vec(),
         })
     }
@@ -301,13 +300,6 @@ fn occupancy_fits(
         return Err(Refusal::OccupancyInvalid { max_occupancy: largest.unwrap_or(0) });
     }
     Ok(())
-}
-
-fn rooms_at<'a>(
-    book: &'a Book,
-    rooms: impl Iterator<Item = (&'a RoomId, &'a Slot)>,
-) -> impl Iterator<Item = &'a RoomBook> {
-    rooms.map(|(_, slot)| book.room_at(*slot))
 }
 
 /// What a stay costs in the rooms of one property; what concerns a whole type is found out once.

@@ -44,7 +44,7 @@ pub fn put(
 ) -> Result<Arc<Reservation>, Halt> {
     let reservation = Arc::new(reservation);
     let place = (reservation.booking_id, member.map_or(0, |member| member.index));
-    if txn.find(reservation.id).is_ok() || txn.bookings.contains(&place) {
+    if txn.reservations_by_id.contains(&reservation.id) || txn.bookings.contains(&place) {
         return Err(Failure::IdTaken.into());
     }
     let record = ReservationRecord {
@@ -177,9 +177,9 @@ fn plan_room(
 ) -> Result<(Option<RoomId>, Vec<Move>), Refusal> {
     type_has_space(room_type, block, command)?;
     if planted(Bug::RoomByChance) && drawn().is_multiple_of(2) {
-        let free = |slot| book.room_at(slot).is_free(command.arrival, command.departure);
-        let chosen = room_type.rooms.iter().filter(|(_, slot)| free(**slot)).last();
-        return Ok((chosen.map(|(room, _)| room.clone()), Vec::new()));
+        let free = |room: &&RoomBook| room.is_free(command.arrival, command.departure);
+        let chosen = book.rooms_of(room_type).filter(free).last();
+        return Ok((chosen.map(|room| room.record.room.room.clone()), Vec::new()));
     }
     match plan::choose(book, room_type, command.arrival, command.departure) {
         plan::Choice::Room(room, moves) => Ok((Some(room), moves)),

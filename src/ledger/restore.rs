@@ -1,12 +1,10 @@
 //! Rebuilding a ledger from its persisted form.
 
-use std::sync::Arc;
-
 use super::check;
 use super::digest::StateHash;
-use super::record::{Header, Record, RecordCounts, ReservationRecord};
+use super::record::{Header, Record, RecordCounts};
 use super::state::Ledger;
-use super::store::SortedMap;
+use super::store::{DigestMap, SortedMap};
 use crate::planted::{Bug, planted};
 
 /// Why a header and its records are not the state that was persisted.
@@ -30,13 +28,10 @@ impl Ledger {
         ledger.lsn = header.lsn;
         ledger.stamp = header.stamp;
         ledger.event_chain = header.event_chain;
-        for (number, mut record) in (1..).zip(records) {
+        for (number, record) in (1..).zip(records) {
             let described = |record: &Record| format!("{:?}", record.key());
             if check::record(&ledger, &record).is_err() {
                 return Err(Damage::Unfit { number, record: described(&record) });
-            }
-            if let Record::Reservation(record) = &mut record {
-                ledger.share_ids(record);
             }
             if let Some(old) = ledger.set(record).old {
                 return Err(Damage::Twice { number, record: described(&old) });
@@ -50,24 +45,11 @@ impl Ledger {
             return Err(Damage::StateHash { expected: header.state_hash, found });
         }
         if planted(Bug::KeysLostInSnapshot) {
-            ledger.keys = SortedMap::new();
+            ledger.keys = DigestMap::new();
         }
         if planted(Bug::HoldsLostInSnapshot) {
             ledger.due = SortedMap::new();
         }
         Ok(ledger)
-    }
-
-    /// Lets a reservation share the texts of its property, type and room, as those made by commands do.
-    fn share_ids(&self, record: &mut ReservationRecord) {
-        let reservation = &record.reservation;
-        let Ok(book) = self.book(&reservation.property) else { return };
-        let Ok(room_type) = book.room_type(&reservation.room_type) else { return };
-        let property = book.record.property.property.clone();
-        let room_type = room_type.record.room_type.room_type.clone();
-        let room = reservation.room.as_ref().and_then(|room| book.room_ever(room));
-        let room = room.map(|room| room.record.room.room.clone());
-        let reservation = Arc::make_mut(&mut record.reservation);
-        (reservation.property, reservation.room_type, reservation.room) = (property, room_type, room);
     }
 }

@@ -16,6 +16,7 @@ use super::event::{Digests, EventChain};
 use super::id::{BlockId, BookingId, Lsn, PropertyId, ReservationId, RoomId, Timestamp, WaitlistId};
 use super::idempotency::{KeyHolder, OUTCOMES_MAX};
 use super::outcome::Refusal;
+use super::packed::Packed;
 use super::quarantine::Quarantined;
 use super::rate::RateTable;
 use super::record::{
@@ -24,7 +25,7 @@ use super::record::{
 };
 use super::reservation::{Reservation, Status};
 use super::segments::Segment;
-use super::store::{Slab, Slot, SortedMap};
+use super::store::{DigestMap, Slab, Slot, SortedMap};
 
 /// The booking state machine. A clone shares everything with the original and costs the same however much is booked.
 #[derive(Clone)]
@@ -36,7 +37,7 @@ pub struct Ledger {
     pub(super) counts: RecordCounts,
     pub(super) books: SortedMap<PropertyId, Arc<Book>>,
     pub(super) locations: SortedMap<(Arc<str>, PropertyId), ()>,
-    pub(super) reservations: Slab<ReservationRecord>,
+    pub(super) reservations: Slab<Packed>,
     pub(super) reservations_by_id: SortedMap<ReservationId, Slot>,
     /// By booking, and by the place in it.
     pub(super) bookings: SortedMap<(BookingId, u32), Slot>,
@@ -51,7 +52,7 @@ pub struct Ledger {
     /// Entries of the waitlist by the hold that is offered.
     pub(super) offers: SortedMap<ReservationId, (PropertyId, WaitlistId)>,
     /// What idempotency keys are answered from, by the key's digest.
-    pub(super) keys: SortedMap<u128, KeyHolder>,
+    pub(super) keys: DigestMap<KeyHolder>,
     pub(super) outcomes: SortedMap<Lsn, Arc<OutcomeRecord>>,
     /// Outcomes kept, at most; another value than [`OUTCOMES_MAX`] only in tests.
     pub(super) outcomes_max: usize,
@@ -106,7 +107,7 @@ impl Ledger {
             releasing: SortedMap::new(),
             offering: SortedMap::new(),
             offers: SortedMap::new(),
-            keys: SortedMap::new(),
+            keys: DigestMap::new(),
             outcomes: SortedMap::new(),
             outcomes_max: OUTCOMES_MAX,
             quarantined: SortedMap::new(),
@@ -159,7 +160,7 @@ impl Ledger {
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
         let inventory = self.books.iter().flat_map(|(_, book)| book_records(book));
         let reservations = self.reservations_by_id.iter();
-        let reservations = reservations.map(|(_, slot)| Record::Reservation(self.at(*slot).clone()));
+        let reservations = reservations.map(|(_, slot)| Record::Reservation(self.at(*slot)));
         let outcomes = self.outcomes.iter().map(|(_, record)| Record::Outcome(Arc::clone(record)));
         let set_aside = self.quarantined.iter().map(|(_, record)| Record::Quarantined(Arc::clone(record)));
         // They are compared with what is picked up of them.
@@ -174,17 +175,21 @@ impl Ledger {
         self.books.get(property).map(Arc::as_ref).ok_or(Refusal::PropertyNotFound)
     }
 
-    pub(super) fn at(&self, slot: Slot) -> &ReservationRecord {
+    pub(super) fn packed_at(&self, slot: Slot) -> &Packed {
         self.reservations.get(slot).expect("indexes name reservations that exist")
     }
 
-    pub(super) fn find(&self, id: ReservationId) -> Result<&ReservationRecord, Refusal> {
+    pub(super) fn at(&self, slot: Slot) -> ReservationRecord {
+        self.packed_at(slot).unpack()
+    }
+
+    pub(super) fn find(&self, id: ReservationId) -> Result<ReservationRecord, Refusal> {
         let slot = self.reservations_by_id.get(&id).ok_or(Refusal::ReservationNotFound)?;
         Ok(self.at(*slot))
     }
 
     /// The reservations of a booking, in their order.
-    pub(super) fn members(&self, booking: BookingId) -> impl Iterator<Item = &ReservationRecord> {
+    pub(super) fn members(&self, booking: BookingId) -> impl Iterator<Item = ReservationRecord> {
         let members = self.bookings.from(Bound::Included(&(booking, 0)));
         members.take_while(move |((of, _), _)| *of == booking).map(|(_, slot)| self.at(*slot))
     }
@@ -248,7 +253,7 @@ impl Ledger {
                 if record.retired.is_none() {
                     book.delist(&record.room.room_type, room);
                 }
-                let slot = book.rooms_by_id.remove(room)?;
+                let slot = book.forget_room(room)?;
                 book.rooms.remove(slot);
                 Some(Record::Room(record))
             }
@@ -365,7 +370,7 @@ impl Ledger {
         // Retired rooms are in no type.
         let place = |record: &RoomRecord| record.retired.is_none().then(|| record.room.room_type.clone());
         let new_type = place(&record);
-        let old = match book.rooms_by_id.get(&id) {
+        let old = match book.slot_of(&id) {
             Some(_) => Some(std::mem::replace(&mut book.room_mut(&id).record, record)),
             None => {
                 let room = RoomBook {
@@ -374,8 +379,7 @@ impl Ledger {
                     calendar: Default::default(),
                     out_of_order: Vec::new(),
                 };
-                let slot = book.rooms.insert(Arc::new(room));
-                book.rooms_by_id.insert(id.clone(), slot);
+                book.add_room(id.clone(), room);
                 None
             }
         };
@@ -458,12 +462,12 @@ impl Ledger {
         let (slot, old) = match self.reservations_by_id.get(&id) {
             Some(slot) => {
                 let slot = *slot;
-                let old = self.reservations.replace(slot, record.clone());
+                let old = self.reservations.replace(slot, Packed::new(&record)).unpack();
                 self.release(&old, slot);
                 (slot, Some(old))
             }
             None => {
-                let slot = self.reservations.insert(record.clone());
+                let slot = self.reservations.insert(Packed::new(&record));
                 self.reservations_by_id.insert(id, slot);
                 self.bookings.insert((record.reservation.booking_id, record.index()), slot);
                 let property = &record.reservation.property;
@@ -477,7 +481,7 @@ impl Ledger {
 
     fn unset_reservation(&mut self, id: ReservationId) -> Option<ReservationRecord> {
         let slot = self.reservations_by_id.remove(&id)?;
-        let record = self.reservations.remove(slot);
+        let record = self.reservations.remove(slot).unpack();
         self.bookings.remove(&(record.reservation.booking_id, record.index()));
         self.release(&record, slot);
         self.checked_book_mut(&record.reservation.property).reservations.remove(&id);

@@ -47,7 +47,7 @@ pub fn end_due(txn: &mut Txn<'_>) -> Result<(), Halt> {
     let mut left = ENDED_MAX;
     while left > 0 {
         let Some(((_, id), ())) = txn.due.first().filter(|((end, _), ())| *end <= txn.stamp) else { break };
-        let record = txn.find(*id)?.clone();
+        let record = txn.find(*id)?;
         end(txn, record, Status::Expired)?;
         left -= 1;
     }
@@ -60,11 +60,17 @@ pub fn end_due(txn: &mut Txn<'_>) -> Result<(), Halt> {
 /// The reservation that is to be changed, at the revision that the caller saw.
 pub fn find(ledger: &Ledger, command: &Change) -> Result<ReservationRecord, Refusal> {
     let record = ledger.find(command.reservation)?;
+    matches(&record, command.if_match)?;
+    Ok(record)
+}
+
+/// Whether the reservation is at the revision that the caller saw.
+pub fn matches(record: &ReservationRecord, if_match: Option<u64>) -> Result<(), Refusal> {
     let revision = record.reservation.revision;
-    if command.if_match.is_some_and(|seen| seen != revision) {
+    if if_match.is_some_and(|seen| seen != revision) {
         return Err(Refusal::VersionMismatch { revision });
     }
-    Ok(record.clone())
+    Ok(())
 }
 
 /// What is due has happened, also where so much is due that the reservation's turn has not come.

@@ -98,7 +98,7 @@ impl Node {
         self.reach(lsn).await?;
         let _place = self.place_in_past().await?;
         let records = self.with_ledger(|ledger| {
-            ids.into_iter().map(|id| ledger.reservation_record(id).cloned()).collect::<Result<Vec<_>, _>>()
+            ids.into_iter().map(|id| ledger.reservation_record(id)).collect::<Result<Vec<_>, _>>()
         })?;
         let found = self.ask_history(move |history| {
             let versions = records.iter().map(|record| history.version_at(record, lsn));

@@ -56,12 +56,12 @@ pub fn choose(book: &Book, room_type: &TypeBook, from: Date, to: Date) -> Choice
         return Choice::Overbooked;
     }
     if let Some(place) = room_type.taken.first_free(from, to) {
-        return Choice::Room(room_at(room_type, place), Vec::new());
+        return Choice::Room(room_at(book, room_type, place), Vec::new());
     }
     let mut sketch = Sketch::new(book, room_type);
     let found = Chain::new(&mut sketch, from, to, None).run();
     match found.or_else(|| backtrack::run(&mut sketch, from, to, None)) {
-        Some(place) => Choice::Room(room_at(room_type, place), moves(&sketch)),
+        Some(place) => Choice::Room(room_at(book, room_type, place), moves(&sketch)),
         None => Choice::Fragmented,
     }
 }
@@ -86,7 +86,7 @@ pub fn clear(
     if !is_movable(room, from, to) || !nights.clone().all(has_space) {
         return None;
     }
-    let place = room_type.rooms.rank(&room.record.room.room);
+    let place = book.place_of(&room.record.room.room);
     let mut sketch = Sketch::new(book, room_type);
     // Where every room is taken, whoever has this one has none afterwards.
     let mut roomless = Vec::new();
@@ -141,13 +141,13 @@ fn move_out(sketch: &mut Sketch<'_>, room: usize, from: Date, to: Date) -> bool 
     true
 }
 
-fn room_at(room_type: &TypeBook, place: usize) -> RoomId {
-    room_type.rooms.nth(place).expect("a place of the type").0.clone()
+fn room_at(book: &Book, room_type: &TypeBook, place: usize) -> RoomId {
+    book.room_at(room_type.rooms[place]).record.room.room.clone()
 }
 
 fn moves(sketch: &Sketch<'_>) -> Vec<Move> {
     let moved = sketch.moved();
-    let room = |place| Some(room_at(sketch.room_type, place));
+    let room = |place| Some(sketch.room(place).record.room.room.clone());
     moved.map(|(stay, place)| Move { stay, room: room(place), lost: None }).collect()
 }
 
@@ -155,12 +155,12 @@ fn moves(sketch: &Sketch<'_>) -> Vec<Move> {
 pub fn carry_out(txn: &mut Txn<'_>, moves: &[Move]) -> Result<(), Halt> {
     if moves.len() > 1 {
         for Move { stay, .. } in moves {
-            let record = txn.at(*stay).clone();
+            let record = txn.at(*stay);
             replan(txn, record, None, None)?;
         }
     }
     for Move { stay, room, .. } in moves {
-        let record = txn.at(*stay).clone();
+        let record = txn.at(*stay);
         let stay = &record.reservation;
         let today = txn.book(&stay.property)?.business_date();
         let later = (room.is_some() && stay.arrival < today).then_some(today);
@@ -191,7 +191,6 @@ pub fn give(
         let first = later.unwrap_or(stay.arrival);
         match choose(book, book.room_type(&stay.room_type)?, first, stay.departure) {
             Choice::Room(room, moves) => {
-                let record = record.clone();
                 carry_out(txn, &moves)?;
                 replan(txn, record, Some(room), later)?;
             }

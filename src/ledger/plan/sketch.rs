@@ -35,8 +35,7 @@ impl<'a> Sketch<'a> {
     }
 
     pub fn room(&self, place: usize) -> &'a RoomBook {
-        let (_, slot) = self.room_type.rooms.nth(place).expect("a place of the type");
-        self.book.room_at(*slot)
+        self.book.room_at(self.room_type.rooms[place])
     }
 
     pub fn spans(&mut self, place: usize) -> &mut Vec<Span> {

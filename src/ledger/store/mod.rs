@@ -3,8 +3,10 @@
 //! All of them share their structure between clones and copy what is written to (copy-on-write), so that a snapshot
 //! clones the whole ledger in constant time. None of them orders anything by a hash.
 
+mod digest_map;
 mod slab;
 mod sorted_map;
 
+pub use digest_map::DigestMap;
 pub use slab::{Slab, Slot};
 pub use sorted_map::SortedMap;

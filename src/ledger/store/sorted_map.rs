@@ -22,8 +22,6 @@ struct Leaf<K, V> {
 #[derive(Clone)]
 struct Branch<K, V> {
     leaves: Vec<(K, Arc<Leaf<K, V>>)>,
-    /// Entries of all its leaves.
-    len: usize,
 }
 
 /// What lies below, by the least key that was ever in it, beside it, so that the search for one touches none. That may be
@@ -39,6 +37,12 @@ pub struct SortedMap<K, V> {
 /// The last part whose least key is not greater than `key`, or the first one.
 #[inline]
 fn part_of<K: Ord, T>(directory: &[(K, Arc<T>)], key: &K) -> usize {
+    // Ids are made in the order of time: what is looked for is often at the end.
+    if let Some((last, _)) = directory.last()
+        && last <= key
+    {
+        return directory.len() - 1;
+    }
     directory.partition_point(|(first, _)| first <= key).saturating_sub(1)
 }
 
@@ -73,7 +77,6 @@ impl<K: Ord + Clone, V: Clone> Branch<K, V> {
         }
         leaf.keys.insert(at, key);
         leaf.values.insert(at, value);
-        self.len += 1;
         if leaf.keys.len() > LEAF {
             let right = leaf.split(at_end);
             self.leaves.insert(n + 1, right);
@@ -89,7 +92,6 @@ impl<K: Ord + Clone, V: Clone> Branch<K, V> {
         leaf.keys.remove(at);
         let value = leaf.values.remove(at);
         let left = leaf.keys.len();
-        self.len -= 1;
         if left == 0 {
             self.leaves.remove(n);
         } else if left < LEAF / 8 {
@@ -151,7 +153,7 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
         let at_end = n + 1 == root.len();
         let Some((first, branch)) = root.get_mut(n) else {
             let leaf = Leaf { keys: vec![key.clone()], values: vec![value] };
-            let branch = Branch { leaves: vec![(key.clone(), Arc::new(leaf))], len: 1 };
+            let branch = Branch { leaves: vec![(key.clone(), Arc::new(leaf))] };
             root.push((key, Arc::new(branch)));
             self.len += 1;
             return None;
@@ -164,10 +166,8 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
         self.len += usize::from(old.is_none());
         if branch.leaves.len() > BRANCH {
             let at = if at_end { BRANCH } else { BRANCH / 2 };
-            let leaves = branch.leaves.split_off(at);
+            let right = Branch { leaves: branch.leaves.split_off(at) };
             branch.leaves.shrink_to_fit();
-            let right = Branch { len: leaves.iter().map(|(_, leaf)| leaf.keys.len()).sum(), leaves };
-            branch.len -= right.len;
             root.insert(n + 1, (right.leaves[0].0.clone(), Arc::new(right)));
         }
         old
@@ -190,7 +190,6 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
             let (_, right) = root.remove(left + 1);
             let branch = Arc::make_mut(&mut root[left].1);
             branch.leaves.extend_from_slice(&right.leaves);
-            branch.len += right.len;
         }
         Some(value)
     }
@@ -198,32 +197,6 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
     pub fn first(&self) -> Option<(&K, &V)> {
         let (_, leaf) = self.root.first()?.1.leaves.first()?;
         Some((&leaf.keys[0], &leaf.values[0]))
-    }
-
-    /// How many keys are less. Takes a step for each branch before, and for each leaf of its own.
-    pub fn rank(&self, key: &K) -> usize {
-        let n = part_of(&self.root, key);
-        let Some((_, branch)) = self.root.get(n) else { return 0 };
-        let before: usize = self.root[..n].iter().map(|(_, branch)| branch.len).sum();
-        let n = part_of(&branch.leaves, key);
-        let in_branch: usize = branch.leaves[..n].iter().map(|(_, leaf)| leaf.keys.len()).sum();
-        before + in_branch + branch.leaves[n].1.keys.partition_point(|k| k < key)
-    }
-
-    /// The entry that `rank` others come before. Takes a step for each branch before, and for each leaf of its own.
-    pub fn nth(&self, mut rank: usize) -> Option<(&K, &V)> {
-        let (_, branch) = self.root.iter().find(|(_, branch)| {
-            let is_there = rank < branch.len;
-            rank -= if is_there { 0 } else { branch.len };
-            is_there
-        })?;
-        for (_, leaf) in &branch.leaves {
-            match leaf.keys.get(rank) {
-                Some(key) => return Some((key, &leaf.values[rank])),
-                None => rank -= leaf.keys.len(),
-            }
-        }
-        None
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> + use<'_, K, V> {
@@ -296,7 +269,6 @@ mod tests {
         assert_eq!(map.first(), model.first_key_value());
         for (least, branch) in map.root.iter() {
             assert!(!branch.leaves.is_empty() && branch.leaves.len() <= BRANCH);
-            assert_eq!(branch.len, branch.leaves.iter().map(|(_, leaf)| leaf.keys.len()).sum::<usize>());
             for (first, leaf) in &branch.leaves {
                 assert!(!leaf.keys.is_empty() && leaf.keys.len() <= LEAF);
                 assert!(*first <= leaf.keys[0] && *least <= leaf.keys[0]);
@@ -342,11 +314,6 @@ mod tests {
                 same(map, model);
             }
             let probe = u32::from(probe % 4_000);
-            prop_assert_eq!(map.rank(&probe), model.range(..probe).count());
-            for (n, entry) in model.iter().enumerate().step_by(97) {
-                prop_assert_eq!(map.nth(n), Some(entry));
-            }
-            prop_assert_eq!(map.nth(model.len()), None);
             assert!(map.from(Bound::Included(&probe)).eq(model.range(probe..)));
             assert!(map.from(Bound::Excluded(&probe)).eq(model.range(probe + 1..)));
         }
