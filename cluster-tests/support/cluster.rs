@@ -252,9 +252,11 @@ impl Cluster {
         assert_eq!(said.code, Some(0), "node {id}: {}", said.in_words());
     }
 
-    /// SIGSTOP: the process neither hears nor speaks, and doesn't know it.
+    /// SIGSTOP: the process neither hears nor speaks, and doesn't know it. Returns when it stands still.
     pub fn pause(&self, id: u64) {
-        self.nodes[id as usize - 1].signal(Signal::STOP);
+        let node = &self.nodes[id as usize - 1];
+        node.signal(Signal::STOP);
+        node.wait_stopped();
     }
 
     pub fn resume(&self, id: u64) {

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -113,6 +113,17 @@ impl Node {
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid() as i32).expect("a child's id is positive");
         kill_process(pid, signal).unwrap_or_else(|error| panic!("signalling node {}: {error}", self.id));
+    }
+
+    /// Waits until every thread of a process that was sent SIGSTOP stands still. The signal is taken by one thread,
+    /// which stops the others: on a busy machine they go on until that one is scheduled.
+    pub fn wait_stopped(&self) {
+        let tasks = format!("/proc/{}/task", self.pid());
+        let deadline = Instant::now() + STOPPED_WITHIN;
+        while std::fs::read_dir(&tasks).expect("the threads of a child").flatten().any(|task| runs(&task.path())) {
+            assert!(Instant::now() < deadline, "node {} did not stop within {STOPPED_WITHIN:?}", self.id);
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// SIGKILL: nothing is flushed, nobody is told.
@@ -257,4 +268,12 @@ pub async fn run(arguments: &[&str], bound: Duration) -> Said {
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     Said { code: status.code(), stdout: read(&out), stderr: read(&err) }
+}
+
+/// Whether a thread, by its directory under `/proc`, is neither stopped nor gone.
+fn runs(task: &Path) -> bool {
+    let Ok(stat) = std::fs::read_to_string(task.join("stat")) else { return false };
+    // The state follows the name, which stands in parentheses and may hold some itself.
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    !matches!(state, Some('T' | 't' | 'Z' | 'X') | None)
 }
