@@ -120,7 +120,11 @@ impl Node {
     pub fn wait_stopped(&self) {
         let tasks = format!("/proc/{}/task", self.pid());
         let deadline = Instant::now() + STOPPED_WITHIN;
-        while std::fs::read_dir(&tasks).expect("the threads of a child").flatten().any(|task| runs(&task.path())) {
+        while std::fs::read_dir(&tasks)
+            .expect("the threads of a child")
+            .flatten()
+            .any(|task| runs(&task.path()))
+        {
             assert!(Instant::now() < deadline, "node {} did not stop within {STOPPED_WITHIN:?}", self.id);
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
-use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::StreamExt;
 use http_body::{Frame, SizeHint};
@@ -22,13 +21,16 @@ const DRAIN_BYTES_MAX: usize = 64 << 20;
 const DRAIN_WAIT: Duration = Duration::from_secs(10);
 
 /// Lends a long body to the handler, and reads what it left.
-pub async fn drain_bodies(request: Request, next: Next) -> Response {
-    if !may_be_long(request.headers()) {
-        return next.run(request).await;
+pub async fn drain_bodies<A: Future<Output = Response>>(
+    mut request: Request,
+    handle: impl FnOnce(Request) -> A,
+) -> Response {
+    let left = may_be_long(request.headers()).then(|| Arc::new(Mutex::new(None)));
+    if let Some(back) = left.clone() {
+        request = request.map(|body| Body::new(Lent { body: Some(body), back }));
     }
-    let left = Arc::new(Mutex::new(None));
-    let back = left.clone();
-    let response = next.run(request.map(|body| Body::new(Lent { body: Some(body), back }))).await;
+    let response = handle(request).await;
+    let Some(left) = left else { return response };
     let rest = left.lock().expect("no panic while the body is put back").take();
     if let Some(body) = rest {
         // A client that sends no more, or too slowly, is not waited for.

@@ -208,6 +208,13 @@ pub fn parse_beside<'de, T: Deserialize<'de>>(
     beside: &'static [&'static str],
 ) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
+    if let Ok(value) = (Object { beside, value: PhantomData }).deserialize(&mut json)
+        && json.end().is_ok()
+    {
+        return Ok(value);
+    }
+    // Once more, to name the field: to keep track of where one is takes as long again as to read.
+    let mut json = serde_json::Deserializer::from_slice(bytes);
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
     let value = Object { beside, value: PhantomData }.deserialize(tracked).map_err(|error| {

@@ -9,7 +9,6 @@ use std::time::Duration;
 use axum::Extension;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use prometheus::core::Collector;
 use prometheus::{
@@ -146,19 +145,38 @@ pub async fn show(
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response())
 }
 
-/// Counts a request and how long its answer took to begin.
-pub async fn measure(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
-    let method = method_label(request.method());
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    // Paths that nobody serves are made up by clients: one label for all.
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    let _in_flight = InFlight::of(&metrics.in_flight);
-    let began = Instant::now();
-    let response = next.run(request).await;
-    metrics.seconds.with_label_values(&[method, route]).observe(began.elapsed().as_secs_f64());
-    let code = response.extensions().get::<Code>().map_or("ok", |code| code.name());
-    metrics.requests.with_label_values(&[method, route, response.status().as_str(), code]).inc();
-    response
+/// A request that is being answered.
+pub struct Counted<'a> {
+    metrics: &'a Metrics,
+    method: &'static str,
+    /// The path as it was declared. Paths that nobody serves are made up by clients: `None`, one label for all.
+    route: Option<MatchedPath>,
+    began: Instant,
+    _in_flight: InFlight,
+}
+
+impl Metrics {
+    /// Counts a request, and from here how long its answer takes to begin.
+    pub fn begin(&self, request: &Request) -> Counted<'_> {
+        Counted {
+            metrics: self,
+            method: method_label(request.method()),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            began: Instant::now(),
+            _in_flight: InFlight::of(&self.in_flight),
+        }
+    }
+}
+
+impl Counted<'_> {
+    pub fn end(self, answer: &Response) {
+        let route = self.route.as_ref().map_or("none", MatchedPath::as_str);
+        let seconds = self.began.elapsed().as_secs_f64();
+        self.metrics.seconds.with_label_values(&[self.method, route]).observe(seconds);
+        let code = answer.extensions().get::<Code>().map_or("ok", |code| code.name());
+        let status = answer.status();
+        self.metrics.requests.with_label_values(&[self.method, route, status.as_str(), code]).inc();
+    }
 }
 
 /// Clients may make up methods as well.

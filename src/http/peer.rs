@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::middleware;
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::routing::post;
 
 use super::drain::drain_bodies;
@@ -14,7 +15,11 @@ use crate::node::Node;
 use crate::replication::{FRAME_BYTES_MAX, PEER_PATH};
 
 pub fn router(node: Arc<Node>) -> Router {
-    Router::new().route(PEER_PATH, post(handle)).layer(middleware::from_fn(drain_bodies)).with_state(node)
+    Router::new().route(PEER_PATH, post(handle)).layer(middleware::from_fn(drain)).with_state(node)
+}
+
+async fn drain(request: Request, next: Next) -> Response {
+    drain_bodies(request, |request| next.run(request)).await
 }
 
 async fn handle(State(node): State<Arc<Node>>, body: Body) -> Result<Bytes, StatusCode> {

@@ -26,18 +26,18 @@ const NODE: HeaderName = HeaderName::from_static("innkeeper-node");
 const LEADER: HeaderName = HeaderName::from_static("innkeeper-leader");
 
 pub fn router(node: Arc<Node>) -> Router {
-    let metrics = Arc::new(Metrics::new(&node).expect("the metrics have different and sound names"));
-    let places = Arc::new(Semaphore::new(node.config.limits.requests_max));
+    let around = Around {
+        places: Semaphore::new(node.config.limits.requests_max),
+        node: node.clone(),
+        metrics: Arc::new(Metrics::new(&node).expect("the metrics have different and sound names")),
+    };
+    // One layer: each costs every request a box for its future, and one more for each layer within it.
+    let around = middleware::from_fn_with_state(Arc::new(around), around_each);
     routes(&node.config.limits)
         .router
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .layer(middleware::from_fn_with_state(places, bound_requests))
-        .layer(middleware::from_fn(drain_bodies))
-        .layer(middleware::from_fn(answer_panics))
-        .layer(middleware::from_fn_with_state(node.clone(), name_the_node))
-        .layer(middleware::from_fn_with_state(metrics.clone(), metrics::measure))
-        .layer(Extension(metrics))
+        .layer(around)
         .with_state(node)
 }
 
@@ -112,38 +112,58 @@ impl Routes {
     }
 }
 
-/// Sheds what comes while as many requests are served as may be. Health and numbers are asked for in trouble, and always
-/// answered.
-async fn bound_requests(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    let health = matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics");
-    let place = places.try_acquire();
-    if place.is_err() && !health {
-        return Problem::overloaded("as many requests are being served as this node takes").into_response();
+/// What every request passes on its way to its handler and back.
+struct Around {
+    node: Arc<Node>,
+    metrics: Arc<Metrics>,
+    /// One permit a request that may be served at once.
+    places: Semaphore,
+}
+
+async fn around_each(State(around): State<Arc<Around>>, mut request: Request, next: Next) -> Response {
+    if request.uri().path() == "/metrics" {
+        request.extensions_mut().insert(around.metrics.clone());
     }
-    next.run(request).await
+    let counted = around.metrics.begin(&request);
+    let answer = answer_panics(drain_bodies(request, |request| around.bound(request, next))).await;
+    let answer = around.name_the_node(answer);
+    counted.end(&answer);
+    answer
+}
+
+impl Around {
+    /// Sheds what comes while as many requests are served as may be. Health and numbers are asked for in trouble, and
+    /// always answered.
+    async fn bound(&self, request: Request, next: Next) -> Response {
+        let health = matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics");
+        let place = self.places.try_acquire();
+        if place.is_err() && !health {
+            return Problem::overloaded("as many requests are being served as this node takes")
+                .into_response();
+        }
+        next.run(request).await
+    }
+
+    /// Says on every answer which node gave it, who leads, and which position it reflects.
+    fn name_the_node(&self, mut response: Response) -> Response {
+        let lsn = self.node.position().lsn;
+        let headers = response.headers_mut();
+        headers.entry(LSN).or_insert_with(|| HeaderValue::from(lsn.0));
+        headers.insert(NODE, HeaderValue::from(self.node.id()));
+        if let Some(leader) = self.node.leader() {
+            headers.insert(LEADER, HeaderValue::from(leader));
+        }
+        response
+    }
 }
 
 /// A panic is a bug in one request: its client is told, and the others go on. The panic itself has been printed.
-async fn answer_panics(request: Request, next: Next) -> Response {
+async fn answer_panics(answer: impl Future<Output = Response>) -> Response {
     // What a handler shares with others is behind locks, and a lock that was written under is poisoned by a panic.
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    answer.unwrap_or_else(|_| {
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
         let detail = "the node failed in this request; if it is a write, whether it was done is unknown";
         Problem::new(Code::Internal, detail).into_response()
     })
-}
-
-/// Says on every answer which node gave it, who leads, and which position it reflects.
-async fn name_the_node(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let lsn = node.position().lsn;
-    let headers = response.headers_mut();
-    headers.entry(LSN).or_insert_with(|| HeaderValue::from(lsn.0));
-    headers.insert(NODE, HeaderValue::from(node.id()));
-    if let Some(leader) = node.leader() {
-        headers.insert(LEADER, HeaderValue::from(leader));
-    }
-    response
 }
 
 async fn no_route(uri: Uri) -> Problem {

@@ -316,12 +316,13 @@ impl Node {
     /// How long this node has heard from no leader; a leader hears from itself while a majority answers it.
     fn silence(&self) -> Duration {
         if self.leads() {
-            let metrics = self.metrics();
+            // Not copied out: every answer asks.
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
             if metrics.membership_config.membership().voter_ids().count() == 1 {
                 return Duration::ZERO;
             }
-            let acked = metrics.last_quorum_acked;
-            return acked.map_or(Duration::MAX, |at| at.elapsed());
+            return metrics.last_quorum_acked.map_or(Duration::MAX, |at| at.elapsed());
         }
         let heard_at = *self.heard_at.lock().expect("no panic while the instant is locked");
         heard_at.map_or(Duration::MAX, |at| self.clock.monotonic().saturating_sub(at))

@@ -23,7 +23,8 @@ mod runtime;
 pub mod snapshot;
 mod state;
 pub mod state_machine;
-pub mod types;
+pub mod transport;
+mod types;
 mod verify;
 mod witness;
 
@@ -39,6 +40,7 @@ pub use runtime::seed_this_thread;
 pub use snapshot::{IncomingSnapshot, SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
 pub use state::{Position, State};
 pub use state_machine::StateMachine;
+pub use transport::*;
 pub use types::*;
 pub use verify::{Report, VerifyError, Wrong, verify};
 pub use witness::{Mark, Unwitnessed, Witness};

@@ -1,8 +1,7 @@
 //! What members say to one another, and how it gets there.
 //!
 //! Every message is one frame each way and names the group, the cluster, its sender and its addressee with their disks;
-//! the receiver checks all of them, so that a node that lost its disk, or one of another cluster, changes nothing. The
-//! [`Transport`] carries frames and knows nothing of them: HTTP in production, memory in a simulation.
+//! the receiver checks all of them, so that a node that lost its disk, or one of another cluster, changes nothing.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -12,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use openraft::alias::{SnapshotOf, VoteOf};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
@@ -27,34 +25,10 @@ use uuid::Uuid;
 use super::batch::EncodedSubmission;
 use super::codec::{self, CodecError, Kind};
 use super::snapshot::SnapshotFile;
+use super::transport::{Lost, Transport};
 use super::types::{DiskId, GROUP, GroupId, Member, NodeId, RaftSnapshotMeta, TypeConfig, bytes_field};
 use super::witness::Mark;
 use crate::ledger::{Applied, Lsn, Timestamp};
-
-/// The longest frame that a member takes: entries of 4 MiB and what is around them, or forwarded batches.
-pub const FRAME_BYTES_MAX: usize = 40 << 20;
-
-/// Carries one frame to a member and brings its answer back.
-pub trait Transport: Send + Sync + 'static {
-    /// `address` is the member's peer address, `deadline` the time until the answer must be there.
-    fn exchange(
-        &self,
-        address: &str,
-        frame: Bytes,
-        deadline: Duration,
-    ) -> BoxFuture<'static, Result<Bytes, Lost>>;
-}
-
-/// Why no answer came back.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Lost {
-    /// No connection: the member has not seen the message.
-    #[error("{address} can't be reached: {reason}")]
-    NotSent { address: String, reason: String },
-    /// The member may have seen the message.
-    #[error("no answer from {address}: {reason}")]
-    NoAnswer { address: String, reason: String },
-}
 
 /// The sender or the addressee of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -473,66 +447,4 @@ impl RaftNetworkV2<TypeConfig> for Link {
             _ => Err(self.unexpected()),
         }
     }
-}
-
-/// Frames over HTTP/1.1, one shared client for all members.
-pub struct HttpTransport {
-    client: reqwest::Client,
-}
-
-/// Where a member takes frames, on its peer port.
-pub const PEER_PATH: &str = "/v1/groups/0/messages";
-
-impl HttpTransport {
-    pub fn new() -> Result<HttpTransport, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .tcp_nodelay(true)
-            .connect_timeout(Duration::from_secs(1))
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build()?;
-        Ok(HttpTransport { client })
-    }
-}
-
-impl Transport for HttpTransport {
-    fn exchange(
-        &self,
-        address: &str,
-        frame: Bytes,
-        deadline: Duration,
-    ) -> BoxFuture<'static, Result<Bytes, Lost>> {
-        let request = self.client.post(format!("http://{address}{PEER_PATH}")).timeout(deadline).body(frame);
-        let address = address.to_owned();
-        Box::pin(async move {
-            let lost = |error: reqwest::Error| {
-                let (address, reason) = (address.clone(), innermost(&error));
-                if error.is_connect() {
-                    Lost::NotSent { address, reason }
-                } else {
-                    Lost::NoAnswer { address, reason }
-                }
-            };
-            let mut answer = request.send().await.map_err(lost)?;
-            let mut frame =
-                Vec::with_capacity(answer.content_length().unwrap_or(0).min(FRAME_BYTES_MAX as u64) as usize);
-            while let Some(piece) = answer.chunk().await.map_err(lost)? {
-                if frame.len() + piece.len() > FRAME_BYTES_MAX {
-                    let reason = format!("the answer is longer than {FRAME_BYTES_MAX} bytes");
-                    return Err(Lost::NoAnswer { address, reason });
-                }
-                frame.extend_from_slice(&piece);
-            }
-            Ok(frame.into())
-        })
-    }
-}
-
-/// The cause at the bottom of an error, without the URLs that the layers above repeat.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }

@@ -24,6 +24,9 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 /// As much of a log's end as a message shows.
 const TAIL_BYTES: u64 = 2_000;
 
+/// How many threads tokio runs a node's tasks on; as many as there are processors where it is not set.
+const WORKER_THREADS: &str = "TOKIO_WORKER_THREADS";
+
 /// A node that ended without being told to.
 #[derive(Debug)]
 pub(super) struct Exit {
@@ -87,6 +90,12 @@ impl Nodes {
             std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("INNKEEPER_"))
         {
             command.env_remove(name);
+        }
+        // The nodes share the processors: threads beyond them only wake one another.
+        if std::env::var_os(WORKER_THREADS).is_none() {
+            let processors = std::thread::available_parallelism().map_or(1, usize::from);
+            let threads = (processors / usize::from(self.plan.nodes)).max(1);
+            command.env(WORKER_THREADS, threads.to_string());
         }
         let child = command.spawn().map_err(|error| {
             Failure::Failed(format!("node {id} can't be started as {}: {error}", self.program.display()))
