@@ -9,6 +9,7 @@
 
 mod backfill;
 mod chunk;
+mod packed;
 mod past;
 mod sled_store;
 mod store;

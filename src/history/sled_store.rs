@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::HistoryError;
+use super::packed::{pack, unpack};
 use super::store::Store;
 use crate::ledger::Lsn;
 
@@ -57,7 +58,7 @@ impl Store for SledStore {
         guarded(|| {
             let mut batch = sled::Batch::default();
             let mut end = 0;
-            for (part, bytes) in (0..).zip(frame.chunks(PART_BYTES_MAX)) {
+            for (part, bytes) in (0..).zip(pack(frame).chunks(PART_BYTES_MAX)) {
                 batch.insert(&key(after, part), bytes);
                 end = part + 1;
             }
@@ -87,11 +88,11 @@ impl Store for SledStore {
             };
             let (nearest, _) = nearest?;
             let prefix = nearest.get(..8).ok_or(HistoryError::Damaged("a key that is too short"))?;
-            let mut frame = Vec::new();
+            let mut packed = Vec::new();
             for part in self.chunks.scan_prefix(prefix) {
-                frame.extend_from_slice(&part?.1);
+                packed.extend_from_slice(&part?.1);
             }
-            Ok(Some(frame))
+            unpack(packed).map(Some)
         })
     }
 

@@ -12,7 +12,8 @@ use crate::replication::{Disk, blocking, codec};
 
 /// A chunk is full with so many commits, or so many bytes.
 pub const CHUNK_COMMITS: usize = 512;
-const CHUNK_BYTES: usize = 64 << 10;
+/// Compressed, sixteen of them stay below the 128 KiB from which sled writes a file for itself: so many it keeps together.
+const CHUNK_BYTES: usize = 24 << 10;
 /// How long what was told stays only in memory, where nobody waits for it.
 const WRITE_EVERY: Duration = Duration::from_millis(500);
 

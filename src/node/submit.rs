@@ -13,8 +13,8 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::config::Limits;
 use super::{Node, change_of_leader};
@@ -28,6 +28,12 @@ use crate::replication::{
 const BATCH_OVERHEAD_BYTES: usize = 256;
 /// How long to wait before a refused proposal is tried again, where no change of leader is seen earlier.
 const RETRY_AFTER: Duration = Duration::from_millis(25);
+
+/// While a batch is under way, the next waits for so many commands, or until nothing is under way any more, and no longer
+/// than this. An entry costs every node a flush and every link a message, whatever it holds: few large ones carry more
+/// than many small ones, and under light load nothing is under way.
+const WORTH_AN_ENTRY: usize = 128;
+const GATHER_WAIT: Duration = Duration::from_millis(5);
 
 /// How long after its deadline a command's answer is awaited, so that the batcher's more exact one is heard.
 const ANSWER_GRACE: Duration = Duration::from_millis(100);
@@ -72,6 +78,8 @@ impl Pending {
 pub struct Batcher {
     queue: mpsc::Receiver<Pending>,
     in_flight: Arc<Semaphore>,
+    /// Told when a batch has been answered.
+    answered: Arc<Notify>,
     limits: Limits,
 }
 
@@ -85,7 +93,8 @@ pub fn queue(limits: &Limits) -> (Submitter, Batcher) {
         run_bytes_max: limits.batch_bytes_max - BATCH_OVERHEAD_BYTES,
     };
     let in_flight = Arc::new(Semaphore::new(limits.batches_in_flight_max));
-    (submitter, Batcher { queue: receiver, in_flight, limits: limits.clone() })
+    let batcher = Batcher { queue: receiver, in_flight, answered: Arc::default(), limits: limits.clone() };
+    (submitter, batcher)
 }
 
 impl Submitter {
@@ -213,14 +222,39 @@ impl Batcher {
                     None => return,
                 }
             }
+            self.gather(&mut waiting).await;
             let Ok(permit) = self.in_flight.clone().acquire_owned().await else { return };
             let batch = self.fill(&mut waiting);
             let Some(node) = node.upgrade() else { return };
+            let answered = self.answered.clone();
             tokio::spawn(async move {
                 dispatch(&node, batch).await;
                 drop(permit);
+                answered.notify_one();
             });
         }
+    }
+
+    /// Waits until what waits is worth an entry of its own.
+    async fn gather(&mut self, waiting: &mut VecDeque<Pending>) {
+        let deadline = Instant::now() + GATHER_WAIT;
+        let mut commands: usize = waiting.iter().map(|pending| pending.submissions.len()).sum();
+        while commands < WORTH_AN_ENTRY && self.is_any_under_way() {
+            tokio::select! {
+                biased;
+                next = self.queue.recv() => {
+                    let Some(next) = next else { return };
+                    commands += next.submissions.len();
+                    waiting.push_back(next);
+                }
+                () = self.answered.notified() => {}
+                () = sleep_until(deadline) => return,
+            }
+        }
+    }
+
+    fn is_any_under_way(&self) -> bool {
+        self.in_flight.available_permits() < self.limits.batches_in_flight_max
     }
 
     /// Takes as many runs as one entry may hold, one at least. What does not fit stays in `waiting`.
