@@ -24,6 +24,7 @@ mod identity;
 mod import;
 mod minority;
 mod partition;
+mod poison;
 mod power_cut;
 mod racing;
 mod reads;

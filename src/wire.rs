@@ -12,6 +12,20 @@ use crate::ledger::{
     ReservationId, RoomId, RoomTypeId, Status, WaitlistId, WaitlistStatus,
 };
 
+/// Commands that applying set aside, oldest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quarantine {
+    pub commands: Vec<SetAside>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SetAside {
+    pub lsn: Lsn,
+    pub code: String,
+    /// As the ledger keeps it.
+    pub command: serde_json::Value,
+}
+
 /// An instant as RFC 3339 in UTC with milliseconds.
 pub type Instant = String;
 

@@ -108,7 +108,9 @@ impl Document {
                 for status in operation["responses"].as_object().expect("responses").keys() {
                     let status: u16 = status.parse().expect("a status");
                     let row = (method.to_uppercase(), path.clone(), status);
-                    if status < 300 && !seen.contains(&row) {
+                    // Nothing is set aside here: `poison.rs` asks these.
+                    let elsewhere = path.starts_with("/v1/quarantine/");
+                    if status < 300 && !elsewhere && !seen.contains(&row) {
                         unseen.push(row);
                     }
                 }

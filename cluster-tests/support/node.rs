@@ -157,6 +157,18 @@ impl Node {
         assert!(!status.success(), "node {} ended as if all were well", self.id);
     }
 
+    /// Its next starts are those of a build that has this bug; `None`: of one that is mended.
+    pub fn plant(&mut self, bug: Option<&str>) {
+        let planted = "INNKEEPER_PLANTED=";
+        self.launcher.retain(|word| !word.starts_with(planted));
+        if let Some(bug) = bug {
+            if self.launcher.is_empty() {
+                self.launcher.push("env".to_owned());
+            }
+            self.launcher.push(format!("{planted}{bug}"));
+        }
+    }
+
     /// From its next start on it has a wall clock of its own.
     pub fn give_clock(&mut self) {
         let library = FAKETIME.iter().find(|path| Path::new(path).exists()).unwrap_or_else(|| {

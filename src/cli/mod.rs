@@ -22,6 +22,7 @@ mod money;
 mod output;
 mod progress;
 mod put;
+mod quarantine;
 mod reserve;
 mod serve;
 mod settings;
@@ -87,6 +88,7 @@ enum Command {
     Properties(list::Properties),
     Put(put::Put),
     NightAudit(put::NightAudit),
+    Quarantine(quarantine::Quarantine),
     Import(import::Import),
     Export(export::Export),
     Verify(verify::Verify),
@@ -128,6 +130,7 @@ impl Cli {
             Command::Properties(properties) => properties.run(&sources).await,
             Command::Put(put) => put.run(&sources).await,
             Command::NightAudit(audit) => audit.run(&sources).await,
+            Command::Quarantine(quarantine) => quarantine.run(&sources).await,
             Command::Import(import) => import.run(&sources).await,
             Command::Export(export) => export.run(&sources).await,
             Command::Verify(verify) => verify.run(&sources).await,
@@ -258,6 +261,8 @@ mod tests {
             vec!["innkeeper", "serve", "--node-id", "one"],
             vec!["innkeeper", "serve", "--client-addr", "nowhere"],
             vec!["innkeeper", "serve", "--initial-cluster", "1=a:1,1=b:1"],
+            vec!["innkeeper", "quarantine", "retry"],
+            vec!["innkeeper", "quarantine", "discard", "last"],
             vec!["innkeeper", "import", "file.json"],
             vec!["innkeeper", "import", "--format", "kata"],
             vec!["innkeeper", "import", "--format", "csv", "file"],

@@ -19,12 +19,13 @@ impl Status {
     pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
         let client = self.target.client(sources)?;
         let format = self.target.format(sources)?;
-        let answer = client.cluster().await?;
-        output::show(format, &answer.value, table)
+        let cluster = client.cluster().await?.value;
+        let set_aside = client.quarantine().await?.value.commands.len();
+        output::show(format, &cluster, |cluster| table(cluster, set_aside))
     }
 }
 
-fn table(cluster: &wire::Cluster) -> String {
+fn table(cluster: &wire::Cluster, set_aside: usize) -> String {
     let rows = cluster.nodes.iter().map(|member| {
         [
             member.id.to_string(),
@@ -69,7 +70,12 @@ fn table(cluster: &wire::Cluster) -> String {
     let paused = cluster.nodes.iter().filter_map(|member| {
         member.paused.as_ref().map(|reason| format!("\nnode {} has paused: {reason}", member.id))
     });
-    format!("{first}\n\n{}{}", output::table(head, rows), paused.collect::<String>())
+    let set_aside = match set_aside {
+        0 => String::new(),
+        1 => "\n1 command was set aside: see `innkeeper quarantine list`".to_owned(),
+        more => format!("\n{more} commands were set aside: see `innkeeper quarantine list`"),
+    };
+    format!("{first}\n\n{}{set_aside}{}", output::table(head, rows), paused.collect::<String>())
 }
 
 #[cfg(test)]
@@ -106,7 +112,7 @@ mod tests {
             term: 4,
             nodes: vec![member(1), gone, paused],
         };
-        let text = table(&cluster);
+        let text = table(&cluster, 2);
         let row = |id: &str| -> Vec<&str> {
             let line = text.lines().find(|line| line.trim_start().starts_with(id)).expect(&text);
             line.split_whitespace().collect()
@@ -114,6 +120,8 @@ mod tests {
         assert_eq!(row("1 ")[1..4], ["up", "follower", "127.0.0.1:7101"]);
         assert_eq!(row("2 ")[1..3], ["unreachable", "-"]);
         assert_eq!(row("3 ")[1], "paused");
+        assert!(text.contains("2 commands were set aside"), "{text}");
+        assert!(!table(&cluster, 0).contains("set aside"));
         assert!(text.contains("leader: none is known") && text.contains("term 4"), "{text}");
         assert!(text.ends_with("node 3 has paused: the state hash at LSN 7 differs"), "{text}");
     }

@@ -389,6 +389,25 @@ impl Client {
         self.send(Call::get(["cluster"])).await
     }
 
+    /// Commands that applying set aside and nobody has dealt with.
+    pub async fn quarantine(&self) -> Result<Answer<wire::Quarantine>, ClientError> {
+        self.send(Call::get(["quarantine"])).await
+    }
+
+    /// Applies a command again that was set aside; answers what its own call would, or null where that shows nothing.
+    pub async fn retry(&self, lsn: Lsn, key: Key) -> Result<Answer<serde_json::Value>, ClientError> {
+        let call = Call::post(["quarantine", &lsn.to_string(), "retry"], None::<&()>).key(key);
+        let reply = self.drive(&call).await?;
+        let value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        Ok(Answer { value, meta: reply.meta })
+    }
+
+    /// Forgets a command that was set aside.
+    pub async fn discard(&self, lsn: Lsn, key: Key) -> Result<Meta, ClientError> {
+        let call = Call::post(["quarantine", &lsn.to_string(), "discard"], None::<&()>).key(key);
+        Ok(self.drive(&call).await?.meta)
+    }
+
     /// Of the node that answers: name one endpoint to ask one node.
     pub async fn state_hash(&self) -> Result<Answer<wire::StateHash>, ClientError> {
         self.send(Call::get(["cluster", "state-hash"])).await

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::HistoryError;
-use crate::ledger::{Commit, EventChain, Lsn, Record, RecordChange, Timestamp};
+use crate::ledger::{Commit, EventChain, Lsn, Record, RecordChange, Settled, Timestamp};
 use crate::replication::{CodecError, Kind, Mark, bytes_field, codec, decode, encode};
 
 /// What commands changed, in order, from the mark on.
@@ -28,6 +28,8 @@ pub struct StoredCommit {
     key: Option<std::sync::Arc<str>>,
     #[serde(default, skip_serializing_if = "is_false")]
     assigned: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    settled: Option<Settled>,
     changes: Vec<StoredChange>,
     pub chain: EventChain,
 }
@@ -82,6 +84,7 @@ impl StoredCommit {
             own: commit.own,
             key: commit.key.clone(),
             assigned: commit.assigned,
+            settled: commit.settled,
             changes: commit.changes.iter().map(StoredChange::new).collect::<Result<_, _>>()?,
             chain: commit.chain,
         })
@@ -99,8 +102,8 @@ impl StoredCommit {
 
     fn commit(self) -> Result<Commit, HistoryError> {
         let changes = self.changes.iter().map(StoredChange::change).collect::<Result<_, _>>()?;
-        let StoredCommit { lsn, at, own, key, assigned, chain, .. } = self;
-        Ok(Commit { lsn, at, own, key, assigned, changes, chain })
+        let StoredCommit { lsn, at, own, key, assigned, settled, chain, .. } = self;
+        Ok(Commit { lsn, at, own, key, assigned, settled, changes, chain })
     }
 }
 

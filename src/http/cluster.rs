@@ -59,15 +59,6 @@ pub async fn state_hash(State(node): State<Arc<Node>>) -> Response {
     render::json(StatusCode::OK, position.lsn, &body)
 }
 
-/// What applying set aside, oldest first.
-pub async fn quarantine(State(node): State<Arc<Node>>) -> Response {
-    let (commands, lsn) = node.with_ledger(|ledger| {
-        let commands: Vec<_> = ledger.quarantined().map(render::set_aside).collect();
-        (commands, ledger.lsn())
-    });
-    render::json(StatusCode::OK, lsn, &json!({ "commands": commands }))
-}
-
 pub async fn livez() -> Response {
     healthy("alive")
 }

@@ -19,6 +19,7 @@ mod metrics;
 mod openapi;
 mod peer;
 mod problem;
+mod quarantine;
 mod queries;
 mod render;
 mod reservations;

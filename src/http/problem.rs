@@ -175,6 +175,10 @@ impl From<Refusal> for Problem {
                 return problem.fact("index", json!(index));
             }
             BookingNotFound => (Code::BookingNotFound, "there is no booking with this id".to_owned()),
+            NotSetAside => (
+                Code::NotFound,
+                "no command that was set aside has this LSN; see /v1/quarantine for those that are".to_owned(),
+            ),
             WaitlistEntryNotFound => {
                 (Code::WaitlistEntryNotFound, "the property has no such entry of its waitlist".to_owned())
             }

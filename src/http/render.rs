@@ -289,7 +289,7 @@ fn record(record: &Record) -> Option<serde_json::Value> {
         Record::Reservation(it) => serde_json::to_value(reservation(&it.reservation)),
         Record::OutOfOrder(it) => serde_json::to_value(out_of_order(it)),
         Record::Restriction(it) => serde_json::to_value(restriction(it)),
-        Record::Quarantined(it) => Ok(set_aside(it)),
+        Record::Quarantined(it) => serde_json::to_value(set_aside(it)),
         Record::Outcome(_) => return None,
     };
     Some(shown.expect("a resource has string keys and finite numbers"))
@@ -309,8 +309,10 @@ fn rate_record(it: &ledger::RateRecord) -> wire::Rate {
 }
 
 /// A command that was set aside.
-pub fn set_aside(it: &ledger::Quarantined) -> serde_json::Value {
-    serde_json::json!({ "lsn": it.lsn, "code": it.code, "command": it.submission.command })
+pub fn set_aside(it: &ledger::Quarantined) -> wire::SetAside {
+    let command = serde_json::to_value(&it.submission.command);
+    let command = command.expect("a command has string keys and finite numbers");
+    wire::SetAside { lsn: it.lsn, code: it.code.as_str().to_owned(), command }
 }
 
 /// One version of a reservation; `None` where the command that made it left none.

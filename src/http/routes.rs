@@ -16,8 +16,8 @@ use super::drain::drain_bodies;
 use super::metrics::Metrics;
 use super::problem::{Code, Problem};
 use super::{
-    batch, blocks, bookings, calendar, cluster, events, imports, inventory, metrics, openapi, queries,
-    reservations, restrictions, waitlist,
+    batch, blocks, bookings, calendar, cluster, events, imports, inventory, metrics, openapi, quarantine,
+    queries, reservations, restrictions, waitlist,
 };
 use crate::node::{Limits, Node};
 
@@ -84,7 +84,9 @@ pub fn routes(limits: &Limits) -> Routes {
         .route("/v1/batch", post(batch::run).layer(Extension(batch::Bodies::new(limits))))
         .route("/v1/search", get(queries::search))
         .route("/v1/events", get(events::list))
-        .route("/v1/quarantine", get(cluster::quarantine))
+        .route("/v1/quarantine", get(quarantine::list))
+        .route("/v1/quarantine/{lsn}/retry", post(quarantine::retry))
+        .route("/v1/quarantine/{lsn}/discard", post(quarantine::discard))
         .route("/v1/cluster", get(cluster::show))
         .route("/v1/cluster/snapshot", post(cluster::snapshot))
         .route("/v1/cluster/state-hash", get(cluster::state_hash))

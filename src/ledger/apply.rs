@@ -3,8 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::command::{Command, Submission};
-use super::event::{self, Commit, EventChain, RecordChange};
+use super::command::{Command, SetAside, Submission};
+use super::event::{self, Commit, EventChain, RecordChange, Settled};
 use super::id::{IdempotencyKey, Lsn, Timestamp};
 use super::outcome::{Applied, Outcome, Refusal};
 use super::quarantine::{Failure, QUARANTINED_MAX, Quarantined};
@@ -12,8 +12,8 @@ use super::record::{Record, RecordKey};
 use super::state::Ledger;
 use super::txn::{Halt, Txn};
 use super::{
-    amend, block, group, idempotency, import, in_house, inventory, night_audit, out_of_order, rate, reserve,
-    restriction, status, waitlist,
+    amend, block, group, idempotency, import, in_house, inventory, night_audit, out_of_order, quarantine,
+    rate, reserve, restriction, status, waitlist,
 };
 use crate::planted::{Bug, planted};
 
@@ -78,9 +78,9 @@ impl Ledger {
             set_aside(&mut txn, code, submission)
         }));
         match set_aside {
-            Ok(Ok(())) => {
+            Ok(Ok(at)) => {
                 let journal = txn.into_journal();
-                let applied = Applied { lsn, replayed: false, outcome: Outcome::Quarantined { lsn } };
+                let applied = Applied { lsn, replayed: false, outcome: Outcome::Quarantined { lsn: at } };
                 Ok((applied, self.commit(submission, journal)))
             }
             Ok(Err(_)) | Err(_) => Err(Broken { lsn }),
@@ -99,6 +99,11 @@ impl Ledger {
             own: matches!(submission.command, Command::RollBusinessDate(_) | Command::EndDue(_)),
             key: submission.key.as_ref().map(|key| Arc::clone(&key.text)),
             assigned: matches!(submission.command, Command::Assign(_)),
+            settled: match submission.command {
+                Command::Retry(_) => Some(Settled::Retried),
+                Command::Discard(_) => Some(Settled::Discarded),
+                _ => None,
+            },
             changes,
             chain: EventChain::default(),
         };
@@ -132,7 +137,10 @@ fn run_steps(txn: &mut Txn<'_>, submission: &Submission) -> Result<Answer, Halt>
         let replayed = !matches!(outcome, Outcome::Refused(Refusal::IdempotencyKeyReused));
         return Ok(Answer { replayed, outcome });
     }
-    let outcome = execute(txn, key, command)?;
+    let outcome = match command {
+        Command::Retry(SetAside { lsn }) => retry(txn, *lsn)?,
+        command => execute(txn, key, command)?,
+    };
     if let Some(key) = key {
         idempotency::store(txn, key, &outcome)?;
     }
@@ -169,6 +177,9 @@ fn execute(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &Command) -
         Command::EndOutOfOrder(command) => out_of_order::end(txn, command),
         Command::RollBusinessDate(command) => inventory::roll_business_date(txn, command),
         Command::EndDue(_) => Ok(Outcome::Done),
+        Command::Discard(command) => quarantine::discard(txn, command.lsn),
+        // What fails when it is tried again stays what it was: a retry is not set aside in its place.
+        Command::Retry(_) => Err(Failure::Invariant.into()),
     };
     match outcome {
         Err(Halt::Refused(refusal)) => {
@@ -185,9 +196,47 @@ fn execute(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &Command) -
     }
 }
 
+/// Applies a command that was set aside as if it came now, under the key that came with it, and answers as it does.
+fn retry(txn: &mut Txn<'_>, lsn: Lsn) -> Result<Outcome, Halt> {
+    let Some(set_aside) = txn.quarantined.get(&lsn).map(Arc::clone) else {
+        return Ok(Outcome::Refused(Refusal::NotSetAside));
+    };
+    let Submission { key, command } = &set_aside.submission;
+    txn.remove(&RecordKey::Quarantined(lsn))?;
+    let Some(key) = key else { return execute(txn, None, command) };
+    let failed = idempotency::take_quarantined(txn, key, lsn)?;
+    if let Some(outcome) = idempotency::stored(txn, key)? {
+        // It was sent again meanwhile, and done.
+        return Ok(outcome);
+    }
+    let outcome = execute(txn, Some(key), command)?;
+    if let Some(failed) = failed {
+        idempotency::store_in_place_of(txn, &failed, &outcome)?;
+    }
+    Ok(outcome)
+}
+
 /// Keeps the failed command for an operator, and its outcome under its key. A key that answers for something else
-/// keeps doing so.
-fn set_aside(txn: &mut Txn<'_>, code: Failure, submission: &Submission) -> Result<(), Halt> {
+/// keeps doing so. A retry that failed leaves the command where it was. Gives the position of what is kept.
+fn set_aside(txn: &mut Txn<'_>, code: Failure, submission: &Submission) -> Result<Lsn, Halt> {
+    let retried = match submission.command {
+        Command::Retry(SetAside { lsn }) => Some(lsn).filter(|lsn| txn.quarantined.contains(lsn)),
+        _ => None,
+    };
+    let lsn = retried.unwrap_or(txn.lsn());
+    if retried.is_none() {
+        keep(txn, code, submission)?;
+    }
+    if let Some(key) = &submission.key {
+        idempotency::drop_outdated(txn)?;
+        if idempotency::stored(txn, key)?.is_none() {
+            idempotency::store(txn, key, &Outcome::Quarantined { lsn })?;
+        }
+    }
+    Ok(lsn)
+}
+
+fn keep(txn: &mut Txn<'_>, code: Failure, submission: &Submission) -> Result<(), Halt> {
     let lsn = txn.lsn();
     txn.put(Record::Quarantined(Arc::new(Quarantined { lsn, code, submission: submission.clone() })))?;
     if txn.quarantined.len() > QUARANTINED_MAX {
@@ -196,12 +245,7 @@ fn set_aside(txn: &mut Txn<'_>, code: Failure, submission: &Submission) -> Resul
             txn.remove(&RecordKey::Quarantined(oldest))?;
         }
     }
-    let Some(key) = &submission.key else { return Ok(()) };
-    idempotency::drop_outdated(txn)?;
-    if idempotency::stored(txn, key)?.is_some() {
-        return Ok(());
-    }
-    idempotency::store(txn, key, &Outcome::Quarantined { lsn })
+    Ok(())
 }
 
 #[cfg(test)]
@@ -340,6 +384,93 @@ mod tests {
         let kept: Vec<Lsn> = house.ledger.quarantined().map(|set_aside| set_aside.lsn).collect();
         assert_eq!((kept.len(), kept.last()), (QUARANTINED_MAX, Some(&last)));
         assert_eq!(house.restored().ledger.state_hash(), house.ledger.state_hash());
+    }
+
+    fn deal(house: &mut House, command: Command) -> (Outcome, Vec<&'static str>) {
+        let outcome = house.run(command);
+        let told = house.commits.last().filter(|commit| commit.lsn == house.ledger.lsn());
+        house.ledger.audit().unwrap();
+        assert_eq!(house.restored().ledger.state_hash(), house.ledger.state_hash());
+        (
+            outcome,
+            told.map(|told| told.events().map(|(_, name, _)| name.as_str()).collect()).unwrap_or_default(),
+        )
+    }
+
+    #[test]
+    fn what_was_set_aside_is_done_once_when_it_is_tried_again() {
+        for (hours, keeps_key) in [(0, true), (23, true), (25, true)] {
+            let mut house = House::new();
+            let first = Submission { key: Some(key(9, 9)), command: by_room(1, "101", 10, 13).into() };
+            let change = Submission { key: Some(key(8, 8)), command: Command::Cancel(change(2)) };
+            house.reserved(by_room(2, "102", 10, 13));
+            let lsns: Vec<Lsn> = [&first, &change]
+                .map(|submission| failing(&mut house, submission, |_| Err(Failure::Invariant)).lsn)
+                .into();
+            house.later(hours * 60 * 60 * 1_000);
+            let retry = |lsn| Command::Retry(SetAside { lsn });
+            let (outcome, told) = deal(&mut house, retry(lsns[0]));
+            assert!(matches!(outcome, Outcome::Reserved(_)), "{outcome:?}");
+            assert_eq!(told, ["command.retried", "reservation.confirmed"]);
+            let (outcome, told) = deal(&mut house, retry(lsns[1]));
+            assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
+            assert_eq!(told, ["command.retried", "reservation.canceled"]);
+            assert_eq!(house.ledger.quarantined().count(), 0);
+            for lsn in [lsns[0], lsns[1], Lsn(1), Lsn(u64::MAX)] {
+                let refused = (Outcome::Refused(Refusal::NotSetAside), vec![]);
+                assert_eq!(deal(&mut house, retry(lsn)), refused);
+                assert_eq!(deal(&mut house, Command::Discard(SetAside { lsn })), refused);
+            }
+            // Their clients learn of it under their keys.
+            let again = house.submit(&first);
+            assert!(again.replayed == keeps_key && matches!(again.outcome, Outcome::Reserved(_)));
+            let again = house.submit(&change);
+            // A change is kept for as long as it would have been.
+            assert_eq!(again.replayed, hours < 24, "{again:?}");
+        }
+    }
+
+    #[test]
+    fn what_fails_again_stays_where_it_is_until_it_is_discarded() {
+        let mut house = House::new();
+        house.reserved(by_room(1, "101", 10, 13));
+        let Outcome::Quarantined { lsn } = house.run(by_room(1, "102", 10, 13)) else { panic!() };
+        let before: Vec<Quarantined> = house.ledger.quarantined().cloned().collect();
+        for _ in 0..3 {
+            assert_eq!(
+                deal(&mut house, Command::Retry(SetAside { lsn })),
+                (Outcome::Quarantined { lsn }, vec![])
+            );
+            assert_eq!(house.ledger.quarantined().cloned().collect::<Vec<_>>(), before);
+        }
+        let discard = Command::Discard(SetAside { lsn });
+        assert_eq!(deal(&mut house, discard), (Outcome::Removed, vec!["command.discarded"]));
+        assert_eq!(house.ledger.quarantined().count(), 0);
+    }
+
+    #[test]
+    fn what_is_refused_when_it_is_tried_again_is_dealt_with() {
+        let mut house = House::new();
+        let late = Submission { key: Some(key(9, 9)), command: by_room(1, "101", 10, 13).into() };
+        let lsn = failing(&mut house, &late, |_| Err(Failure::Panic)).lsn;
+        house.reserved(by_room(2, "101", 10, 13));
+        let (outcome, told) = deal(&mut house, Command::Retry(SetAside { lsn }));
+        assert!(matches!(outcome, Outcome::Refused(Refusal::RoomUnavailable { .. })), "{outcome:?}");
+        assert_eq!(told, ["command.retried"]);
+        let again = house.submit(&late);
+        assert_eq!((again.replayed, again.outcome), (true, outcome));
+    }
+
+    #[test]
+    fn what_was_sent_again_and_done_is_not_done_twice() {
+        let mut house = House::new();
+        let sent = Submission { key: Some(key(9, 9)), command: by_room(1, "101", 10, 13).into() };
+        let lsn = failing(&mut house, &sent, |_| Err(Failure::Panic)).lsn;
+        // Its key is forgotten, and the client comes again.
+        house.later(25 * 60 * 60 * 1_000);
+        let Outcome::Reserved(done) = house.submit(&sent).outcome else { panic!() };
+        let (outcome, told) = deal(&mut house, Command::Retry(SetAside { lsn }));
+        assert_eq!((outcome, told), (Outcome::Reserved(done), vec!["command.retried"]));
     }
 
     #[test]

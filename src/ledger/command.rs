@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::date::Date;
 use super::id::{
-    BlockId, BookingId, Currency, IdempotencyKey, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp,
-    WaitlistId,
+    BlockId, BookingId, Currency, IdempotencyKey, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId,
+    Timestamp, WaitlistId,
 };
 use super::property::BlockStatus;
 use super::reservation::{Price, Status};
@@ -52,6 +52,10 @@ pub enum Command {
     RetireRoom(RetireRoom),
     JoinWaitlist(Box<JoinWaitlist>),
     LeaveWaitlist(LeaveWaitlist),
+    /// An operator's: applies a command again that was set aside, and answers as that does.
+    Retry(SetAside),
+    /// An operator's: forgets a command that was set aside.
+    Discard(SetAside),
     /// The ledger's own: a property on `clock` passed its midnight.
     RollBusinessDate(RollBusinessDate),
     /// The ledger's own: ends what is due at the stamp of the batch, and nothing else.
@@ -233,6 +237,12 @@ pub struct JoinWaitlist {
 pub struct LeaveWaitlist {
     pub property: PropertyId,
     pub id: WaitlistId,
+}
+
+/// Names a command that was set aside, by its own position.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SetAside {
+    pub lsn: Lsn,
 }
 
 /// What a reservation asks for.

@@ -64,6 +64,7 @@ digest_fields! {
         id, property, guest, room_type, arrival, departure, occupancy, currency, currency_known,
     }
     LeaveWaitlist { property, id }
+    SetAside { lsn }
 }
 
 impl Digest for EndDue {
@@ -204,6 +205,8 @@ impl Digest for Command {
             Command::ImportBooking(command) => tagged!(d, 24, command),
             Command::JoinWaitlist(command) => tagged!(d, 25, command),
             Command::LeaveWaitlist(command) => tagged!(d, 26, command),
+            Command::Retry(command) => tagged!(d, 27, command),
+            Command::Discard(command) => tagged!(d, 28, command),
         }
     }
 }
@@ -263,6 +266,7 @@ impl Digest for Refusal {
             Refusal::BlockNotDefinite { state } => tagged!(d, 28, state),
             Refusal::WaitlistEntryNotFound => tagged!(d, 29),
             Refusal::NotWaiting { state } => tagged!(d, 30, state),
+            Refusal::NotSetAside => tagged!(d, 31),
             Refusal::AuditNotAllowed { mode, business_date } => tagged!(d, 24, mode, business_date),
         }
     }

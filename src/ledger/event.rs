@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::digest::{Digest, Digester, digest_of};
+use super::digest::{Digest, Digester, digest_later, digest_of};
 use super::id::{Lsn, PropertyId, Timestamp};
 use super::record::{Record, RecordKey, RoomRecord};
 use super::reservation::{Reservation, Status, WaitlistStatus};
@@ -57,9 +57,28 @@ pub struct Commit {
     pub key: Option<Arc<str>>,
     /// The command assigned a room: it is told from other changes of a stay.
     pub assigned: bool,
+    /// The command dealt with one that was set aside, and how.
+    pub settled: Option<Settled>,
     pub changes: Vec<RecordChange>,
     /// The chain's head after this commit.
     pub chain: EventChain,
+}
+
+/// How a command that was set aside was dealt with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settled {
+    Retried,
+    Discarded,
+}
+
+impl Digest for Settled {
+    fn digest(&self, digester: &mut Digester) {
+        digester.word(match self {
+            Settled::Retried => 1,
+            Settled::Discarded => 2,
+        });
+    }
 }
 
 /// The types of events, by the names that the contract gives them.
@@ -80,6 +99,8 @@ pub enum EventType {
     Retired(Resource),
     WaitlistOffered,
     CommandQuarantined,
+    CommandRetried,
+    CommandDiscarded,
 }
 
 /// What is defined, changed and retired.
@@ -131,6 +152,8 @@ impl EventType {
             EventType::Retired(Waitlist) => "waitlist.retired",
             EventType::WaitlistOffered => "waitlist.offered",
             EventType::CommandQuarantined => "command.quarantined",
+            EventType::CommandRetried => "command.retried",
+            EventType::CommandDiscarded => "command.discarded",
         }
     }
 }
@@ -142,13 +165,14 @@ impl EventChain {
 
         impl Digest for Link<'_> {
             fn digest(&self, digester: &mut Digester) {
-                let Link(chain, Commit { lsn, at, own, key, assigned, changes, chain: _ }) = self;
+                let Link(chain, Commit { lsn, at, own, key, assigned, settled, changes, chain: _ }) = self;
                 chain.digest(digester);
                 lsn.digest(digester);
                 at.digest(digester);
                 own.digest(digester);
                 key.digest(digester);
                 assigned.digest(digester);
+                digest_later(1, settled, digester);
                 digester.word(changes.len() as u64);
                 for RecordChange { key: _, before: _, after: _, digests, due } in changes {
                     digests.before.digest(digester);
@@ -165,24 +189,14 @@ impl EventChain {
 impl Commit {
     /// The events, each with its number within the command, from 0.
     pub fn events(&self) -> impl Iterator<Item = (u32, EventType, &RecordChange)> {
-        let told = self.changes.iter().filter_map(|change| Some((change.event_type(self.assigned)?, change)));
+        let told = self.changes.iter().filter_map(|change| Some((self.event_type(change)?, change)));
         (0..).zip(told).map(|(n, (event_type, change))| (n, event_type, change))
-    }
-}
-
-impl RecordChange {
-    /// A change read back from where it was kept; `None` where it changes nothing.
-    pub fn new(before: Option<Record>, after: Option<Record>, due: bool) -> Option<RecordChange> {
-        let key = after.as_ref().or(before.as_ref())?.key();
-        let digest = |record: &Option<Record>| record.as_ref().map_or(0, digest_of);
-        let digests = Digests { before: digest(&before), after: digest(&after) };
-        Some(RecordChange { key, before, after, digests, due })
     }
 
     /// What the change is told as; `None` for what nobody outside can see.
-    fn event_type(&self, assigned: bool) -> Option<EventType> {
+    fn event_type(&self, change: &RecordChange) -> Option<EventType> {
         use Resource::*;
-        let (before, after) = (self.before.as_ref(), self.after.as_ref());
+        let (before, after) = (change.before.as_ref(), change.after.as_ref());
         match after.or(before)? {
             Record::Property(_) => defined(Property, before, after),
             Record::RoomType(_) => defined(RoomType, before, after),
@@ -197,12 +211,26 @@ impl RecordChange {
             Record::Reservation(record) => {
                 let before = before.and_then(Record::as_reservation);
                 after.and_then(Record::as_reservation)?;
-                reservation_event(before, &record.reservation, assigned)
+                reservation_event(before, &record.reservation, self.assigned)
             }
-            // Only that it was set aside is told, not that it was dealt with or is forgotten.
-            Record::Quarantined(_) => after.map(|_| EventType::CommandQuarantined),
+            Record::Quarantined(_) if after.is_some() => Some(EventType::CommandQuarantined),
+            // That one is forgotten because newer ones came is not told.
+            Record::Quarantined(_) => self.settled.map(|settled| match settled {
+                Settled::Retried => EventType::CommandRetried,
+                Settled::Discarded => EventType::CommandDiscarded,
+            }),
             Record::Outcome(_) => None,
         }
+    }
+}
+
+impl RecordChange {
+    /// A change read back from where it was kept; `None` where it changes nothing.
+    pub fn new(before: Option<Record>, after: Option<Record>, due: bool) -> Option<RecordChange> {
+        let key = after.as_ref().or(before.as_ref())?.key();
+        let digest = |record: &Option<Record>| record.as_ref().map_or(0, digest_of);
+        let digests = Digests { before: digest(&before), after: digest(&after) };
+        Some(RecordChange { key, before, after, digests, due })
     }
 
     /// Whose event it is; `None` for a command that was set aside.

@@ -159,6 +159,29 @@ pub fn store(txn: &mut Txn<'_>, key: &IdempotencyKey, outcome: &Outcome) -> Resu
     store_as(txn, digest, request_digest, outcome.clone())
 }
 
+/// Takes away what answers for a key because the command at `lsn` was set aside under it, and gives it.
+pub fn take_quarantined(
+    txn: &mut Txn<'_>,
+    key: &IdempotencyKey,
+    lsn: Lsn,
+) -> Result<Option<Arc<OutcomeRecord>>, Halt> {
+    let Some(KeyHolder::Outcome(at)) = txn.keys.get(&key.digest) else { return Ok(None) };
+    let record = txn.outcomes.get(at).filter(|record| record.outcome == Outcome::Quarantined { lsn });
+    let Some(record) = record.map(Arc::clone) else { return Ok(None) };
+    txn.remove(&RecordKey::Outcome(record.lsn))?;
+    Ok(Some(record))
+}
+
+/// Stores what came of a command in the place of its failure, for as long as that would have been kept, unless what it
+/// created holds the key.
+pub fn store_in_place_of(txn: &mut Txn<'_>, failed: &OutcomeRecord, outcome: &Outcome) -> Result<(), Halt> {
+    if txn.keys.contains(&failed.digest) {
+        return Ok(());
+    }
+    let outcome = outcome.clone();
+    Ok(txn.put(Record::Outcome(Arc::new(OutcomeRecord { outcome, ..*failed })))?)
+}
+
 /// Stores an outcome for a time. One command stores one.
 pub fn store_as(txn: &mut Txn<'_>, digest: u128, request_digest: u128, outcome: Outcome) -> Result<(), Halt> {
     let (lsn, at) = (txn.lsn, txn.stamp);

@@ -115,6 +115,8 @@ pub enum Refusal {
     BookingNotFound,
     BlockNotFound,
     WaitlistEntryNotFound,
+    /// No command that was set aside has this position, or it was dealt with.
+    NotSetAside,
     VersionMismatch {
         revision: u64,
     },

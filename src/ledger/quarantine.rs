@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::command::Submission;
 use super::digest::{Digest, Digester, digest_fields};
 use super::id::Lsn;
+use super::outcome::{Outcome, Refusal};
+use super::record::RecordKey;
+use super::txn::{Halt, Txn};
 
 /// Commands kept, the newest ones; a defect that hits every command must not fill the memory.
 pub(super) const QUARANTINED_MAX: usize = 1_000;
@@ -43,6 +46,15 @@ impl Digest for Failure {
     fn digest(&self, digester: &mut Digester) {
         digester.bytes(self.as_str().as_bytes());
     }
+}
+
+/// Forgets a command that was set aside. Its key goes on to say that it was.
+pub(super) fn discard(txn: &mut Txn<'_>, lsn: Lsn) -> Result<Outcome, Halt> {
+    if !txn.quarantined.contains(&lsn) {
+        return Err(Refusal::NotSetAside.into());
+    }
+    txn.remove(&RecordKey::Quarantined(lsn))?;
+    Ok(Outcome::Removed)
 }
 
 digest_fields! {

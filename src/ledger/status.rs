@@ -32,6 +32,7 @@ pub fn confirm(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
 
 pub fn cancel(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
     let record = find(txn, command)?;
+    assert!(!planted(Bug::CancelPanics), "a handler is broken, on purpose");
     match status(txn, &record.reservation) {
         Status::Held | Status::Confirmed => {}
         state => return Err(Refusal::InvalidState { state }.into()),

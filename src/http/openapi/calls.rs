@@ -120,6 +120,35 @@ const QUERIED_STAY: &[&str] = &[
     "room_type_not_found",
 ];
 
+/// What any command may be refused for.
+const RETRIED: &[&str] = &[
+    "property_not_found",
+    "room_type_not_found",
+    "room_not_found",
+    "reservation_not_found",
+    "booking_not_found",
+    "block_not_found",
+    "waitlist_entry_not_found",
+    "version_mismatch",
+    "hold_expired",
+    "invalid_state",
+    "invalid_stay",
+    "stay_too_long",
+    "arrival_in_past",
+    "beyond_horizon",
+    "occupancy_invalid",
+    "hold_ttl_invalid",
+    "not_priced",
+    "invalid_time_zone",
+    "invalid_currency",
+    "invalid_amount",
+    "restricted",
+    "room_unavailable",
+    "no_availability",
+    "price_changed",
+    "capacity_below_sold",
+];
+
 /// What a question about the past is refused for.
 const PAST: &[&str] = &["history_gone", "position_in_future"];
 
@@ -374,6 +403,16 @@ pub const CALLS: &[Call] = &[
     .query(&["after", "limit", "wait_ms", "property", "min_lsn"])
     .refusals(&[PAST, &["malformed", "too_stale", "not_ready"]]),
     call(Local, "GET", "/v1/quarantine", "Commands that applying set aside", &[(200, "Quarantine")]),
+    call(
+        Write,
+        "POST",
+        "/v1/quarantine/{lsn}/retry",
+        "Apply a command again that was set aside; the answer is that of its own call",
+        &[(200, "AsItsCall"), (201, "AsItsCall"), (204, "")],
+    )
+    .refusals(&[&["not_found"], RETRIED]),
+    call(Write, "POST", "/v1/quarantine/{lsn}/discard", "Forget a command that was set aside", &[(204, "")])
+        .refusals(&[&["not_found"]]),
     call(Local, "GET", "/v1/cluster", "The members, as this node sees them", &[(200, "Cluster")]),
     call(Local, "POST", "/v1/cluster/snapshot", "Take a snapshot on this node", &[(202, "Empty")]),
     call(Local, "GET", "/v1/cluster/state-hash", "The hash of this node's state", &[(200, "StateHash")]),

@@ -14,8 +14,6 @@ use crate::node::tests::node;
 
 /// Calls of the contract that are being built: they may be answered before they are described.
 const COMING: &[(&str, &str)] = &[
-    ("POST", "/v1/quarantine/{lsn}/retry"),
-    ("POST", "/v1/quarantine/{lsn}/discard"),
     ("POST", "/v1/cluster/members"),
     ("POST", "/v1/cluster/members/{id}/promote"),
     ("DELETE", "/v1/cluster/members/{id}"),

@@ -138,6 +138,8 @@ pub fn submission_samples(digest: u128) -> Vec<(&'static str, Submission)> {
         ("join_waitlist", Command::JoinWaitlist(Box::new(full_wish()))),
         ("join_waitlist_least", Command::JoinWaitlist(Box::new(join_waitlist(1, "double", 10, 12)))),
         ("leave_waitlist", leave_waitlist(1)),
+        ("retry", Command::Retry(SetAside { lsn: Lsn(7) })),
+        ("discard", Command::Discard(SetAside { lsn: Lsn(7) })),
         ("night_audit", Command::NightAudit(NightAudit { property: hotel(), business_date: day(1) })),
     ];
     let mut samples: Vec<(&str, Submission)> =
@@ -400,6 +402,7 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("price_changed", Refusal::PriceChanged { total: 29_000 }),
         ("capacity_below_sold", Refusal::CapacityBelowSold { nights }),
         ("waitlist_entry_not_found", Refusal::WaitlistEntryNotFound),
+        ("not_set_aside", Refusal::NotSetAside),
         ("not_waiting", Refusal::NotWaiting { state: WaitlistStatus::Booked }),
         ("block_not_definite", Refusal::BlockNotDefinite { state: BlockStatus::Tentative }),
         (
@@ -482,10 +485,12 @@ fn every_kind_has_a_sample() {
         Command::ImportBooking(_) => 23,
         Command::JoinWaitlist(_) => 24,
         Command::LeaveWaitlist(_) => 25,
+        Command::Retry(_) => 26,
+        Command::Discard(_) => 27,
     };
     let kinds: std::collections::BTreeSet<i32> =
         submission_samples(DIGEST).iter().map(|(_, submission)| kind_of(&submission.command)).collect();
-    assert_eq!(kinds.len(), 26);
+    assert_eq!(kinds.len(), 28);
     let kind_of = |record: &Record| match record {
         Record::Property(_) => 0,
         Record::RoomType(_) => 1,

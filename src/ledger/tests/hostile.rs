@@ -52,6 +52,9 @@ fn commands() -> Vec<Command> {
             for n in 0..6 {
                 found.push(leave_waitlist(n * 250));
             }
+            for lsn in [Lsn(0), Lsn(7), Lsn(u64::MAX)] {
+                found.extend([Command::Retry(SetAside { lsn }), Command::Discard(SetAside { lsn })]);
+            }
             for rooms in [0, 1, u32::MAX] {
                 for status in [BlockStatus::Tentative, BlockStatus::Definite, BlockStatus::Canceled] {
                     for release_date in [None, Some(first)] {

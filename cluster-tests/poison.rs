@@ -1,0 +1,194 @@
+//! Commands that break the code that applies them, in builds that are broken on purpose.
+
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, Hotel, eventually};
+
+/// What such a build panics at: every cancellation.
+const BROKEN: &str = "cancel-panics";
+
+/// Restarts a node, one after the other, as the build that has the bug, or as the one that has not.
+async fn restart_as(cluster: &mut Cluster, ids: &[u64], bug: Option<&str>) {
+    for &id in ids {
+        cluster.stop(id).await;
+        cluster.node(id).plant(bug);
+        cluster.restart(id).await;
+    }
+}
+
+/// Reserves a night in a room of its own, and answers the path of the reservation.
+async fn reserved(cluster: &Cluster, hotel: &Hotel, night: u64) -> String {
+    let (api, key) = (cluster.api(1 + night % 3), format!("booked-{night}"));
+    let reservation = hotel.reserve(&api, "n1", night, night + 1, &key).expect(201).await;
+    format!("/v1/reservations/{}", reservation["id"].as_str().expect("an id"))
+}
+
+async fn quarantine(cluster: &Cluster, id: u64) -> Vec<Value> {
+    let listed = cluster.api(id).get("/v1/quarantine").expect(200).await;
+    listed["commands"].as_array().expect("a list").clone()
+}
+
+async fn event_types_after(cluster: &Cluster, id: u64, lsn: u64) -> Vec<String> {
+    let path = format!("/v1/events?after={lsn}-0&min_lsn={lsn}&limit=1000");
+    let page = cluster.api(id).get(&path).expect(200).await;
+    let events = page["events"].as_array().expect("events");
+    events.iter().map(|event| event["type"].as_str().expect("a type").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn what_no_node_can_apply_is_set_aside_alike_and_waits_for_the_operator() {
+    let mut cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", 3).await;
+    let ids = cluster.ids();
+    let (first, second) = (reserved(&cluster, &hotel, 1).await, reserved(&cluster, &hotel, 2).await);
+    let (before, _) = cluster.agree().await;
+
+    // Phase 1: all nodes have the broken build.
+    restart_as(&mut cluster, &ids, Some(BROKEN)).await;
+    let cancel = |cluster: &Cluster, id: u64, path: &str, key: &str| {
+        cluster.api(id).post(&format!("{path}/cancel"), &json!({})).key(key)
+    };
+    let mut lsns = Vec::new();
+    for (id, path, key) in [(1, &first, "cancel-1"), (2, &second, "cancel-2")] {
+        let problem = cancel(&cluster, id, path, key).refused(500, "quarantined").await;
+        lsns.push(problem["lsn"].as_u64().expect("where it was set aside"));
+        // Sent again, it is the same one.
+        assert_eq!(cancel(&cluster, 3, path, key).refused(500, "quarantined").await["lsn"], problem["lsn"]);
+        assert_eq!(cluster.api(3).get(path).expect(200).await["status"], "confirmed", "it changed nothing");
+    }
+    let third = reserved(&cluster, &hotel, 3).await;
+    cluster.agree().await;
+    for id in ids.clone() {
+        let listed = quarantine(&cluster, id).await;
+        assert_eq!(listed.iter().map(|it| it["lsn"].as_u64().unwrap()).collect::<Vec<_>>(), lsns);
+        assert!(listed.iter().all(|it| it["code"] == "panic" && it["command"]["cancel"].is_object()));
+        let types = event_types_after(&cluster, id, before).await;
+        assert_eq!(types, ["command.quarantined", "command.quarantined", "reservation.confirmed"]);
+    }
+    let said = cluster.innkeeper(&["status"]).await;
+    assert!(said.stdout.contains("2 commands were set aside"), "{}", said.in_words());
+    let said = cluster.innkeeper(&["quarantine", "list"]).await;
+    assert!(said.stdout.contains("panic") && said.stdout.contains("cancel"), "{}", said.in_words());
+
+    // Phase 2: it fails again while the build is broken, and stays.
+    let settle = |cluster: &Cluster, id: u64, lsn: u64, what: &str| {
+        cluster.api(id).post(&format!("/v1/quarantine/{lsn}/{what}"), &json!({}))
+    };
+    let failed = settle(&cluster, 2, lsns[0], "retry").refused(500, "quarantined").await;
+    assert_eq!(failed["lsn"], lsns[0]);
+    assert_eq!(quarantine(&cluster, 2).await.len(), 2);
+    let metrics = cluster.api(3).get("/metrics").answer().await;
+    let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+    assert!(metrics.contains("innkeeper_quarantined_commands 2"), "{metrics}");
+
+    // Phase 3: with mended nodes one is done and the other forgotten, through any node.
+    restart_as(&mut cluster, &ids, None).await;
+    let retry = settle(&cluster, 3, lsns[0], "retry").key("retry-1");
+    assert_eq!(retry.expect(200).await["status"], "canceled");
+    assert!(retry.answer().await.replayed(), "the operator's key protects it too");
+    let client = cancel(&cluster, 1, &first, "cancel-1").answer().await;
+    assert!(client.replayed() && client.status == 200, "its client learns of it: {}", client.in_words());
+    let said = cluster.innkeeper(&["quarantine", "discard", &lsns[1].to_string()]).await;
+    assert_eq!(said.code, Some(0), "{}", said.in_words());
+    assert_eq!(cluster.api(1).get(&second).expect(200).await["status"], "confirmed");
+    for (lsn, what) in [(lsns[0], "retry"), (lsns[1], "discard"), (before, "retry")] {
+        settle(&cluster, 2, lsn, what).refused(404, "not_found").await;
+    }
+    settle(&cluster, 2, 1, "retry?now=1").refused(400, "malformed").await;
+    cluster.api(1).post("/v1/quarantine/last/retry", &json!({})).refused(400, "malformed").await;
+    cluster.api(2).post(&format!("{third}/cancel"), &json!({})).expect(200).await;
+    let (lsn, _) = cluster.agree().await;
+    for id in ids {
+        assert_eq!(quarantine(&cluster, id).await, Vec::<Value>::new());
+        let types = event_types_after(&cluster, id, lsns[1]).await;
+        let dealt_with: Vec<&str> = types.iter().map(String::as_str).filter(|it| it.contains('.')).collect();
+        assert_eq!(
+            dealt_with,
+            [
+                "reservation.confirmed",
+                "command.retried",
+                "reservation.canceled",
+                "command.discarded",
+                "reservation.canceled"
+            ],
+            "node {id} up to {lsn}"
+        );
+    }
+}
+
+/// What a node says that has paused: where it is asked whether it may serve, in its status, and in its log.
+async fn says_that_it_has_paused(cluster: &mut Cluster, id: u64) {
+    let reason = eventually(&format!("node {id} pauses"), async || {
+        let row = cluster.own_row(id).await?;
+        row["paused"].as_str().map(str::to_owned).ok_or_else(|| row.to_string())
+    })
+    .await;
+    assert!(reason.contains("state hash"), "{reason}");
+    let unready = cluster.api(id).get("/readyz").refused(503, "not_ready").await;
+    assert_eq!(unready["check"], "apply");
+    let said = cluster.innkeeper(&["status"]).await;
+    assert!(said.stdout.contains(&format!("node {id} has paused: ")), "{}", said.in_words());
+    assert!(cluster.node(id).log().contains("this node has paused applying"));
+}
+
+#[tokio::test]
+async fn a_broken_build_that_replays_what_the_others_applied_pauses_and_recovers() {
+    let mut cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", 3).await;
+
+    // Phase 1: everybody cancels but the node that is away, which comes back broken.
+    let path = reserved(&cluster, &hotel, 1).await;
+    cluster.agree().await;
+    cluster.stop(3).await;
+    cluster.api(1).post(&format!("{path}/cancel"), &json!({})).expect(200).await;
+    reserved(&cluster, &hotel, 4).await;
+    cluster.node(3).plant(Some(BROKEN));
+    cluster.node(3).spawn();
+    says_that_it_has_paused(&mut cluster, 3).await;
+    // The others go on, and the paused one serves nothing.
+    reserved(&cluster, &hotel, 6).await;
+    cluster.api(3).get(&path).refused(503, "not_ready").await;
+    cluster.agree_among(&[1, 2]).await;
+
+    // Phase 2: the mended build.
+    cluster.stop(3).await;
+    cluster.node(3).plant(None);
+    cluster.restart(3).await;
+    cluster.agree().await;
+
+    // Phase 3: broken again; a snapshot of the others that is newer than all that it has is taken over.
+    let path = reserved(&cluster, &hotel, 7).await;
+    cluster.agree().await;
+    cluster.stop(3).await;
+    cluster.node(3).plant(Some(BROKEN));
+    cluster.api(1).post(&format!("{path}/cancel"), &json!({})).expect(200).await;
+    reserved(&cluster, &hotel, 9).await;
+    cluster.node(3).spawn();
+    says_that_it_has_paused(&mut cluster, 3).await;
+    cluster.stop(3).await;
+    for night in [10, 13] {
+        reserved(&cluster, &hotel, night).await;
+        for id in [1, 2] {
+            cluster.snapshot(id).await;
+        }
+    }
+    let leader = cluster.leader_of_others(3).await;
+    eventually("the others have purged what the paused node would have to replay", async || {
+        let row = cluster.own_row(leader).await?;
+        let purged = row["purged_index"].as_u64();
+        if purged >= row["snapshot_index"].as_u64().map(|index| index - 2) {
+            Ok(())
+        } else {
+            Err(row.to_string())
+        }
+    })
+    .await;
+    cluster.node(3).spawn();
+    cluster.wait_ready().await;
+    assert!(cluster.node(3).log().contains("a peer's snapshot has ended the pause"));
+    let (lsn, _) = cluster.agree().await;
+    cluster.stop(3).await;
+    cluster.node(3).plant(None);
+    cluster.restart(3).await;
+    assert_eq!(cluster.agree().await.0, lsn);
+}

@@ -1,0 +1,58 @@
+//! Commands that applying set aside: what they are, and what an operator has done with them, through the log.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+
+use super::extract::{Params, Segments, no_body};
+use super::inventory::write;
+use super::problem::Problem;
+use super::render;
+use crate::ledger::{Command, Lsn, SetAside};
+use crate::node::Node;
+use crate::wire;
+
+/// Those that nobody has dealt with, oldest first.
+pub async fn list(State(node): State<Arc<Node>>) -> Response {
+    let (commands, lsn) = node.with_ledger(|ledger| {
+        let commands = ledger.quarantined().map(render::set_aside).collect();
+        (commands, ledger.lsn())
+    });
+    render::json(StatusCode::OK, lsn, &wire::Quarantine { commands })
+}
+
+/// Applies one again, and answers as its own call would.
+pub async fn retry(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    settle(&node, segments, &headers, request, "retry", Command::Retry).await
+}
+
+/// Forgets one.
+pub async fn discard(
+    State(node): State<Arc<Node>>,
+    segments: Segments,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    settle(&node, segments, &headers, request, "discard", Command::Discard).await
+}
+
+async fn settle(
+    node: &Node,
+    segments: Segments,
+    headers: &HeaderMap,
+    request: Request,
+    call: &str,
+    command: impl FnOnce(SetAside) -> Command,
+) -> Result<Response, Problem> {
+    Params::of(request.uri())?.finish()?;
+    no_body(request).await?;
+    let lsn = Lsn(segments.get(0, "lsn")?);
+    write(node, headers, call, &[&lsn.to_string()], &(), command(SetAside { lsn })).await
+}
