@@ -1,5 +1,6 @@
 //! Whoever follows the events sees each once, whatever happens to the nodes.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::streams::fill;
 use crate::support::load::Load;
 use crate::support::wait::eventually;
 use crate::support::{Api, Cluster, Hotel, checker};
@@ -38,8 +40,12 @@ async fn hop(apis: Vec<Api>, mut stop: watch::Receiver<bool>) -> Vec<Value> {
     seen
 }
 
-async fn all_events(api: &Api) -> Result<Vec<Value>, String> {
-    let (mut all, mut next) = (Vec::new(), "0-0".to_owned());
+pub async fn all_events(api: &Api) -> Result<Vec<Value>, String> {
+    all_events_after(api, "0-0").await
+}
+
+async fn all_events_after(api: &Api, after: &str) -> Result<Vec<Value>, String> {
+    let (mut all, mut next) = (Vec::new(), after.to_owned());
     loop {
         let answer = api.get(&format!("/v1/events?after={next}&limit=1000")).send().await?;
         if answer.status != 200 {
@@ -195,4 +201,103 @@ async fn a_stream_goes_on_at_another_node_and_does_not_keep_one_from_stopping() 
         began.elapsed()
     );
     drop(waiting.await);
+}
+
+#[tokio::test]
+async fn a_node_that_was_given_a_snapshot_fetches_the_past_from_a_peer_and_says_what_it_lacks() {
+    let mut cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", 5).await;
+    let away = cluster.followers().await[0];
+    let had = cluster.own_row(away).await.expect("a node that answers")["last_log_index"].as_u64();
+    let (had_lsn, _) = cluster.agree().await;
+    cluster.kill9(away);
+    let near = cluster.leader_of_others(away).await;
+    let stays: Vec<u64> = cluster.ids().into_iter().filter(|&id| id != away).collect();
+    for phase in 0..2 {
+        for n in 0..SOME {
+            let (room, night) = (format!("n{}", 1 + n % 5), phase * SOME + n);
+            hotel
+                .reserve(&cluster.api(near), &room, night, night + 1, &format!("k-{night}"))
+                .expect(201)
+                .await;
+        }
+        cluster.agree_among(&stays).await;
+        for &id in &stays {
+            cluster.snapshot(id).await;
+        }
+    }
+    for &id in &stays {
+        eventually(&format!("node {id} has purged what the other lacks"), async || {
+            let row = cluster.own_row(id).await?;
+            if row["purged_index"].as_u64() > had { Ok(()) } else { Err(row.to_string()) }
+        })
+        .await;
+    }
+    let whole = all_events(&cluster.api(near)).await.expect("all events");
+
+    cluster.node(away).spawn();
+    eventually("the node has its whole past again", async || {
+        let told = match all_events(&cluster.api(away)).await {
+            Ok(told) => told,
+            // No answer yet, or one that says so.
+            Err(reason) if reason.contains("not_ready") || !reason.contains('→') => return Err(reason),
+            Err(reason) => panic!("it lacks some of the past, and says {reason}"),
+        };
+        // Whatever it tells is so; it never passes over what it lacks.
+        assert_eq!(told[..], whole[..told.len()]);
+        if told.len() == whole.len() { Ok(()) } else { Err(format!("{} events", told.len())) }
+    })
+    .await;
+    let log = cluster.node(away).log();
+    for said in ["fetching the history from a peer", "the history is whole again"] {
+        assert!(log.contains(said), "it does not say {said:?} after LSN {had_lsn}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_much_is_forgotten_alike_on_all_nodes() {
+    let mut cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", 60).await;
+    let ids = cluster.ids();
+    for &id in &ids {
+        cluster.stop(id).await;
+        let mut arguments = cluster.node(id).arguments();
+        arguments.extend(["--history-mib", "1"].map(str::to_owned));
+        cluster.node(id).spawn_with(arguments);
+        cluster.wait_ready_of(&[id]).await;
+    }
+    fill(&cluster.api(1), &hotel).await;
+    cluster.agree().await;
+    eventually("all nodes have forgotten the same", async || {
+        let mut firsts = BTreeSet::new();
+        for &id in &ids {
+            let answer = cluster.api(id).get("/v1/events").send().await?;
+            if answer.code() != "history_gone" {
+                return Err(answer.in_words());
+            }
+            firsts.insert(answer.problem()["first_lsn"].as_u64().expect("where it begins"));
+        }
+        let first = firsts.pop_first().filter(|_| firsts.is_empty()).ok_or("they differ")?;
+        let mut told = BTreeSet::new();
+        for &id in &ids {
+            let all = all_events_after(&cluster.api(id), &format!("{}-0", first - 1)).await?;
+            // More may have been forgotten meanwhile.
+            if all.first().is_none_or(|event| event["lsn"] != first) {
+                return Err(format!("node {id} does not begin at {first}"));
+            }
+            told.insert(all.iter().map(|event| event["position"].to_string()).collect::<Vec<_>>());
+            let row = format!(
+                "/v1/properties/grand/availability?from=2027-01-01&to=2027-01-02&as_of={}",
+                first - 2
+            );
+            let gone = cluster.api(id).get(&row).send().await?;
+            if gone.status != 410 || gone.problem()["first_lsn"] != first {
+                return Err(gone.in_words());
+            }
+        }
+        if told.len() == 1 { Ok(()) } else { Err("they tell of different things".to_owned()) }
+    })
+    .await;
+    // What stands is not touched by what is forgotten about it.
+    assert!(hotel.reservations(&cluster.api(2)).await.len() >= 20_000);
 }

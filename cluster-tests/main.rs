@@ -29,4 +29,5 @@ mod power_cut;
 mod racing;
 mod reads;
 mod restart;
+mod streams;
 mod verify;

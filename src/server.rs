@@ -1,6 +1,7 @@
 //! A node with its two ports, from start to stop. What `innkeeper serve` runs.
 
 use std::future::{Future, pending};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -19,6 +20,11 @@ use crate::replication::{DiskThreads, HttpTransport};
 const CLIENT_CONNECTIONS_MAX: usize = 16_384;
 const PEER_CONNECTIONS_MAX: usize = 1_024;
 
+/// Where a node keeps its history.
+pub fn history_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("history")
+}
+
 /// Serves until SIGTERM or SIGINT, which end it in order, or until the node must stop, which is an error.
 pub async fn serve(config: Config) -> Result<(), StartError> {
     // Taken first: an address in use is found before anything is written.
@@ -29,7 +35,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let ids = IdSource::from_system(clock.clone());
     let shutdown_wait = config.timings.shutdown;
     let (client_addr, peer_addr) = (config.client_addr.clone(), config.peer_addr.clone());
-    let history = Keeping::OnDisk(config.data_dir.join("history"));
+    let history = Keeping::OnDisk(history_dir(&config.data_dir));
     let transport = Arc::new(transport);
     let node =
         Node::start(config, World { clock, transport, ids, disk: Arc::new(DiskThreads), history }).await?;

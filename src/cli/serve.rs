@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::failure::Failure;
 use super::settings::{Address, InitialCluster, Sources};
+use crate::history::Retention;
 use crate::node::{self, StartError};
 use crate::server;
 
@@ -30,6 +31,13 @@ pub(super) struct Serve {
     /// Needed on an empty data directory; has to agree later [env: INNKEEPER_INITIAL_CLUSTER]
     #[arg(long, value_name = "MEMBERS")]
     initial_cluster: Option<InitialCluster>,
+    /// The history of so many days is kept, at least while this node leads; all of it when absent
+    /// [env: INNKEEPER_HISTORY_DAYS]
+    #[arg(long, value_name = "N")]
+    history_days: Option<u64>,
+    /// So many MiB of history are kept, at least while this node leads; all of it when absent [env: INNKEEPER_HISTORY_MIB]
+    #[arg(long, value_name = "N")]
+    history_mib: Option<u64>,
 }
 
 impl Serve {
@@ -49,6 +57,13 @@ impl Serve {
         let peer_addr = sources.pick(self.peer_addr, "INNKEEPER_PEER_ADDR", |file| file.peer_addr.clone())?;
         let initial_cluster = sources
             .pick(self.initial_cluster, "INNKEEPER_INITIAL_CLUSTER", |file| file.initial_cluster.clone())?;
+        let history_days =
+            sources.pick(self.history_days, "INNKEEPER_HISTORY_DAYS", |file| file.history_days)?;
+        let history_mib = sources.pick(self.history_mib, "INNKEEPER_HISTORY_MIB", |file| file.history_mib)?;
+        let history = Retention {
+            age_ms: history_days.map(|days| days.saturating_mul(24 * 60 * 60 * 1_000)),
+            bytes: history_mib.map(|mib| mib.saturating_mul(1 << 20)),
+        };
         Ok(node::Config {
             node_id: node_id.ok_or_else(|| sources.missing("--node-id", "INNKEEPER_NODE_ID"))?,
             data_dir: data_dir.ok_or_else(|| sources.missing("--data-dir", "INNKEEPER_DATA_DIR"))?,
@@ -57,7 +72,7 @@ impl Serve {
                 .0,
             peer_addr: peer_addr.ok_or_else(|| sources.missing("--peer-addr", "INNKEEPER_PEER_ADDR"))?.0,
             initial_cluster: initial_cluster.map(|InitialCluster(members)| members),
-            limits: node::Limits::default(),
+            limits: node::Limits { history, ..node::Limits::default() },
             timings: node::Timings::default(),
         })
     }

@@ -25,6 +25,8 @@ pub(super) struct File {
     pub client_addr: Option<Address>,
     pub peer_addr: Option<Address>,
     pub initial_cluster: Option<InitialCluster>,
+    pub history_days: Option<u64>,
+    pub history_mib: Option<u64>,
     pub nodes: Option<u16>,
     pub base_port: Option<u16>,
 }

@@ -1,6 +1,6 @@
 //! `verify`: replays a stopped node's data directory and checks everything that can be checked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -8,9 +8,11 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::settings::Sources;
 use super::{Shown, output};
-use crate::replication::{self, Report};
+use crate::history::Kept;
+use crate::replication::{self, Report, VerifyError};
+use crate::server;
 
-/// Checks the data of a stopped node: replays its log, both capacity rules and the state hashes
+/// Checks the data of a stopped node: replays its log, both capacity rules, the state hashes and the history
 #[derive(Args, Debug)]
 pub(super) struct Verify {
     /// The node's data directory [env: INNKEEPER_DATA_DIR]
@@ -26,12 +28,38 @@ impl Verify {
         let data_dir = sources
             .pick(self.data_dir, "INNKEEPER_DATA_DIR", |file| file.data_dir.clone())?
             .ok_or_else(|| sources.missing("--data-dir", "INNKEEPER_DATA_DIR"))?;
-        let report = tokio::task::spawn_blocking(move || replication::verify(&data_dir))
+        let sound = tokio::task::spawn_blocking(move || verify(&data_dir))
             .await
             .map_err(|error| Failure::Failed(format!("the check itself failed: {error}")))?
             .map_err(|wrong| Failure::Failed(wrong.to_string()))?;
-        output::show(format, &Sound::from(report), table)
+        output::show(format, &sound, table)
     }
+}
+
+/// Replays, and holds the history against the replay.
+fn verify(data_dir: &Path) -> Result<Sound, VerifyError> {
+    // The replay looks first whether the node is stopped: nobody else's history is opened.
+    let mut kept: Option<Option<Kept>> = None;
+    let report = replication::verify(data_dir, &mut |state| {
+        let kept = match &mut kept {
+            Some(kept) => kept,
+            none => none.insert(open_history(data_dir)),
+        };
+        kept.as_mut().map_or(Ok(()), |kept| kept.compare(state))
+    })?;
+    let kept = kept.flatten();
+    Ok(Sound {
+        history_lsn: kept.as_ref().map(|kept| kept.tip().0),
+        history_compared: kept.map_or(0, |kept| kept.compared),
+        ..Sound::from(report)
+    })
+}
+
+fn open_history(data_dir: &Path) -> Option<Kept> {
+    Kept::open(&server::history_dir(data_dir)).unwrap_or_else(|error| {
+        eprintln!("{error}. It was not compared; the next start makes it anew.");
+        None
+    })
 }
 
 /// What stdout says of a sound data directory.
@@ -48,6 +76,10 @@ struct Sound {
     /// Positions at which the capacity rules were recomputed.
     audited: u64,
     state_hash: String,
+    /// Up to where the history tells; none where the next start makes it anew.
+    history_lsn: Option<u64>,
+    /// Positions at which it was compared with what the log led to.
+    history_compared: u64,
 }
 
 impl From<Report> for Sound {
@@ -61,6 +93,8 @@ impl From<Report> for Sound {
             entries: report.entries,
             audited: report.audited,
             state_hash: report.state_hash.to_string(),
+            history_lsn: None,
+            history_compared: 0,
         }
     }
 }
@@ -73,7 +107,18 @@ fn table(sound: &Sound) -> String {
         sound.entries.to_string(),
         sound.audited.to_string(),
         sound.state_hash.clone(),
+        output::or_dash(sound.history_lsn),
+        sound.history_compared.to_string(),
     ];
-    let head = ["node", "LSNs", "snapshots read", "entries replayed", "audits", "state hash"];
+    let head = [
+        "node",
+        "LSNs",
+        "snapshots read",
+        "entries replayed",
+        "audits",
+        "state hash",
+        "history up to",
+        "compared",
+    ];
     format!("Sound.\n\n{}", output::table(head, [row]))
 }

@@ -2,8 +2,7 @@
 
 use super::chunk::{Chunk, StoredChunk, StoredCommit};
 use super::{Gap, History, HistoryError, NotTold};
-use crate::ledger::Lsn;
-use crate::replication::Mark;
+use crate::ledger::{Lsn, Mark};
 
 /// A piece holds no more than what brings it past so many bytes.
 const PIECE_BYTES: usize = 64 << 10;
@@ -42,13 +41,13 @@ impl History {
     pub fn fill(&self, frame: &[u8]) -> Result<bool, HistoryError> {
         let (store, generation, gap) = {
             let inner = self.lock();
-            let Some(gap) = inner.gap else { return Ok(false) };
+            let Some(gap) = inner.gap.filter(|_| !inner.unusable) else { return Ok(false) };
             (inner.store.clone(), inner.generation, gap)
         };
         let begin_again = |error| {
             // The pieces of another past begin elsewhere than those that come now: none of them may stay.
-            store.remove(gap.after.lsn, gap.upto.lsn)?;
-            self.has_filled(generation, gap, gap.after);
+            while store.remove_some(gap.after.lsn, gap.upto.lsn)? > 0 {}
+            self.has_filled(generation, gap, gap.after, 0);
             Err(error)
         };
         let chunk = match Chunk::decode(frame) {
@@ -67,8 +66,8 @@ impl History {
         if is_past_end {
             return begin_again(HistoryError::Damaged("another past than this node's state"));
         }
-        store.put(chunk.after.lsn, frame)?;
-        self.has_filled(generation, gap, last);
+        store.put(chunk.after.lsn, frame, &chunk.properties())?;
+        self.has_filled(generation, gap, last, frame.len() as u64);
         Ok(true)
     }
 
@@ -81,9 +80,10 @@ impl History {
         }
     }
 
-    fn has_filled(&self, generation: u64, gap: Gap, upto: Mark) {
+    fn has_filled(&self, generation: u64, gap: Gap, upto: Mark, bytes: u64) {
         let mut inner = self.lock();
         if inner.generation == generation && inner.gap == Some(gap) {
+            inner.bytes += bytes;
             let is_whole = upto.chain == gap.upto.chain;
             inner.gap = (!is_whole).then_some(Gap { filled: Some(upto), ..gap });
         }

@@ -3,12 +3,14 @@
 //! A record before its change is kept as what differs from the record after it. A chunk names the mark that it follows,
 //! so that it is checked by itself: its commits link from there, one by one.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::HistoryError;
-use crate::ledger::{Commit, EventChain, Lsn, Record, RecordChange, Settled, Timestamp};
-use crate::replication::{CodecError, Kind, Mark, bytes_field, codec, decode, encode};
+use crate::ledger::{Commit, EventChain, Lsn, Mark, PropertyId, Record, RecordChange, Settled, Timestamp};
+use crate::replication::{CodecError, Kind, bytes_field, codec, decode, encode};
 
 /// What commands changed, in order, from the mark on.
 #[derive(Debug, Serialize, Deserialize)]
@@ -163,6 +165,11 @@ impl Before {
     }
 }
 
+/// The properties of which a command changed something.
+pub fn properties_of(commit: &Commit) -> impl Iterator<Item = &PropertyId> {
+    commit.changes.iter().filter_map(RecordChange::property)
+}
+
 /// A chunk, read back and checked: each commit follows from the one before.
 pub struct Chunk {
     pub after: Mark,
@@ -177,12 +184,17 @@ impl Chunk {
         for stored in commits {
             let commit = stored.commit()?;
             if commit.lsn <= mark.lsn || mark.chain.after(&commit) != commit.chain {
-                return Err(HistoryError::Damaged("a commit that does not follow from the one before"));
+                return Err(HistoryError::NotFollowing { lsn: commit.lsn });
             }
             mark = Mark { lsn: commit.lsn, chain: commit.chain };
             read.push(std::sync::Arc::new(commit));
         }
         Ok(Chunk { after, commits: read })
+    }
+
+    /// The properties that it tells of.
+    pub fn properties(&self) -> BTreeSet<PropertyId> {
+        self.commits.iter().flat_map(|commit| properties_of(commit)).cloned().collect()
     }
 
     pub fn last(&self) -> Mark {

@@ -9,8 +9,11 @@
 
 mod backfill;
 mod chunk;
+mod kept;
+mod of_property;
 mod packed;
 mod past;
+mod retention;
 mod sled_store;
 mod store;
 #[cfg(test)]
@@ -25,14 +28,16 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
-use crate::ledger::{Commit, Lsn};
-use crate::replication::{CodecError, Mark, Witness, codec};
+use crate::ledger::{Commit, Lsn, Mark};
+use crate::replication::{CodecError, Witness, codec};
 use chunk::Chunk;
 use sled_store::SledStore;
 use store::{MemoryStore, Store};
 use writer::Writer;
 
+pub use kept::Kept;
 pub use past::Version;
+pub use retention::{Extent, Retention};
 pub use writer::run;
 
 /// Commits that wait to be kept, at most; then apply waits.
@@ -58,6 +63,8 @@ pub enum HistoryError {
     Store(String),
     #[error("the history is damaged: it holds {0}")]
     Damaged(&'static str),
+    #[error("the history is damaged: what it tells of command {lsn} does not follow from what went before")]
+    NotFollowing { lsn: Lsn },
     #[error("the history is damaged or of an unknown version: {0}")]
     Codec(#[from] CodecError),
 }
@@ -95,7 +102,7 @@ pub struct Gap {
 }
 
 /// What a store says of itself.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Note {
     /// Everything up to here is kept.
     tip: Mark,
@@ -104,6 +111,12 @@ struct Note {
     first: Mark,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gap: Option<Gap>,
+    /// Chunks are found by the properties that they tell of.
+    #[serde(default)]
+    indexed: bool,
+    /// Bytes of chunks, more or less.
+    #[serde(default)]
+    bytes: u64,
 }
 
 pub struct History {
@@ -123,15 +136,21 @@ struct Inner {
     /// Changes when what the store holds is no longer what it held.
     generation: u64,
     first: Mark,
+    /// What came up to here is not asked for any more: the state says so.
+    forgotten: Mark,
     gap: Option<Gap>,
     /// Everything after this is in `recent`.
     recent_after: Mark,
     recent: VecDeque<Arc<Commit>>,
     /// The last commit that the store holds.
     stored: Mark,
+    /// Bytes of chunks in the store, more or less.
+    bytes: u64,
+    /// Chunks that end before this are not in the store any more.
+    removed: Lsn,
     tip: Mark,
-    /// What the store holds is not the past of this state, and is to be set aside.
-    diverged: bool,
+    /// What the store held can't be used, or is not the past of this state: it is to be set aside for an empty one.
+    unusable: bool,
 }
 
 fn mark_of(commit: &Commit) -> Mark {
@@ -186,21 +205,6 @@ impl History {
         self.stored_after(&*store, position, limit).map_err(|error| self.fail(generation, &error))
     }
 
-    /// The commits up to and with `upto`, newest first: some of them, and the mark before them. Blocks on the disk where
-    /// they are not recent.
-    fn before(&self, upto: Mark) -> Result<(Vec<Arc<Commit>>, Mark), NotTold> {
-        let (store, generation) = {
-            let inner = self.lock();
-            inner.check(Lsn(upto.lsn.0.saturating_sub(1)))?;
-            if upto.lsn > inner.recent_after.lsn {
-                let end = inner.recent.partition_point(|commit| commit.lsn <= upto.lsn);
-                return Ok((newest_first(inner.recent.range(..end)), inner.recent_after));
-            }
-            (inner.store.clone(), inner.generation)
-        };
-        stored_before(&*store, upto).map_err(|error| self.fail(generation, &error))
-    }
-
     fn stored_after(&self, store: &dyn Store, position: Lsn, limit: Mark) -> Result<Run, HistoryError> {
         let chunk = store.at_or_before(position)?.map(|frame| Chunk::decode(&frame)).transpose()?;
         let chunk = chunk.unwrap_or(Chunk { after: self.lock().first, commits: Vec::new() });
@@ -223,31 +227,49 @@ impl History {
         self.inner.lock().expect("no panic while the history is locked")
     }
 
+    /// What a panic in the middle of a change looks like to those who come after it.
+    #[cfg(test)]
+    pub fn break_in_the_middle(&self) {
+        let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _inner = self.lock();
+            panic!("on purpose, with the history locked");
+        }));
+        assert!(broken.is_err());
+    }
+
     /// Begins anew after a failure of the store; what is in memory is kept again.
     fn fail(&self, generation: u64, error: &HistoryError) -> NotTold {
         let mut inner = self.lock();
         if inner.generation == generation {
             tracing::error!(%error, "the history is set aside and rebuilt");
-            inner.begin_anew(set_aside_and_open(&self.keeping));
+            inner.begin_anew();
+            self.work.notify_one();
         }
         NotTold::Missing
     }
-}
 
-fn newest_first<'a>(commits: impl DoubleEndedIterator<Item = &'a Arc<Commit>>) -> Vec<Arc<Commit>> {
-    commits.rev().cloned().collect()
-}
-
-fn stored_before(store: &dyn Store, upto: Mark) -> Result<(Vec<Arc<Commit>>, Mark), HistoryError> {
-    let lost = HistoryError::Damaged("less than was kept");
-    let Some(frame) = store.at_or_before(Lsn(upto.lsn.0.saturating_sub(1)))? else { return Err(lost) };
-    let Chunk { after, mut commits } = Chunk::decode(&frame)?;
-    commits.retain(|commit| commit.lsn <= upto.lsn);
-    let last = commits.last().map_or(after, |commit| mark_of(commit));
-    if last.chain != upto.chain {
-        return Err(lost);
+    /// Opens an empty store in the place of one that can't be used. Only the one who writes does it, and without the lock:
+    /// apply, which tells what it has done, never waits for a disk.
+    fn replace_unusable(&self) {
+        if !self.lock().unusable {
+            return;
+        }
+        let store = set_aside_and_open(&self.keeping);
+        let mut inner = self.lock();
+        inner.set_store(store);
+        inner.unusable = false;
     }
-    Ok((newest_first(commits.iter()), after))
+}
+
+/// Makes every chunk of a store that an earlier release wrote to be found by what it tells of.
+fn index(store: &dyn Store) -> Result<(), HistoryError> {
+    let mut from = Lsn(0);
+    while let Some(frame) = store.next(from)? {
+        let chunk = Chunk::decode(&frame)?;
+        store.put(chunk.after.lsn, &frame, &chunk.properties())?;
+        from = chunk.after.lsn.next();
+    }
+    Ok(())
 }
 
 impl Inner {
@@ -256,12 +278,15 @@ impl Inner {
             store,
             generation: 0,
             first: Mark::default(),
+            forgotten: Mark::default(),
             gap: None,
             recent_after: Mark::default(),
             recent: VecDeque::new(),
             stored: Mark::default(),
+            bytes: 0,
+            removed: Lsn(0),
             tip: Mark::default(),
-            diverged: false,
+            unusable: false,
         }
     }
 
@@ -276,13 +301,18 @@ impl Inner {
         };
         let last = store.at_or_before(Lsn(u64::MAX))?.map(|frame| Chunk::decode(&frame)).transpose()?;
         let start = note.gap.map_or(note.first, |gap| gap.upto);
-        let stored = last.map(|chunk| chunk.last()).filter(|last| last.lsn > start.lsn).unwrap_or(start);
+        let last_stored = last.map(|chunk| chunk.last());
+        let stored = last_stored.filter(|last| last.lsn > start.lsn).unwrap_or(start);
         if stored.lsn <= note.tip.lsn && stored.chain != note.tip.chain {
             return Err(HistoryError::Damaged("less than was kept"));
         }
         let tip = if stored.lsn > note.tip.lsn { stored } else { note.tip };
-        let (first, gap) = (note.first, note.gap);
-        Ok(Inner { first, gap, recent_after: tip, stored, tip, ..Inner::begin(store) })
+        if !note.indexed && last_stored.is_some() {
+            tracing::info!("the history is made to be found by property");
+            index(&*store)?;
+        }
+        let (first, gap, bytes) = (note.first, note.gap, note.bytes);
+        Ok(Inner { first, gap, recent_after: tip, stored, bytes, tip, ..Inner::begin(store) })
     }
 
     /// Whether what follows `position` is there.
@@ -294,6 +324,13 @@ impl Inner {
         if missing { Err(NotTold::Missing) } else { Ok(()) }
     }
 
+    /// Whether everything after `position` is there.
+    fn check_back_to(&self, position: Lsn) -> Result<(), NotTold> {
+        self.check(position)?;
+        let is_missing = self.gap.is_some_and(|gap| position < gap.upto.lsn);
+        if is_missing { Err(NotTold::Missing) } else { Ok(()) }
+    }
+
     fn recent_run(&self, position: Lsn) -> Run {
         let at = self.recent.partition_point(|commit| commit.lsn <= position);
         let commits: Vec<_> = self.recent.range(at..).take(RUN_MAX).cloned().collect();
@@ -302,17 +339,30 @@ impl Inner {
         Run { commits, upto }
     }
 
-    fn begin_anew(&mut self, store: Arc<dyn Store>) {
-        // A sled that failed in the middle of a write waits for that write for ever when it is dropped. It is not: its
-        // memory is the price of a failure, of which there are few.
-        std::mem::forget(std::mem::replace(&mut self.store, store));
-        self.generation += 1;
-        self.diverged = false;
+    fn begin_anew(&mut self) {
+        // Until the one who writes has opened another, nothing is kept.
+        self.set_store(Arc::new(MemoryStore::default()));
+        self.unusable = true;
         self.stored = self.recent_after;
         self.miss(self.first, self.recent_after);
     }
 
+    /// Puts an empty store in the place of the one that was, with what was fetched into that.
+    fn set_store(&mut self, store: Arc<dyn Store>) {
+        // A sled that failed in the middle of a write waits for that write for ever when it is dropped. It is not: its
+        // memory is the price of a failure, of which there are few.
+        std::mem::forget(std::mem::replace(&mut self.store, store));
+        self.generation += 1;
+        self.bytes = 0;
+        self.gap = self.gap.map(|gap| Gap { filled: None, ..gap });
+    }
+
     fn miss(&mut self, after: Mark, upto: Mark) {
+        let after = if after.lsn < self.first.lsn { self.first } else { after };
+        if upto.lsn <= after.lsn {
+            self.gap = None;
+            return;
+        }
         self.gap = (after.chain != upto.chain).then_some(Gap { after, upto, filled: None });
     }
 
@@ -337,8 +387,8 @@ impl Inner {
             "the history is not that of this node's state: it is set aside and rebuilt"
         );
         self.go_on_at(mark);
-        self.diverged = true;
-        self.first = Mark::default();
+        self.unusable = true;
+        self.first = self.forgotten;
         self.miss(self.first, mark);
     }
 }
@@ -390,6 +440,15 @@ impl Witness for History {
         let unkept = inner.unkept();
         drop(inner);
         self.told(mark, unkept);
+    }
+
+    fn forget(&self, mark: Mark) {
+        let mut inner = self.lock();
+        // A replay tells of earlier marks again.
+        if inner.forgotten.lsn < mark.lsn {
+            inner.forgotten = mark;
+            inner.forget(mark);
+        }
     }
 
     fn keep(&self) {

@@ -22,6 +22,14 @@ pub fn pack(frame: &[u8]) -> Vec<u8> {
     }
 }
 
+/// The length of a frame, by the beginning of what it was packed to. All that is counted of a history is counted in frames.
+pub fn frame_bytes(beginning: &[u8]) -> u64 {
+    match beginning.first_chunk::<HEAD_BYTES>() {
+        Some(&[LZ4, ref length @ ..]) => u64::from(u32::from_le_bytes(*length)),
+        _ => beginning.len() as u64,
+    }
+}
+
 /// Asks for no more memory than a frame may take.
 pub fn unpack(packed: Vec<u8>) -> Result<Vec<u8>, HistoryError> {
     let Some((&[LZ4, ref length @ ..], compressed)) = packed.split_first_chunk::<HEAD_BYTES>() else {
@@ -45,6 +53,7 @@ mod tests {
             b"InKp".iter().copied().chain((0..50_000u32).map(|n| (n / 7 % 50) as u8)).collect();
         let packed = pack(&frame);
         assert!(packed.len() < frame.len() / 4, "{}", packed.len());
+        assert_eq!(frame_bytes(&packed), frame.len() as u64);
         assert_eq!(unpack(packed).unwrap(), frame);
         assert_eq!(unpack(frame.clone()).unwrap(), frame);
         assert!(unpack(pack(&[])).unwrap().is_empty());

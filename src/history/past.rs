@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{History, Mark, NotTold};
+use super::{History, NotTold};
 use crate::ledger::{
     Commit, EventType, Ledger, Lsn, PropertyId, Record, RecordChange, RecordKey, ReservationId,
     ReservationRecord,
@@ -35,27 +35,22 @@ fn record_of(record: Option<&Record>) -> Option<&ReservationRecord> {
 }
 
 impl History {
-    /// The state of one property, or of all, as command `lsn` left it, gone back to from `ledger`. Blocks.
-    pub fn state_at(
-        &self,
-        mut ledger: Ledger,
-        lsn: Lsn,
-        property: Option<&PropertyId>,
-    ) -> Result<Ledger, NotTold> {
-        let mut mark = Mark::of(&ledger);
-        if lsn > mark.lsn {
+    /// The state of one property as command `lsn` left it, gone back to from `ledger`. Blocks.
+    pub fn state_at(&self, mut ledger: Ledger, lsn: Lsn, property: &PropertyId) -> Result<Ledger, NotTold> {
+        let mut upto = ledger.lsn();
+        if lsn > upto {
             return Err(NotTold::InFuture);
         }
-        self.lock().check(lsn)?;
-        while mark.lsn > lsn {
-            let (commits, before) = self.before(mark)?;
+        while upto > lsn {
+            self.lock().check_back_to(lsn)?;
+            let (commits, before) = self.before_of(upto, property)?;
             for commit in commits.iter().take_while(|commit| commit.lsn > lsn) {
-                if ledger.rewind(commit, property).is_err() {
+                if ledger.rewind(commit, Some(property)).is_err() {
                     tracing::error!(lsn = commit.lsn.0, "the history does not fit the state");
                     return Err(NotTold::Missing);
                 }
             }
-            mark = before;
+            upto = before;
         }
         Ok(ledger)
     }

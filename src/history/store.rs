@@ -1,21 +1,31 @@
 //! Where chunks are kept, by the command that each follows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use super::HistoryError;
-use crate::ledger::Lsn;
+use crate::ledger::{Lsn, PropertyId};
 
 /// Keeps encoded chunks and one small note. Every call may block on a disk.
 pub trait Store: Send + Sync + 'static {
-    /// Keeps a chunk that follows `after`, in place of one that stood there.
-    fn put(&self, after: Lsn, frame: &[u8]) -> Result<(), HistoryError>;
+    /// Keeps a chunk that follows `after`, in place of one that stood there, to be found by what it tells of.
+    fn put(&self, after: Lsn, frame: &[u8], of: &BTreeSet<PropertyId>) -> Result<(), HistoryError>;
 
     /// The chunk that follows `after`, or else the nearest before that.
     fn at_or_before(&self, after: Lsn) -> Result<Option<Vec<u8>>, HistoryError>;
 
-    /// Forgets the chunks that follow a command from `from` on and before `to`.
-    fn remove(&self, from: Lsn, to: Lsn) -> Result<(), HistoryError>;
+    /// The first chunk that follows `from` or a later command.
+    fn next(&self, from: Lsn) -> Result<Option<Vec<u8>>, HistoryError>;
+
+    /// Which command the first chunk follows that tells of the property and follows `from` or a later one.
+    fn first_of(&self, property: &PropertyId, from: Lsn) -> Result<Option<Lsn>, HistoryError>;
+
+    /// Which command the last chunk follows that tells of the property and follows one before `to`.
+    fn last_of(&self, property: &PropertyId, to: Lsn) -> Result<Option<Lsn>, HistoryError>;
+
+    /// Forgets chunks that follow a command from `from` on and before `to`: so many that it takes no long time. Answers how
+    /// many bytes they held; 0 where none is left.
+    fn remove_some(&self, from: Lsn, to: Lsn) -> Result<u64, HistoryError>;
 
     fn put_note(&self, note: &[u8]) -> Result<(), HistoryError>;
 
@@ -29,9 +39,14 @@ pub trait Store: Send + Sync + 'static {
 #[derive(Default)]
 pub struct MemoryStore(Mutex<Memory>);
 
+struct Kept {
+    frame: Arc<[u8]>,
+    of: BTreeSet<PropertyId>,
+}
+
 #[derive(Default)]
 struct Memory {
-    chunks: BTreeMap<Lsn, Arc<[u8]>>,
+    chunks: BTreeMap<Lsn, Kept>,
     note: Option<Vec<u8>>,
 }
 
@@ -42,16 +57,38 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn put(&self, after: Lsn, frame: &[u8]) -> Result<(), HistoryError> {
-        self.with(|memory| drop(memory.chunks.insert(after, frame.into())))
+    fn put(&self, after: Lsn, frame: &[u8], of: &BTreeSet<PropertyId>) -> Result<(), HistoryError> {
+        self.with(|memory| drop(memory.chunks.insert(after, Kept { frame: frame.into(), of: of.clone() })))
     }
 
     fn at_or_before(&self, after: Lsn) -> Result<Option<Vec<u8>>, HistoryError> {
-        self.with(|memory| memory.chunks.range(..=after).next_back().map(|(_, frame)| frame.to_vec()))
+        self.with(|memory| memory.chunks.range(..=after).next_back().map(|(_, kept)| kept.frame.to_vec()))
     }
 
-    fn remove(&self, from: Lsn, to: Lsn) -> Result<(), HistoryError> {
-        self.with(|memory| memory.chunks.retain(|after, _| !(from..to).contains(after)))
+    fn next(&self, from: Lsn) -> Result<Option<Vec<u8>>, HistoryError> {
+        self.with(|memory| memory.chunks.range(from..).next().map(|(_, kept)| kept.frame.to_vec()))
+    }
+
+    fn first_of(&self, property: &PropertyId, from: Lsn) -> Result<Option<Lsn>, HistoryError> {
+        self.with(|memory| {
+            let mut chunks = memory.chunks.range(from..);
+            chunks.find(|(_, kept)| kept.of.contains(property)).map(|(after, _)| *after)
+        })
+    }
+
+    fn last_of(&self, property: &PropertyId, to: Lsn) -> Result<Option<Lsn>, HistoryError> {
+        self.with(|memory| {
+            let mut chunks = memory.chunks.range(..to).rev();
+            chunks.find(|(_, kept)| kept.of.contains(property)).map(|(after, _)| *after)
+        })
+    }
+
+    fn remove_some(&self, from: Lsn, to: Lsn) -> Result<u64, HistoryError> {
+        self.with(|memory| {
+            let first = memory.chunks.range(from..to).next().map(|(after, _)| *after);
+            let removed = first.and_then(|first| memory.chunks.remove(&first));
+            removed.map_or(0, |removed| removed.frame.len() as u64)
+        })
     }
 
     fn put_note(&self, note: &[u8]) -> Result<(), HistoryError> {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use super::chunk::StoredChunk;
 use super::*;
-use crate::ledger::{Ledger, RecordKey, Timestamp};
+use crate::ledger::{Command, Ledger, PropertyId, RecordKey, Timestamp};
 use crate::replication::tests::support::{cancel, house, reserve};
+use crate::replication::{Kind, decode};
 
 /// A ledger that tells a history of all that it does.
 struct Told {
@@ -33,6 +35,14 @@ impl Told {
         }
     }
 
+    /// Changes the name of a property in which nothing else happens.
+    fn rename_quiet(&mut self, history: &History, name: &str) {
+        let mut submission = house(0).swap_remove(0);
+        let Command::PutProperty(put) = &mut submission.command else { panic!("not a property") };
+        (put.property, put.name) = (quiet(), name.into());
+        self.run(history, &submission);
+    }
+
     /// Books and cancels, now and then for nothing.
     fn book(&mut self, history: &History, times: u32) {
         for n in self.next..self.next + times {
@@ -45,6 +55,10 @@ impl Told {
         }
         self.next += times;
     }
+}
+
+fn quiet() -> PropertyId {
+    PropertyId::new("quiet").unwrap()
 }
 
 /// All commits after `from` that are told, each by its mark; the error that ended them, where one did.
@@ -101,12 +115,12 @@ fn every_state_is_gone_back_to() {
     let day = |day: u32| format!("2027-03-{day:02}").parse().unwrap();
     let property = crate::ledger::PropertyId::new("grand").unwrap();
     for lsn in [0, 1, 5, 400, 3_000, 6_999, told.ledger.lsn().0] {
-        let past = history.state_at(told.ledger.clone(), Lsn(lsn), Some(&property)).unwrap();
+        let past = history.state_at(told.ledger.clone(), Lsn(lsn), &property).unwrap();
         let then = &told.states[lsn as usize];
         let nights = |ledger: &Ledger| ledger.availability(&property, day(1), day(30));
         assert_eq!(nights(&past), nights(then), "at {lsn}");
     }
-    let future = history.state_at(told.ledger.clone(), told.ledger.lsn().next(), None);
+    let future = history.state_at(told.ledger.clone(), told.ledger.lsn().next(), &property);
     assert_eq!(future.unwrap_err(), NotTold::InFuture);
 }
 
@@ -156,9 +170,10 @@ fn what_lies_between_is_missing_and_never_skipped() {
         let kept: Vec<Mark> = expected(&told, Lsn(0)).into_iter().filter(|mark| mark.lsn <= end).collect();
         assert_eq!(first, kept);
         assert_eq!(all_after(&history, base), (expected(&told, base), None));
-        let before = history.state_at(told.ledger.clone(), Lsn(base.0 - 1), None);
+        let property = crate::ledger::PropertyId::new("grand").unwrap();
+        let before = history.state_at(told.ledger.clone(), Lsn(base.0 - 1), &property);
         assert_eq!(before.unwrap_err(), NotTold::Missing);
-        assert!(history.state_at(told.ledger.clone(), base, None).is_ok());
+        assert!(history.state_at(told.ledger.clone(), base, &property).is_ok());
         history.keep();
     }
 }
@@ -277,4 +292,178 @@ fn what_has_no_store_yet_is_kept_from_the_first_command_on() {
     let history: Arc<History> = History::open(Keeping::InMemory);
     assert_eq!(history.after(Lsn(0)).map(|run| run.upto), Ok(Lsn(0)));
     assert_eq!(history.after(Lsn(1)).unwrap_err(), NotTold::InFuture);
+}
+
+#[test]
+fn what_is_told_of_a_quiet_property_is_found_among_all_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let keeping = Keeping::OnDisk(dir.path().join("history"));
+    let mut history = History::open(keeping.clone());
+    let mut told = Told::new();
+    told.open(&history);
+    let mut renamed = Vec::new();
+    for name in ["a", "b", "c"] {
+        told.book(&history, 4_000);
+        history.keep();
+        told.rename_quiet(&history, name);
+        renamed.push(Mark::of(&told.ledger));
+    }
+    told.book(&history, 5_000);
+    for _ in 0..2 {
+        let (mut found, mut at, mut steps) = (Vec::new(), Lsn(0), 0);
+        while at < history.known() {
+            let run = history.after_of(at, &quiet()).unwrap();
+            assert!(run.upto > at, "a read that gets nowhere at {at}");
+            found.extend(run.commits.iter().map(|commit| mark_of(commit)));
+            (at, steps) = (run.upto, steps + 1);
+        }
+        assert_eq!(found, renamed);
+        assert!(steps <= 6, "it went through {steps} pieces");
+        for (n, mark) in renamed.iter().enumerate() {
+            let past = history.state_at(told.ledger.clone(), Lsn(mark.lsn.0 - 1), &quiet()).unwrap();
+            let name = past.property(&quiet()).map(|property| property.name.to_string());
+            assert_eq!(name.as_deref(), [None, Some("a"), Some("b")][n]);
+        }
+        history.keep();
+        drop(history);
+        history = History::open(keeping.clone());
+    }
+}
+
+#[test]
+fn what_is_old_or_too_much_is_forgotten_up_to_a_mark_and_the_rest_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let keeping = Keeping::OnDisk(dir.path().join("history"));
+    let mut history = History::open(keeping.clone());
+    let mut told = Told::new();
+    told.open(&history);
+    told.book(&history, 9_000);
+    history.keep();
+    let now = told.ledger.stamp();
+    let outdated = |history: &History, retention| history.outdated(retention, now).unwrap();
+    assert_eq!(outdated(&history, Retention::default()), None);
+    let by_age = Retention { age_ms: Some(6_000), bytes: None };
+    let old = outdated(&history, by_age).expect("a third of it is older");
+    let at_mark = &told.states[old.lsn.0 as usize];
+    assert!(Mark::of(at_mark) == old && at_mark.stamp().0 < now.0 - 6_000 && old.lsn.0 > 2_000, "{old:?}");
+    let bytes = history.extent().bytes;
+    let by_size = Retention { age_ms: None, bytes: Some(bytes / 2) };
+    let much = outdated(&history, by_size).expect("there is twice as much");
+    assert!(much.lsn > old.lsn && much.lsn.0 < 6_000, "{much:?}");
+
+    for mark in [old, much, old] {
+        history.forget(mark);
+        let first = mark.lsn.max(Lsn(history.extent().first.0 - 1));
+        let gone = NotTold::Gone { first: first.next() };
+        assert_eq!(history.after(Lsn(0)).unwrap_err(), gone);
+        assert_eq!(history.after_of(Lsn(0), &quiet()).unwrap_err(), gone);
+        let before = history.state_at(told.ledger.clone(), Lsn(first.0 - 1), &quiet());
+        assert_eq!(before.unwrap_err(), gone);
+        assert_eq!(all_after(&history, first), (expected(&told, first), None));
+        (0..50).for_each(|_| history.keep());
+        drop(history);
+        history = History::open(keeping.clone());
+        assert_eq!(all_after(&history, first), (expected(&told, first), None));
+        assert_eq!(history.after(Lsn(0)).unwrap_err(), gone);
+    }
+    let left = history.extent().bytes;
+    assert!(left <= bytes * 6 / 10, "{left} of {bytes} are left");
+
+    // What is forgotten is not fetched from anybody.
+    let other = History::open(Keeping::InMemory);
+    other.restored(Mark::of(&told.ledger));
+    other.forget(much);
+    let gap = other.gap().expect("what is left to fetch");
+    assert_eq!(gap.filled_upto(), much);
+    while let Some(gap) = other.gap() {
+        assert!(other.fill(&history.piece(gap.filled_upto(), gap.upto.lsn).unwrap()).unwrap());
+    }
+    assert_eq!(all_after(&other, much.lsn), (expected(&told, much.lsn), None));
+    other.restored(Mark { lsn: told.ledger.lsn().next(), chain: Default::default() });
+    other.forget(Mark { lsn: told.ledger.lsn().next(), chain: Default::default() });
+    assert_eq!(other.gap(), None);
+}
+
+#[test]
+fn a_store_that_fails_is_replaced_by_who_writes_and_nobody_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = History::open(Keeping::OnDisk(dir.path().join("history")));
+    let peer = History::open(Keeping::InMemory);
+    let mut told = Told::new();
+    told.open(&history);
+    told.book(&history, 6_000);
+    history.keep();
+    let mut same = Told::new();
+    same.open(&peer);
+    same.book(&peer, 6_100);
+    let generation = history.lock().generation;
+    history.fail(generation, &HistoryError::Damaged("nothing, on purpose"));
+    assert!(!dir.path().join("history.damaged").exists(), "no disk is touched by who finds the failure");
+    // What is fetched now has no place yet.
+    let gap = history.gap().expect("all but what is recent");
+    let piece = peer.piece(gap.after, gap.upto.lsn).unwrap();
+    assert!(!history.fill(&piece).unwrap());
+    let end = told.ledger.lsn();
+    told.book(&history, 100);
+    assert_eq!(all_after(&history, end), (expected(&told, end), None));
+    history.keep();
+    assert!(dir.path().join("history.damaged").exists());
+    while let Some(gap) = history.gap() {
+        assert!(history.fill(&peer.piece(gap.filled_upto(), gap.upto.lsn).unwrap()).unwrap());
+    }
+    assert_eq!(all_after(&history, Lsn(0)), (expected(&told, Lsn(0)), None));
+}
+
+/// The first position at which what is kept is not what led to these states.
+fn first_wrong(dir: &Path, told: &Told) -> Option<Lsn> {
+    let mut kept = Kept::open(dir).unwrap().expect("a history");
+    let wrong = told.states.iter().find_map(|state| kept.compare(Mark::of(state)).err());
+    assert!(wrong.is_some() || kept.compared > 3_000, "only {} were compared", kept.compared);
+    wrong.map(|wrong| wrong.lsn)
+}
+
+#[test]
+fn what_is_kept_and_was_not_so_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("history");
+    let mut told = Told::new();
+    {
+        let history = History::open(Keeping::OnDisk(folder.clone()));
+        told.open(&history);
+        told.book(&history, 4_000);
+        history.keep();
+    }
+    assert_eq!(first_wrong(&folder, &told), None);
+    assert!(Kept::open(&dir.path().join("none")).unwrap().is_none());
+    // A past of its own, sound in itself.
+    let mut other = Told::new();
+    other.next = 1;
+    let elsewhere = History::open(Keeping::InMemory);
+    other.open(&elsewhere);
+    other.book(&elsewhere, 4_000);
+    assert_eq!(first_wrong(&folder, &other), Some(Lsn(house(10).len() as u64 + 1)));
+
+    let frame = |store: &SledStore, lsn| store.at_or_before(Lsn(lsn)).unwrap().unwrap();
+    let store = SledStore::open(&folder).unwrap();
+    let whole = frame(&store, 2_000);
+    let mut chunk: StoredChunk = decode(Kind::History, &whole).unwrap();
+    let after = chunk.after.lsn;
+    // One event that was changed afterwards, in a frame that is sound.
+    chunk.commits[7].chain.0 ^= 1;
+    let flipped = chunk.commits[7].lsn;
+    store.put(after, &chunk.encode().unwrap(), &Default::default()).unwrap();
+    drop(store);
+    assert_eq!(first_wrong(&folder, &told), Some(flipped));
+    // One that is not there, and then a whole chunk.
+    let store = SledStore::open(&folder).unwrap();
+    let mut chunk: StoredChunk = decode(Kind::History, &whole).unwrap();
+    chunk.commits.remove(7);
+    let next = chunk.commits[7].lsn;
+    store.put(after, &chunk.encode().unwrap(), &Default::default()).unwrap();
+    drop(store);
+    assert_eq!(first_wrong(&folder, &told), Some(next));
+    let store = SledStore::open(&folder).unwrap();
+    assert!(store.remove_some(after, after.next()).unwrap() > 0);
+    drop(store);
+    assert_eq!(first_wrong(&folder, &told), Some(expected(&told, after)[0].lsn));
 }

@@ -14,15 +14,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::extract::Params;
 use super::problem::Problem;
 use super::render;
 use crate::history::{History, NotTold, Run};
-use crate::ledger::{Lsn, PropertyId};
+use crate::ledger::{Lsn, Mark, PropertyId};
 use crate::node::{Consistency, Node};
-use crate::replication::Mark;
 use crate::wire;
 
 /// A connection on which nothing moves is closed after little more.
@@ -34,6 +33,8 @@ const PIECES: usize = 8;
 const PIECE_EVENTS: usize = 64;
 /// A reader that takes nothing for so long is cut off.
 const READ_WITHIN: Duration = Duration::from_secs(20);
+/// After a look that found nothing the next comes no sooner: news of others, which may be many, wake nobody in between.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What is told of, and from where on.
 #[derive(Clone, Debug)]
@@ -113,7 +114,7 @@ async fn page(node: &Node, query: Query, wait_ms: u64) -> Result<Response, Probl
     let (mut tips, mut closing) = (node.tips(), node.closing());
     let mut scan = Scan::new(query.clone());
     loop {
-        let known = tips.borrow_and_update().lsn;
+        let (known, looked_at) = (tips.borrow_and_update().lsn, Instant::now());
         let (next, events) = scan_on(node, scan).await?;
         scan = next;
         if !events.is_empty() || Instant::now() >= until || *closing.borrow() {
@@ -126,6 +127,7 @@ async fn page(node: &Node, query: Query, wait_ms: u64) -> Result<Response, Probl
             _ = timeout_at(until, tips.changed()) => {}
             _ = closing.wait_for(|closing| *closing) => {}
         }
+        sleep_until(until.min(looked_at + LOOK_EVERY)).await;
     }
 }
 
@@ -148,10 +150,10 @@ impl Scan {
     fn next(&mut self, history: &History) -> Result<Vec<wire::Event>, NotTold> {
         let mut events = Vec::new();
         loop {
-            let run = match history.after(self.seen) {
+            let run = match self.run(history) {
                 Err(NotTold::Gone { first }) if first == self.query.after.lsn.next() => {
                     self.seen = self.query.after.lsn;
-                    history.after(self.seen)
+                    self.run(history)
                 }
                 // What was found is told before it is said that the rest is missing.
                 Err(_) if !events.is_empty() => return Ok(events),
@@ -161,6 +163,25 @@ impl Scan {
             if self.take(run, &mut events) || is_end {
                 return Ok(events);
             }
+        }
+    }
+
+    fn run(&self, history: &History) -> Result<Run, NotTold> {
+        match &self.query.property {
+            Some(property) => history.after_of(self.seen, property),
+            None => history.after(self.seen),
+        }
+    }
+
+    /// Whether what is known holds nothing new of the property that is asked for, as far as that can be told from memory.
+    fn is_quiet(&mut self, node: &Node) -> bool {
+        let told = self.query.property.as_ref().and_then(|property| node.recent_of(self.seen, property));
+        match told {
+            Some(Ok(run)) if run.commits.is_empty() => {
+                self.seen = self.seen.max(run.upto);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -188,6 +209,10 @@ impl Scan {
 }
 
 async fn scan_on(node: &Node, mut scan: Scan) -> Result<(Scan, Vec<wire::Event>), NotTold> {
+    // Many may follow something quiet in a busy house: nothing is asked of the disk's threads for these.
+    if scan.is_quiet(node) {
+        return Ok((scan, Vec::new()));
+    }
     node.ask_history(move |history| {
         let events = scan.next(history)?;
         Ok((scan, events))
@@ -208,6 +233,7 @@ async fn stream(node: Arc<Node>, query: Query) -> Result<Response, Problem> {
         closing: node.closing(),
         node: Arc::downgrade(&node),
         sender,
+        heard_at: Instant::now(),
         _place: place,
     };
     tokio::spawn(feed.run(scan, first));
@@ -224,6 +250,8 @@ struct Feed {
     tips: watch::Receiver<Mark>,
     closing: watch::Receiver<bool>,
     sender: mpsc::Sender<Bytes>,
+    /// When the reader was last given something.
+    heard_at: Instant,
     _place: OwnedSemaphorePermit,
 }
 
@@ -232,6 +260,7 @@ impl Feed {
         let mut events = first;
         // Said at once, so that the reader knows that the stream has begun.
         let mut piece = String::from(": innkeeper\n\n");
+        let mut looked_at = Instant::now();
         loop {
             for event in &events {
                 tell(&mut piece, event);
@@ -242,9 +271,13 @@ impl Feed {
             if *self.closing.borrow() {
                 return;
             }
-            if events.is_empty() && !self.news().await {
-                piece.push_str(": still here\n\n");
+            if events.is_empty() {
+                if !self.news().await {
+                    piece.push_str(": still here\n\n");
+                }
+                sleep_until(looked_at + LOOK_EVERY).await;
             }
+            looked_at = Instant::now();
             self.tips.borrow_and_update();
             let Some(node) = self.node.upgrade() else { return };
             let scanned = scan_on(&node, scan).await;
@@ -255,15 +288,17 @@ impl Feed {
         }
     }
 
-    /// Waits for news; false where there were none for a while.
+    /// Waits for news; false where the reader has heard nothing for a while.
     async fn news(&mut self) -> bool {
+        let quiet_until = self.heard_at + HEARTBEAT;
         tokio::select! {
-            changed = timeout(HEARTBEAT, self.tips.changed()) => changed.is_ok(),
+            changed = timeout_at(quiet_until, self.tips.changed()) => changed.is_ok() && Instant::now() < quiet_until,
             _ = self.closing.wait_for(|closing| *closing) => true,
         }
     }
 
-    async fn send(&self, piece: String) -> bool {
+    async fn send(&mut self, piece: String) -> bool {
+        self.heard_at = Instant::now();
         matches!(timeout(READ_WITHIN, self.sender.send(piece.into())).await, Ok(Ok(())))
     }
 }

@@ -27,7 +27,7 @@ const REQUEST_SECONDS: [f64; 14] =
 type Reading = fn(&Numbers) -> f64;
 
 /// Gauges that are read off the node: name, help, reading.
-const GAUGES: [(&str, &str, Reading); 16] = [
+const GAUGES: [(&str, &str, Reading); 21] = [
     ("innkeeper_leader", "The leader that this node knows of; 0 where it knows none.", |node| {
         node.leader.unwrap_or(0) as f64
     }),
@@ -65,6 +65,23 @@ const GAUGES: [(&str, &str, Reading); 16] = [
     ("innkeeper_quarantined_commands", "Commands that were set aside when they were applied.", |node| {
         node.quarantined as f64
     }),
+    ("innkeeper_history_first_lsn", "The first command of which this node's history tells.", |node| {
+        node.history.first.0 as f64
+    }),
+    (
+        "innkeeper_history_bytes",
+        "Bytes of history on this node's disk, without what its store needs.",
+        |node| node.history.bytes as f64,
+    ),
+    (
+        "innkeeper_history_unkept_commits",
+        "Commands that are told of and whose history is not on disk.",
+        |node| node.history.unkept as f64,
+    ),
+    ("innkeeper_history_missing", "1 on a node that lacks some of the history and fetches it.", |node| {
+        f64::from(u8::from(node.history.is_missing))
+    }),
+    ("innkeeper_event_streams", "Streams of events that are open.", |node| node.streams as f64),
     ("innkeeper_paused", "1 on a node that has paused applying.", |node| f64::from(u8::from(node.paused))),
 ];
 

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::command::{Command, SetAside, Submission};
-use super::event::{self, Commit, EventChain, RecordChange, Settled};
+use super::event::{self, Commit, EventChain, Mark, RecordChange, Settled};
 use super::id::{IdempotencyKey, Lsn, Timestamp};
 use super::outcome::{Applied, Outcome, Refusal};
 use super::quarantine::{Failure, QUARANTINED_MAX, Quarantined};
@@ -89,6 +89,9 @@ impl Ledger {
 
     /// Takes what a command changed into the chain of events.
     fn commit(&mut self, submission: &Submission, mut changes: Vec<RecordChange>) -> Option<Commit> {
+        if let Command::ForgetHistory(mark) = &submission.command {
+            self.forget_history(*mark);
+        }
         event::coalesce(&mut changes);
         if changes.is_empty() {
             return None;
@@ -96,7 +99,10 @@ impl Ledger {
         let mut commit = Commit {
             lsn: self.lsn,
             at: self.stamp,
-            own: matches!(submission.command, Command::RollBusinessDate(_) | Command::EndDue(_)),
+            own: matches!(
+                submission.command,
+                Command::RollBusinessDate(_) | Command::EndDue(_) | Command::ForgetHistory(_)
+            ),
             key: submission.key.as_ref().map(|key| Arc::clone(&key.text)),
             assigned: matches!(submission.command, Command::Assign(_)),
             settled: match submission.command {
@@ -110,6 +116,14 @@ impl Ledger {
         commit.chain = self.event_chain.after(&commit);
         self.event_chain = commit.chain;
         Some(commit)
+    }
+
+    /// Moves to where the history begins, forward only, and never to what is not there yet.
+    fn forget_history(&mut self, mark: Mark) {
+        let first = self.history_from.map_or(Lsn(0), |first| first.lsn);
+        if first < mark.lsn && mark.lsn < self.lsn {
+            self.history_from = Some(mark);
+        }
     }
 
     /// The commands that were set aside, the oldest first.
@@ -177,6 +191,8 @@ fn execute(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &Command) -
         Command::EndOutOfOrder(command) => out_of_order::end(txn, command),
         Command::RollBusinessDate(command) => inventory::roll_business_date(txn, command),
         Command::EndDue(_) => Ok(Outcome::Done),
+        // It is in no record: `commit` does it, once nothing can fail any more.
+        Command::ForgetHistory(_) => Ok(Outcome::Done),
         Command::Discard(command) => quarantine::discard(txn, command.lsn),
         // What fails when it is tried again stays what it was: a retry is not set aside in its place.
         Command::Retry(_) => Err(Failure::Invariant.into()),

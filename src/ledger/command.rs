@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::date::Date;
+use super::event::Mark;
 use super::id::{
     BlockId, BookingId, Currency, IdempotencyKey, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId,
     Timestamp, WaitlistId,
@@ -58,6 +59,8 @@ pub enum Command {
     Discard(SetAside),
     /// The ledger's own: a property on `clock` passed its midnight.
     RollBusinessDate(RollBusinessDate),
+    /// The ledger's own: the history up to here is old enough, or too long, to be kept.
+    ForgetHistory(Mark),
     /// The ledger's own: ends what is due at the stamp of the batch, and nothing else.
     EndDue(EndDue),
 }

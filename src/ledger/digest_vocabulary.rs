@@ -2,6 +2,7 @@
 
 use super::command::*;
 use super::digest::{Digest, Digester, digest_fields};
+use super::event::Mark;
 use super::outcome::{BlockShown, Booking, Outcome, RatesSet, Refusal, Rule};
 use super::property::{Block, BlockStatus, BusinessDateMode, Property, Room, RoomType};
 use super::reservation::{Price, Reservation, Status, WaitlistEntry, WaitlistStatus};
@@ -65,6 +66,7 @@ digest_fields! {
     }
     LeaveWaitlist { property, id }
     SetAside { lsn }
+    Mark { lsn, chain }
 }
 
 impl Digest for EndDue {
@@ -207,6 +209,7 @@ impl Digest for Command {
             Command::LeaveWaitlist(command) => tagged!(d, 26, command),
             Command::Retry(command) => tagged!(d, 27, command),
             Command::Discard(command) => tagged!(d, 28, command),
+            Command::ForgetHistory(mark) => tagged!(d, 29, mark),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::digest::{Digest, Digester, digest_later, digest_of};
 use super::id::{Lsn, PropertyId, Timestamp};
 use super::record::{Record, RecordKey, RoomRecord};
 use super::reservation::{Reservation, Status, WaitlistStatus};
+use super::state::Ledger;
 
 /// The head of the chain: 128 bits over all commits from the first on. It tells apart histories that differ by
 /// accident, like the state hash whose digests it is made of.
@@ -24,6 +25,19 @@ pub struct EventChain(pub u128);
 impl Digest for EventChain {
     fn digest(&self, digester: &mut Digester) {
         self.0.digest(digester);
+    }
+}
+
+/// A place in the chain of events: what was told up to and including a command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    pub lsn: Lsn,
+    pub chain: EventChain,
+}
+
+impl Mark {
+    pub fn of(ledger: &Ledger) -> Mark {
+        Mark { lsn: ledger.lsn(), chain: ledger.event_chain() }
     }
 }
 

@@ -62,7 +62,7 @@ pub use block::NIGHTS_MAX as BLOCK_NIGHTS_MAX;
 pub use command::*;
 pub use date::{Date, NotADate};
 pub use digest::StateHash;
-pub use event::{Commit, EventChain, EventType, RecordChange, Resource, Settled};
+pub use event::{Commit, EventChain, EventType, Mark, RecordChange, Resource, Settled};
 pub use id::*;
 pub use outcome::*;
 pub use property::*;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::command::{Prices, RateTarget, Rules};
 use super::date::Date;
 use super::digest::{Digest, Digester, StateHash, digest_fields};
-use super::event::EventChain;
+use super::event::{EventChain, Mark};
 use super::id::{BlockId, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp, WaitlistId};
 use super::outcome::Outcome;
 use super::property::{Block, Property, Room, RoomType};
@@ -26,6 +26,9 @@ pub struct Header {
     /// The head of the hash chain over all events so far: a history that was fetched from elsewhere is compared with it.
     #[serde(default)]
     pub event_chain: EventChain,
+    /// What was changed up to here is not kept any more, where something is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_from: Option<Mark>,
     /// Over these and all records.
     pub state_hash: StateHash,
     pub records: RecordCounts,

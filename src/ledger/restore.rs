@@ -28,6 +28,7 @@ impl Ledger {
         ledger.lsn = header.lsn;
         ledger.stamp = header.stamp;
         ledger.event_chain = header.event_chain;
+        ledger.history_from = header.history_from;
         for (number, record) in (1..).zip(records) {
             let described = |record: &Record| format!("{:?}", record.key());
             if check::record(&ledger, &record).is_err() {

@@ -12,7 +12,7 @@ use super::calendar::{NightCount, RoomStay};
 use super::command::RateTarget;
 use super::date::Date;
 use super::digest::{StateHash, digest_fields, digest_of};
-use super::event::{Digests, EventChain};
+use super::event::{Digests, EventChain, Mark};
 use super::id::{BlockId, BookingId, Lsn, PropertyId, ReservationId, RoomId, Timestamp, WaitlistId};
 use super::idempotency::{KeyHolder, OUTCOMES_MAX};
 use super::outcome::Refusal;
@@ -58,6 +58,8 @@ pub struct Ledger {
     pub(super) outcomes_max: usize,
     pub(super) quarantined: SortedMap<Lsn, Arc<Quarantined>>,
     pub(super) event_chain: EventChain,
+    /// What was changed up to here is not kept any more, where something is not.
+    pub(super) history_from: Option<Mark>,
 }
 
 /// What a change did to a record: the old one, and the digests of both as the state hash has them; 0 where there is none.
@@ -71,10 +73,11 @@ struct Position {
     lsn: Lsn,
     stamp: Timestamp,
     event_chain: EventChain,
+    history_from: Option<Mark>,
 }
 
 digest_fields! {
-    Position { lsn, stamp, event_chain }
+    Position { lsn, stamp, event_chain; history_from = 1 }
 }
 
 impl Default for Ledger {
@@ -112,6 +115,7 @@ impl Ledger {
             outcomes_max: OUTCOMES_MAX,
             quarantined: SortedMap::new(),
             event_chain: EventChain::default(),
+            history_from: None,
         }
     }
 
@@ -130,8 +134,14 @@ impl Ledger {
         self.event_chain
     }
 
+    /// What was changed up to here is kept nowhere any more.
+    pub fn history_from(&self) -> Option<Mark> {
+        self.history_from
+    }
+
     pub fn state_hash(&self) -> StateHash {
-        let position = Position { lsn: self.lsn, stamp: self.stamp, event_chain: self.event_chain };
+        let Ledger { lsn, stamp, event_chain, history_from, .. } = *self;
+        let position = Position { lsn, stamp, event_chain, history_from };
         StateHash(self.sum.wrapping_add(digest_of(&position)))
     }
 
@@ -151,6 +161,7 @@ impl Ledger {
             lsn: self.lsn,
             stamp: self.stamp,
             event_chain: self.event_chain,
+            history_from: self.history_from,
             state_hash: self.state_hash(),
             records: self.counts,
         }

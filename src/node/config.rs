@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::history::Retention;
 use crate::replication::NodeId;
 
 /// A node's settings. Addresses are `host:port`, where the node listens and where the others find it.
@@ -47,6 +48,8 @@ pub struct Limits {
     pub streams_max: usize,
     /// Questions about the past that are answered at once.
     pub past_reads_max: usize,
+    /// How much of the past is kept. The leader's counts.
+    pub history: Retention,
 }
 
 impl Default for Limits {
@@ -63,6 +66,7 @@ impl Default for Limits {
             snapshot_piece_bytes: 1 << 20,
             streams_max: 512,
             past_reads_max: 4,
+            history: Retention::default(),
         }
     }
 }

@@ -44,7 +44,7 @@ pub use read::{Consistency, NotRead};
 pub use status::{ClusterView, MemberView, Unready, VERSION};
 pub use submit::Outcomes;
 
-use crate::history::{self, History, Keeping};
+use crate::history::{History, Keeping};
 use crate::ledger::{Applied, Ledger, Submission, Timestamp};
 use crate::planted::{Bug, planted};
 use crate::replication::{
@@ -193,7 +193,8 @@ impl Node {
         tokio::spawn(due::roll_dates(Arc::downgrade(&node)));
         tokio::spawn(snapshots::run(Arc::downgrade(&node)));
         tokio::spawn(backfill::run(Arc::downgrade(&node)));
-        tokio::spawn(history::run(Arc::downgrade(&node.history), node.disk.clone()));
+        tokio::spawn(past::forget(Arc::downgrade(&node)));
+        tokio::spawn(past::keep(Arc::downgrade(&node)));
         tokio::spawn(bootstrap::run(Arc::downgrade(&node)));
         Ok(node)
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Node;
+use crate::history::Extent;
 use crate::replication::NodeId;
 
 /// A node's numbers at one moment, as it sees them.
@@ -28,6 +29,10 @@ pub struct Numbers {
     /// Commands that applying set aside.
     pub quarantined: usize,
     pub paused: bool,
+    /// The history of this node.
+    pub history: Extent,
+    /// Streams of events that are open.
+    pub streams: usize,
     /// On the leader: how many entries each other member's log is behind.
     pub behind: BTreeMap<NodeId, u64>,
 }
@@ -61,6 +66,8 @@ impl Node {
             silence: (silence < Duration::MAX).then_some(silence),
             quarantined: self.with_ledger(|ledger| ledger.quarantined().count()),
             paused: self.paused().is_some(),
+            history: self.history.extent(),
+            streams: limits.streams_max - self.streams.available_permits(),
             behind: behind.collect(),
         }
     }

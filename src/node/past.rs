@@ -1,14 +1,63 @@
 //! The past: what this node knows of it, and when it may be asked.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout_at;
 
 use super::{Consistency, Node, NotRead};
-use crate::history::{History, NotTold};
-use crate::ledger::{Ledger, Lsn, PropertyId, Refusal, Reservation, ReservationId};
-use crate::replication::{Mark, blocking};
+use crate::history::{self, History, NotTold, Run};
+use crate::ledger::{
+    Command, Ledger, Lsn, Mark, PropertyId, Refusal, Reservation, ReservationId, Submission,
+};
+
+use crate::replication::blocking;
+
+/// How often it is looked at whether something is to be forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(5);
+
+/// Keeps the history until the node is gone.
+pub async fn keep(node: Weak<Node>) {
+    let Some((history, disk)) = node.upgrade().map(|node| (Arc::downgrade(&node.history), node.disk.clone()))
+    else {
+        return;
+    };
+    if let Err(error) = history::run(history, disk).await
+        && let Some(node) = node.upgrade()
+    {
+        node.stop_because(format!("the history can't be kept: {error}"));
+    }
+}
+
+/// Has the history forgotten that is older or longer than it may be, by an entry of the log, while this node leads. Runs until
+/// the node is gone.
+pub async fn forget(node: Weak<Node>) {
+    loop {
+        tokio::time::sleep(FORGET_EVERY).await;
+        let Some(node) = node.upgrade() else { return };
+        let retention = node.config.limits.history;
+        if retention.keeps_all() || !node.leads() {
+            continue;
+        }
+        let (history, now) = (node.history.clone(), node.log_time());
+        let outdated = blocking(&*node.disk, move || history.outdated(retention, now)).await;
+        match outdated.map_err(|error| error.to_string()).and_then(|it| it.map_err(|error| error.to_string()))
+        {
+            Ok(None) => {}
+            Ok(Some(upto)) => {
+                tracing::info!(upto = upto.lsn.0, "the history up to here is forgotten");
+                let submission = Submission { key: None, command: Command::ForgetHistory(upto) };
+                if let Err(error) = node.submit(&submission).await {
+                    tracing::debug!(%error, "nothing was forgotten; it will be tried again");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what of the history is to be forgotten could not be found out")
+            }
+        }
+    }
+}
 
 /// Why a question about the past was not answered.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -67,6 +116,11 @@ impl Node {
         })
     }
 
+    /// What is told of a property after `position`, where that stands in memory.
+    pub fn recent_of(&self, position: Lsn, property: &PropertyId) -> Option<Result<Run, NotTold>> {
+        self.history.recent_of(position, property)
+    }
+
     /// Returns once this node knows of command `lsn`. Where it does not, the leader tells whether there is one.
     pub async fn reach(&self, lsn: Lsn) -> Result<(), NotTold> {
         if self.known() >= lsn {
@@ -86,7 +140,7 @@ impl Node {
         self.reach(lsn).await?;
         let _place = self.place_in_past().await?;
         let (ledger, property) = (self.with_ledger(Ledger::clone), property.clone());
-        Ok(self.ask_history(move |history| history.state_at(ledger, lsn, Some(&property))).await?)
+        Ok(self.ask_history(move |history| history.state_at(ledger, lsn, &property)).await?)
     }
 
     /// Reservations as command `lsn` left them, those that were there.

@@ -236,3 +236,21 @@ async fn more_commands_than_may_wait_are_shed() {
     assert_eq!(shed, 1);
     node.shut_down().await;
 }
+
+#[tokio::test]
+async fn a_panic_while_the_history_is_locked_stops_the_node_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start_in(&dir, &[(1, "127.0.0.1:2")]).await.unwrap();
+    let mut fatal = node.fatal();
+    while node.ready().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(*fatal.borrow(), None);
+    node.history.break_in_the_middle();
+    let submission = property(0, 1);
+    // Whoever sent it is not told that it failed.
+    assert_eq!(node.submit(&submission).await, Err(NotApplied::Unknown));
+    let stopped = tokio::time::timeout(Duration::from_secs(5), fatal.wait_for(Option::is_some)).await;
+    let reason = stopped.unwrap().unwrap().clone().unwrap();
+    assert!(reason.contains("panicked"), "{reason}");
+}

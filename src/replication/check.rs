@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use super::batch::{Batch, Check, Payload};
 use super::codec::CodecError;
-use super::witness::{Mark, Witness};
-use crate::ledger::{Applied, Broken, Ledger, Lsn, StateHash, Submission, Timestamp};
+use super::witness::Witness;
+use crate::ledger::{Applied, Broken, Ledger, Lsn, Mark, StateHash, Submission, Timestamp};
 
 /// Positions that are remembered. A proposer is behind its own log by the batches in flight, which are far fewer.
 const POSITIONS: usize = 8_192;
@@ -28,7 +28,7 @@ impl DecodedBatch {
 
     /// Applies its commands, and tells what they changed.
     pub fn apply(&self, ledger: &mut Ledger, witness: &dyn Witness) -> Result<Vec<Applied>, Broken> {
-        let before = Mark::of(ledger);
+        let (before, forgotten) = (Mark::of(ledger), ledger.history_from());
         let mut commits = Vec::new();
         let applied = (self.submissions.iter())
             .map(|submission| {
@@ -38,6 +38,9 @@ impl DecodedBatch {
             })
             .collect();
         witness.applied(before, Mark::of(ledger), commits);
+        if let Some(mark) = ledger.history_from().filter(|mark| Some(*mark) != forgotten) {
+            witness.forget(mark);
+        }
         applied
     }
 }

@@ -43,7 +43,7 @@ pub use state_machine::StateMachine;
 pub use transport::*;
 pub use types::*;
 pub use verify::{Report, VerifyError, Wrong, verify};
-pub use witness::{Mark, Unwitnessed, Witness};
+pub use witness::{Unwitnessed, Witness};
 
 #[cfg(test)]
 pub mod tests;

@@ -27,8 +27,7 @@ use super::codec::{self, CodecError, Kind};
 use super::snapshot::SnapshotFile;
 use super::transport::{Lost, Transport};
 use super::types::{DiskId, GROUP, GroupId, Member, NodeId, RaftSnapshotMeta, TypeConfig, bytes_field};
-use super::witness::Mark;
-use crate::ledger::{Applied, Lsn, Timestamp};
+use crate::ledger::{Applied, Lsn, Mark, Timestamp};
 
 /// The sender or the addressee of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,8 +17,8 @@ use super::log_worker::Fatal;
 use super::snapshot::{self, SnapshotError, SnapshotMeta, SnapshotStore};
 use super::state_machine::StateMachine;
 use super::types::{GROUP, LogId, Member, NodeId};
-use super::witness::{Mark, Witness};
-use crate::ledger::Ledger;
+use super::witness::Witness;
+use crate::ledger::{Ledger, Mark};
 
 /// A group's log and state, for openraft.
 pub struct Storage {
@@ -109,6 +109,9 @@ fn retell(
     ledger: &Ledger,
     witness: &dyn Witness,
 ) {
+    if let Some(mark) = ledger.history_from() {
+        witness.forget(mark);
+    }
     let (end, purged) = (Mark::of(ledger), log.log_state().purged().map(|id| id.0));
     if witness.tip().lsn < end.lsn && witness.tip().chain != end.chain {
         let older = snapshots.kept().into_iter().skip(1).find(|older| older.meta().last_log_id >= purged);

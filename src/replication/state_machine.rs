@@ -5,6 +5,7 @@
 //! position stay before that entry, so a restart comes to it again. A state that the ledger calls impossible is fatal.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ use super::log_worker::Fatal;
 use super::snapshot::{SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
 use super::state::{Position, State};
 use super::types::{LogId, RaftSnapshotMeta, StoredMembership, TypeConfig};
-use super::witness::{Mark, Witness};
-use crate::ledger::{Applied, Ledger};
+use super::witness::Witness;
+use crate::ledger::{Applied, Ledger, Mark};
 use crate::planted::{Bug, planted};
 
 /// How long a snapshot waits for the history up to it.
@@ -105,6 +106,16 @@ impl StateMachine {
         Ok(Some(outcomes))
     }
 
+    /// A panic beside the ledger's own guard would end the task that applies, and nothing else. It is said, and stops the
+    /// node.
+    fn guarded<T>(&mut self, id: Option<LogId>, work: impl FnOnce(&mut StateMachine) -> T) -> io::Result<T> {
+        catch_unwind(AssertUnwindSafe(|| work(self))).map_err(|_| {
+            let index = id.map_or(0, |id| id.index);
+            self.fatal.report(format!("the code that applies entry {index} of the log panicked"));
+            self.fatal.error()
+        })
+    }
+
     fn moved_to(&mut self, position: Position) {
         self.applied = position.log_id;
         self.state.moved_to(position);
@@ -141,7 +152,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 _ if self.is_paused() => BatchReply::Paused,
                 EntryPayload::Normal(payload) => {
                     self.witness.has_room().await;
-                    match self.apply_batch(id, &payload)? {
+                    match self.guarded(Some(id), |machine| machine.apply_batch(id, &payload))?? {
                         Some(outcomes) => BatchReply::Applied(outcomes),
                         None => BatchReply::Paused,
                     }
@@ -197,7 +208,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.own_checks = OwnChecks::new(&ledger);
         self.membership = meta.last_membership.clone();
         let position = Position::new(meta.last_log_id, &ledger);
-        self.witness.restored(Mark::of(&ledger));
+        let (mark, forgotten) = (Mark::of(&ledger), ledger.history_from());
+        self.guarded(position.log_id, |machine| {
+            machine.witness.restored(mark);
+            if let Some(forgotten) = forgotten {
+                machine.witness.forget(forgotten);
+            }
+        })?;
         if !planted(Bug::InstalledHalf) {
             self.state.change(|own| *own = ledger);
         }

@@ -18,7 +18,7 @@ use super::log_store::{self, LogError};
 use super::open::{GroupDirs, OpenError, reaches_back};
 use super::snapshot::{SnapshotError, SnapshotStore};
 use super::types::LogId;
-use crate::ledger::{Ledger, Lsn, StateHash};
+use crate::ledger::{Ledger, Lsn, Mark, StateHash};
 
 /// Audits may take this many times as long as the replay itself, so that a large state is verified in bounded time.
 const AUDIT_SHARE: u32 = 20;
@@ -74,8 +74,11 @@ impl From<SnapshotError> for VerifyError {
     }
 }
 
+/// Is told where the replay stands, at its beginning and after each command, and may find that wrong.
+pub type Told<'a> = &'a mut dyn FnMut(Mark) -> Result<(), Wrong>;
+
 /// Verifies the data directory of a stopped node. Blocks, for about as long as a replay of its log takes.
-pub fn verify(data_dir: &Path) -> Result<Report, VerifyError> {
+pub fn verify(data_dir: &Path, told: Told<'_>) -> Result<Report, VerifyError> {
     let (identity, _lock) = identity::inspect(data_dir)?;
     let dirs = GroupDirs::of(data_dir);
     let (store, newest) = SnapshotStore::open(&dirs.snapshots)?;
@@ -103,8 +106,8 @@ pub fn verify(data_dir: &Path) -> Result<Report, VerifyError> {
     };
     let (applied, ledger) = start.unwrap_or_else(|| (None, Ledger::new()));
     let first_lsn = ledger.lsn();
-    let mut replay =
-        Replay { own_checks: OwnChecks::new(&ledger), ledger, passed, entries: 0, audits: Audits::new() };
+    let own_checks = OwnChecks::new(&ledger);
+    let mut replay = Replay { own_checks, ledger, passed, entries: 0, audits: Audits::new(), told };
     replay.run(&log, applied.map_or(0, |id| id.index + 1), committed)?;
     Ok(Report {
         identity,
@@ -127,7 +130,8 @@ struct Passed {
     check: Check,
 }
 
-struct Replay {
+struct Replay<'a> {
+    told: Told<'a>,
     ledger: Ledger,
     own_checks: OwnChecks,
     passed: Option<Passed>,
@@ -135,10 +139,11 @@ struct Replay {
     audits: Audits,
 }
 
-impl Replay {
+impl Replay<'_> {
     /// Applies the entries of `[from, to)`.
     fn run(&mut self, log: &RaftLog<LogTypes>, from: u64, to: u64) -> Result<(), VerifyError> {
         self.audits.audit(&self.ledger)?;
+        (self.told)(Mark::of(&self.ledger))?;
         let mut expected = from;
         for logged in log.read(from, to.max(from)) {
             let unreadable = |source| VerifyError::Log { index: expected, source };
@@ -172,6 +177,7 @@ impl Replay {
             self.ledger
                 .apply(batch.stamp, submission)
                 .map_err(|broken| self.wrong(format!("entry {}: {broken}", id.index)))?;
+            (self.told)(Mark::of(&self.ledger))?;
             self.audits.audit_if_cheap(&self.ledger)?;
         }
         self.own_checks.remember(&self.ledger);

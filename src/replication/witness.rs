@@ -4,22 +4,8 @@
 //! behind its bound.
 
 use futures_util::future::BoxFuture;
-use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Commit, EventChain, Ledger, Lsn};
-
-/// A place in the chain of events: what was told up to and including a command.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
-    pub lsn: Lsn,
-    pub chain: EventChain,
-}
-
-impl Mark {
-    pub fn of(ledger: &Ledger) -> Mark {
-        Mark { lsn: ledger.lsn(), chain: ledger.event_chain() }
-    }
-}
+use crate::ledger::{Commit, Lsn, Mark};
 
 /// Is told of every command that this node applies.
 pub trait Witness: Send + Sync + 'static {
@@ -31,6 +17,9 @@ pub trait Witness: Send + Sync + 'static {
 
     /// The state was replaced by one that stands at `mark`: what lies between may be missing. Never blocks.
     fn restored(&self, mark: Mark);
+
+    /// What came up to `mark` is not asked for any more, on any node. Never blocks.
+    fn forget(&self, mark: Mark);
 
     /// Keeps now what it was told. Blocks on the disk.
     fn keep(&self);
@@ -53,6 +42,8 @@ impl Witness for Unwitnessed {
     fn applied(&self, _: Mark, _: Mark, _: Vec<Commit>) {}
 
     fn restored(&self, _: Mark) {}
+
+    fn forget(&self, _: Mark) {}
 
     fn keep(&self) {}
 

@@ -117,7 +117,11 @@ fn parameters(call: &Call) -> Vec<Value> {
         serde_json::from_str(include_str!("parameters.json")).expect("the parameters are JSON");
     let mut parameters = Vec::new();
     for name in call.path.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
-        let schema = if name == "id" { "Uuid" } else { "Id" };
+        let schema = match name {
+            "id" => "Uuid",
+            "lsn" => "Lsn",
+            _ => "Id",
+        };
         parameters.push(json!({ "name": name, "in": "path", "required": true, "schema": reference(schema) }));
     }
     let common = if call.kind == Kind::Read { READ_QUERY } else { &[] };

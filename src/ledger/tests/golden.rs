@@ -139,6 +139,7 @@ pub fn submission_samples(digest: u128) -> Vec<(&'static str, Submission)> {
         ("join_waitlist_least", Command::JoinWaitlist(Box::new(join_waitlist(1, "double", 10, 12)))),
         ("leave_waitlist", leave_waitlist(1)),
         ("retry", Command::Retry(SetAside { lsn: Lsn(7) })),
+        ("forget_history", Command::ForgetHistory(Mark { lsn: Lsn(7), chain: EventChain(DIGEST) })),
         ("discard", Command::Discard(SetAside { lsn: Lsn(7) })),
         ("night_audit", Command::NightAudit(NightAudit { property: hotel(), business_date: day(1) })),
     ];
@@ -449,10 +450,13 @@ fn golden_bytes_are_read_and_written_as_ever() {
         lsn: Lsn(12),
         stamp: Timestamp(1_800_000_000_000),
         event_chain: EventChain(u128::MAX / 11),
+        history_from: None,
         state_hash: StateHash(u128::MAX / 7),
         records: RecordCounts { properties: 1, reservations: 2, ..RecordCounts::default() },
     };
     agrees("header", &header);
+    let history_from = Some(Mark { lsn: Lsn(7), chain: EventChain(u128::MAX / 13) });
+    agrees("header_history_from", &Header { history_from, ..header });
 }
 
 #[test]
@@ -487,10 +491,11 @@ fn every_kind_has_a_sample() {
         Command::LeaveWaitlist(_) => 25,
         Command::Retry(_) => 26,
         Command::Discard(_) => 27,
+        Command::ForgetHistory(_) => 28,
     };
     let kinds: std::collections::BTreeSet<i32> =
         submission_samples(DIGEST).iter().map(|(_, submission)| kind_of(&submission.command)).collect();
-    assert_eq!(kinds.len(), 28);
+    assert_eq!(kinds.len(), 29);
     let kind_of = |record: &Record| match record {
         Record::Property(_) => 0,
         Record::RoomType(_) => 1,

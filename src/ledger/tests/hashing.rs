@@ -127,3 +127,22 @@ fn position_and_time_change_the_hash() {
     later.run(Command::EndDue(EndDue {}));
     assert_ne!(later.ledger.state_hash(), next);
 }
+
+#[test]
+fn where_the_history_begins_changes_the_hash_and_only_moves_forward() {
+    let forget = |house: &mut House, lsn: u64| {
+        let mark = Mark { lsn: Lsn(lsn), chain: EventChain(lsn.into()) };
+        assert_eq!(house.run(Command::ForgetHistory(mark)), Outcome::Done);
+        house.ledger.history_from().map(|mark| mark.lsn.0)
+    };
+    let (mut house, mut other) = (House::new(), House::new());
+    other.run(Command::EndDue(EndDue {}));
+    assert_eq!(forget(&mut house, 5), Some(5));
+    assert_ne!(house.ledger.state_hash(), other.ledger.state_hash());
+    assert_eq!(house.restored().ledger.state_hash(), house.ledger.state_hash());
+    assert_eq!(house.restored().ledger.history_from(), house.ledger.history_from());
+    let own = house.ledger.lsn().0 + 1;
+    for (lsn, expected) in [(4, 5), (0, 5), (6, 6), (own + 3, 6), (u64::MAX, 6)] {
+        assert_eq!(forget(&mut house, lsn), Some(expected), "{lsn}");
+    }
+}

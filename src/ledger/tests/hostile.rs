@@ -54,6 +54,7 @@ fn commands() -> Vec<Command> {
             }
             for lsn in [Lsn(0), Lsn(7), Lsn(u64::MAX)] {
                 found.extend([Command::Retry(SetAside { lsn }), Command::Discard(SetAside { lsn })]);
+                found.push(Command::ForgetHistory(Mark { lsn, chain: EventChain(u128::MAX) }));
             }
             for rooms in [0, 1, u32::MAX] {
                 for status in [BlockStatus::Tentative, BlockStatus::Definite, BlockStatus::Canceled] {

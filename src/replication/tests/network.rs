@@ -10,11 +10,11 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::support::{batch, committed, put_room_type};
-use crate::ledger::{Applied, Lsn, Outcome, StateHash, Timestamp};
+use crate::ledger::{Applied, EventChain, Lsn, Mark, Outcome, StateHash, Timestamp};
 use crate::replication::codec::{self, Kind};
 use crate::replication::{
     Check, Claim, DiskId, EncodedSubmission, Endpoint, Entry, Envelope, Forwarded, GROUP, Hello,
-    MemberStatus, NotApplied, PeerRefusal, Reply, Request, SnapshotPiece,
+    HistoryPiece, HistoryRequest, MemberStatus, NotApplied, PeerRefusal, Reply, Request, SnapshotPiece,
 };
 
 const CLUSTER: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00ff);
@@ -94,5 +94,10 @@ fn golden_messages_keep_their_bytes() {
             paused: Some("why".into()),
         }),
     );
+    let after = Mark { lsn: Lsn(40), chain: EventChain(u128::MAX / 3) };
+    golden("peer-history.v1", Request::History(HistoryRequest { after, upto: Lsn(90) }));
+    let frame = Bytes::from_static(b"a chunk");
+    golden("peer-history-piece.v1", Reply::History(HistoryPiece { frame }));
+    golden("peer-no-history.v1", Reply::Refused(PeerRefusal::NoHistory { reason: "why".to_owned() }));
     golden("peer-refused.v1", Reply::Refused(PeerRefusal::SnapshotRefused { reason: "why".to_owned() }));
 }

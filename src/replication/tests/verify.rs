@@ -32,7 +32,7 @@ async fn sound_data_is_reported() {
         let group = group(dir.path(), snapshots).await;
         let last = group.state().position();
         group.close().await;
-        let report = verify(dir.path()).unwrap();
+        let report = verify(dir.path(), &mut |_| Ok(())).unwrap();
         assert_eq!((report.first_lsn, report.last_lsn), (Lsn(first_lsn), last.lsn), "{snapshots} snapshots");
         assert_eq!((report.snapshots, report.entries), (snapshots, entries), "{snapshots} snapshots");
         assert_eq!(report.state_hash, last.state_hash);
@@ -50,7 +50,9 @@ async fn a_proposer_with_another_state_is_found() {
     let next = group.next;
     group.commit(vec![entry_of(1, next, batch(9_000, wrong, &[cancel(1)]).encode().unwrap())]).await.unwrap();
     group.close().await;
-    let Err(VerifyError::Wrong(wrong)) = verify(dir.path()) else { panic!("it was not found") };
+    let Err(VerifyError::Wrong(wrong)) = verify(dir.path(), &mut |_| Ok(())) else {
+        panic!("it was not found")
+    };
     assert_eq!(wrong.lsn, own.lsn, "{wrong}");
 }
 
@@ -67,7 +69,9 @@ async fn a_snapshot_of_another_state_is_found() {
     let meta = SnapshotMeta { last_log_id: position.log_id, membership };
     group.state().snapshots().write(meta, &other).unwrap();
     group.close().await;
-    let Err(VerifyError::Wrong(wrong)) = verify(dir.path()) else { panic!("it was not found") };
+    let Err(VerifyError::Wrong(wrong)) = verify(dir.path(), &mut |_| Ok(())) else {
+        panic!("it was not found")
+    };
     assert_eq!(wrong.lsn, position.lsn, "{wrong}");
 }
 
@@ -81,7 +85,7 @@ async fn a_damaged_snapshot_is_found_old_or_new() {
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         fs::write(kept[damaged].path(), bytes).unwrap();
-        let error = verify(dir.path()).unwrap_err();
+        let error = verify(dir.path(), &mut |_| Ok(())).unwrap_err();
         assert!(matches!(error, VerifyError::Open(OpenError::Snapshot(_))), "{error}");
     }
 }
@@ -89,10 +93,10 @@ async fn a_damaged_snapshot_is_found_old_or_new() {
 #[tokio::test]
 async fn a_running_node_and_a_folder_that_is_none_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let error = verify(dir.path()).unwrap_err();
+    let error = verify(dir.path(), &mut |_| Ok(())).unwrap_err();
     assert!(matches!(error, VerifyError::Identity(IdentityError::NoDataDir { .. })), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "it left something behind");
     let _running = IdentityFile::open(dir.path(), 1, DiskId(Uuid::from_u128(1))).unwrap();
-    let error = verify(dir.path()).unwrap_err();
+    let error = verify(dir.path(), &mut |_| Ok(())).unwrap_err();
     assert!(matches!(error, VerifyError::Identity(IdentityError::InUse { .. })), "{error}");
 }

@@ -1,0 +1,113 @@
+//! What is told of one property: found by an index, however much is told of others meanwhile.
+
+use std::sync::Arc;
+
+use super::chunk::{Chunk, properties_of};
+use super::store::Store;
+use super::{History, HistoryError, Inner, NotTold, RUN_MAX, Run};
+use crate::ledger::{Commit, Lsn, PropertyId};
+
+impl History {
+    /// The commits after `position` that changed something of the property: some of them. Blocks on the disk where they are
+    /// not recent; see [`recent_of`](History::recent_of).
+    pub fn after_of(&self, position: Lsn, property: &PropertyId) -> Result<Run, NotTold> {
+        let (store, generation, limit) = {
+            let inner = self.lock();
+            if let Some(told) = inner.recent_of(position, property) {
+                return told;
+            }
+            let limit = inner.gap.map(|gap| gap.after).filter(|after| position < after.lsn);
+            (inner.store.clone(), inner.generation, limit.unwrap_or(inner.recent_after).lsn)
+        };
+        let told = stored_after(&*store, position, limit, property);
+        told.map_err(|error| self.fail(generation, &error))
+    }
+
+    /// Like [`after_of`](History::after_of), where all that is asked for stands in memory; never blocks.
+    pub fn recent_of(&self, position: Lsn, property: &PropertyId) -> Option<Result<Run, NotTold>> {
+        self.lock().recent_of(position, property)
+    }
+
+    /// The commits up to and with `upto` that changed something of the property, newest first: some of them, and up to
+    /// where none other is told of. Blocks on the disk where they are not recent.
+    pub(super) fn before_of(
+        &self,
+        upto: Lsn,
+        property: &PropertyId,
+    ) -> Result<(Vec<Arc<Commit>>, Lsn), NotTold> {
+        let (store, generation) = {
+            let inner = self.lock();
+            if upto > inner.recent_after.lsn {
+                let end = inner.recent.partition_point(|commit| commit.lsn <= upto);
+                let commits = inner.recent.range(..end).rev().filter(|commit| is_of(commit, property));
+                return Ok((commits.cloned().collect(), inner.recent_after.lsn));
+            }
+            (inner.store.clone(), inner.generation)
+        };
+        stored_before(&*store, upto, property).map_err(|error| self.fail(generation, &error))
+    }
+}
+
+impl Inner {
+    fn recent_of(&self, position: Lsn, property: &PropertyId) -> Option<Result<Run, NotTold>> {
+        if let Err(not_told) = self.check(position) {
+            return Some(Err(not_told));
+        }
+        if position > self.tip.lsn {
+            return Some(Err(NotTold::InFuture));
+        }
+        if position < self.recent_after.lsn {
+            return None;
+        }
+        let at = self.recent.partition_point(|commit| commit.lsn <= position);
+        let commits = self.recent.range(at..).filter(|commit| is_of(commit, property));
+        let commits: Vec<_> = commits.take(RUN_MAX).cloned().collect();
+        let is_full = commits.len() == RUN_MAX;
+        let upto = commits.last().filter(|_| is_full).map_or(self.tip.lsn, |last| last.lsn);
+        Some(Ok(Run { commits, upto }))
+    }
+}
+
+fn is_of(commit: &Commit, property: &PropertyId) -> bool {
+    properties_of(commit).any(|of| of == property)
+}
+
+/// The chunk of which the index told.
+fn indexed(store: &dyn Store, after: Lsn) -> Result<Chunk, HistoryError> {
+    let frame = store.at_or_before(after)?.ok_or(HistoryError::Damaged("less than was kept"))?;
+    let chunk = Chunk::decode(&frame)?;
+    if chunk.after.lsn == after { Ok(chunk) } else { Err(HistoryError::Damaged("less than was kept")) }
+}
+
+fn stored_after(
+    store: &dyn Store,
+    position: Lsn,
+    limit: Lsn,
+    property: &PropertyId,
+) -> Result<Run, HistoryError> {
+    // The chunk in which the position is, and the next.
+    let places = [store.last_of(property, position.next())?, store.first_of(property, position.next())?];
+    for after in places.into_iter().flatten().filter(|after| *after < limit) {
+        let chunk = indexed(store, after)?;
+        let upto = chunk.last().lsn.min(limit);
+        let wanted =
+            |commit: &Arc<Commit>| commit.lsn > position && commit.lsn <= limit && is_of(commit, property);
+        let commits: Vec<_> = chunk.commits.into_iter().filter(wanted).collect();
+        if !commits.is_empty() {
+            return Ok(Run { commits, upto });
+        }
+    }
+    Ok(Run { commits: Vec::new(), upto: limit })
+}
+
+fn stored_before(
+    store: &dyn Store,
+    upto: Lsn,
+    property: &PropertyId,
+) -> Result<(Vec<Arc<Commit>>, Lsn), HistoryError> {
+    let Some(after) = store.last_of(property, upto)? else { return Ok((Vec::new(), Lsn(0))) };
+    let chunk = indexed(store, after)?;
+    let commits = chunk.commits.into_iter().rev();
+    let commits = commits.filter(|commit| commit.lsn <= upto && is_of(commit, property));
+    Ok((commits.collect(), after))
+}

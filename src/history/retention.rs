@@ -1,0 +1,109 @@
+//! What is kept no longer: up to a mark that the log carries, so that all nodes forget the same.
+
+use super::chunk::Chunk;
+use super::{Gap, History, HistoryError, Inner, Mark};
+use crate::ledger::{Lsn, Timestamp};
+
+/// Chunks that are looked at when the oldest that may be forgotten are looked for.
+const LOOKED_AT: usize = 1_024;
+
+/// How much of the past is kept; all of it where neither is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// What happened longer ago is forgotten. Milliseconds of log time.
+    pub age_ms: Option<u64>,
+    /// Of more, the oldest is forgotten. Bytes as they are kept, without what the store itself needs.
+    pub bytes: Option<u64>,
+}
+
+impl Retention {
+    pub fn keeps_all(&self) -> bool {
+        self.age_ms.is_none() && self.bytes.is_none()
+    }
+}
+
+/// What a history says of its extent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extent {
+    /// The first command that is told of.
+    pub first: Lsn,
+    /// Bytes of what is on disk, more or less.
+    pub bytes: u64,
+    /// Commits that are told of and not on disk yet.
+    pub unkept: usize,
+    /// Something in between is missing, and being fetched.
+    pub is_missing: bool,
+}
+
+impl History {
+    pub fn extent(&self) -> Extent {
+        let inner = self.lock();
+        Extent {
+            first: inner.first.lsn.next(),
+            bytes: inner.bytes,
+            unkept: inner.unkept(),
+            is_missing: inner.gap.is_some(),
+        }
+    }
+
+    /// Up to where the history may be forgotten at log time `now`, where that is further than it is. Blocks.
+    pub fn outdated(&self, retention: Retention, now: Timestamp) -> Result<Option<Mark>, HistoryError> {
+        let (store, first, bytes) = {
+            let inner = self.lock();
+            (inner.store.clone(), inner.first, inner.bytes)
+        };
+        let oldest = retention.age_ms.map_or(0, |age_ms| now.0.saturating_sub(age_ms));
+        let mut excess = retention.bytes.map_or(0, |kept| bytes.saturating_sub(kept));
+        let (mut upto, mut from) = (None, Lsn(0));
+        for _ in 0..LOOKED_AT {
+            let Some(frame) = store.next(from)? else { break };
+            let chunk = Chunk::decode(&frame)?;
+            let Some(newest) = chunk.commits.last() else { break };
+            if excess == 0 && newest.at.0 >= oldest {
+                break;
+            }
+            excess = excess.saturating_sub(frame.len() as u64);
+            from = chunk.after.lsn.next();
+            upto = Some(chunk.last()).filter(|upto| upto.lsn > first.lsn).or(upto);
+        }
+        Ok(upto)
+    }
+
+    /// Removes some of what is forgotten from the store.
+    pub(super) fn remove_forgotten(&self) -> Result<(), HistoryError> {
+        let (store, first, generation) = {
+            let inner = self.lock();
+            if inner.unusable || inner.removed >= inner.first.lsn {
+                return Ok(());
+            }
+            (inner.store.clone(), inner.first.lsn, inner.generation)
+        };
+        // The chunk in which the mark is has to stay.
+        let Some(frame) = store.at_or_before(first)? else { return Ok(()) };
+        let bytes = store.remove_some(Lsn(0), Chunk::decode(&frame)?.after.lsn)?;
+        let mut inner = self.lock();
+        if inner.generation == generation {
+            inner.bytes = inner.bytes.saturating_sub(bytes);
+            if bytes == 0 {
+                inner.removed = first;
+            } else {
+                self.work.notify_one();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Begins behind `mark`; what was missing before it is not missed any more.
+    pub(super) fn forget(&mut self, mark: Mark) {
+        if mark.lsn <= self.first.lsn {
+            return;
+        }
+        self.first = mark;
+        self.gap = self.gap.filter(|gap| gap.upto.lsn > mark.lsn).map(|gap| match gap {
+            gap if gap.after.lsn >= mark.lsn => gap,
+            gap => Gap { after: mark, filled: gap.filled.filter(|filled| filled.lsn > mark.lsn), ..gap },
+        });
+    }
+}
