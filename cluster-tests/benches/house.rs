@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 /// Rooms of a house, all of one type.
 pub const ROOMS: usize = 10_000;
+/// Rooms that are taken where a house is 95 % full.
+pub const FULL: usize = ROOMS * 95 / 100;
 /// Nights of a stay.
 pub const NIGHTS: i32 = 3;
 /// Commands of a batch.
@@ -133,17 +135,23 @@ impl Applying {
         applying
     }
 
-    /// One house, 95 % full with stays by type from its business date on: so many that at least `live` are sold.
+    /// One house with so many stays by type, one behind the other from its business date on: 95 % of the rooms are taken
+    /// on the nights of each, the rest are free throughout.
     pub fn full(live: usize) -> Applying {
+        Applying::filled((0..live).map(|n| (n / FULL) as i32 * NIGHTS).collect())
+    }
+
+    /// One house, 95 % full too, by stays that began on any day: what is free lies scattered, a night here and there.
+    pub fn fragmented(live: usize) -> Applying {
+        let a_day = FULL / NIGHTS as usize;
+        Applying::filled((0..live).map(|n| (n / a_day) as i32).collect())
+    }
+
+    fn filled(mut arrivals: Vec<i32>) -> Applying {
         let mut applying = Applying::new(1);
-        let a_day = ROOMS * 95 / 100 / NIGHTS as usize;
-        let days = live.div_ceil(a_day);
-        let mut arrivals: Vec<i32> =
-            (0..days as i32).flat_map(|day| std::iter::repeat_n(day, a_day)).collect();
         arrivals.shuffle(&mut StdRng::seed_from_u64(7));
         for arrivals in arrivals.chunks(1_000) {
-            let stays = arrivals.iter();
-            let stays = stays.map(|arrival| applying.by_type(*arrival)).collect::<Vec<_>>();
+            let stays: Vec<_> = arrivals.iter().map(|arrival| applying.by_type(*arrival)).collect();
             applying.all(&stays);
             applying.commits.clear();
         }

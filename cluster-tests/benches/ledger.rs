@@ -5,7 +5,7 @@ use std::time::Instant;
 use innkeeper::ledger::*;
 
 use crate::house::{
-    Applying, NIGHTS, ROOMS, below, day, double, hotel, keyed, random, reservation_id, room, stay,
+    Applying, FULL, NIGHTS, ROOMS, below, day, double, hotel, keyed, random, reservation_id, room, stay,
 };
 use crate::report::Report;
 
@@ -13,15 +13,19 @@ const ROUNDS: usize = 21;
 
 pub fn measure(report: &mut Report) {
     for (live, named, commands) in [(10_000, "10k", 256), (1_000_000, "1M", 4_096)] {
-        if !report.wants("ledger/") || !report.wants(named) && !report.wants(&format!("ledger/{named}/")) {
-            continue;
+        if report.wants(&format!("ledger/{named}/")) {
+            let mut house = Applying::full(live);
+            // Arrivals whose nights are all full.
+            let days = (live / FULL) * NIGHTS as usize - NIGHTS as usize + 1;
+            reserve_by_room(report, &mut house, named, days);
+            reserve_by_type(report, &mut house, named, days, commands);
+            change(report, &mut house, named, live, commands);
+            free_rooms(report, &house, named, days);
         }
-        let mut house = Applying::full(live);
-        let days = live.div_ceil(ROOMS * 95 / 100 / NIGHTS as usize);
-        reserve_by_room(report, &mut house, named, days);
-        reserve_by_type(report, &mut house, named, days, commands);
-        change(report, &mut house, named, live, commands);
-        free_rooms(report, &house, named, days);
+    }
+    if report.wants("ledger/fragmented/") {
+        let days = 100_000 / (FULL / NIGHTS as usize);
+        reserve_by_type(report, &mut Applying::fragmented(100_000), "fragmented", days, 256);
     }
 }
 
@@ -29,7 +33,7 @@ pub fn measure(report: &mut Report) {
 fn reserve_by_room(report: &mut Report, house: &mut Applying, live: &str, days: usize) {
     let mut random = random(1);
     report.rounds(&format!("ledger/{live}/reserve_by_room"), ROUNDS, || {
-        let first = days + NIGHTS as usize;
+        let first = days + 3 * NIGHTS as usize;
         let mut commands = Vec::new();
         let mut chosen = std::collections::BTreeSet::new();
         while commands.len() < 4_096 {
@@ -45,7 +49,7 @@ fn reserve_by_room(report: &mut Report, house: &mut Applying, live: &str, days: 
     });
 }
 
-/// Stays like those that fill the house, up to one in sixteen more a night.
+/// Stays like those that fill the house.
 fn reserve_by_type(report: &mut Report, house: &mut Applying, live: &str, days: usize, commands: usize) {
     let mut random = random(2);
     report.rounds(&format!("ledger/{live}/reserve_by_type"), ROUNDS, || {

@@ -65,7 +65,7 @@ impl Report {
 
     /// Whether anything that begins so is asked for.
     pub fn wants(&self, name: &str) -> bool {
-        name.contains(&self.filter) || self.filter.starts_with(name)
+        name.contains(&self.filter) || self.filter.starts_with(name) || name.starts_with(&self.filter)
     }
 
     /// Takes rounds of a number of operations in a time each.

@@ -504,6 +504,9 @@ impl Ledger {
         let reservation = &*record.reservation;
         let book = self.checked_book_mut(&reservation.property);
         let room_type = book.room_type_mut(&reservation.room_type);
+        if reservation.waits_for_room() {
+            room_type.roomless.insert((reservation.arrival, record.created_lsn, reservation.id), slot);
+        }
         if let Some((from, to)) = reservation.nights() {
             room_type.nights.change(from, to, |count| {
                 *counted(reservation, count) += 1;
@@ -512,10 +515,6 @@ impl Ledger {
             if let Some(block) = &reservation.block {
                 book.pick_up(block, from, to);
             }
-        }
-        let room_type = book.room_type_mut(&reservation.room_type);
-        if reservation.waits_for_room() {
-            room_type.roomless.insert((reservation.arrival, record.created_lsn, reservation.id), slot);
         }
         if let Some((room, stay)) = room_stay(reservation, slot) {
             book.move_in(room, stay);
@@ -533,6 +532,9 @@ impl Ledger {
         let reservation = &*record.reservation;
         let book = self.checked_book_mut(&reservation.property);
         let room_type = book.room_type_mut(&reservation.room_type);
+        if reservation.waits_for_room() {
+            room_type.roomless.remove(&(reservation.arrival, record.created_lsn, reservation.id));
+        }
         if let Some((from, to)) = reservation.nights() {
             room_type.nights.change(from, to, |count| {
                 let count_of = counted(reservation, count);
@@ -542,10 +544,6 @@ impl Ledger {
             if let Some(block) = &reservation.block {
                 book.give_back(block, from, to);
             }
-        }
-        let room_type = book.room_type_mut(&reservation.room_type);
-        if reservation.waits_for_room() {
-            room_type.roomless.remove(&(reservation.arrival, record.created_lsn, reservation.id));
         }
         if let Some((room, stay)) = room_stay(reservation, slot) {
             book.room_mut(room).calendar.remove(stay);

@@ -10,11 +10,19 @@ use std::sync::Arc;
 const PARTS: usize = 256;
 
 type Leaf<V> = Vec<(u128, V)>;
-type Level<T> = Vec<Option<Arc<T>>>;
+
+/// What lies below, as far as there is any.
+#[derive(Clone)]
+struct Level<T>([Option<Arc<T>>; PARTS]);
+
+impl<T> Default for Level<T> {
+    fn default() -> Level<T> {
+        Level([const { None }; PARTS])
+    }
+}
 
 #[derive(Clone)]
 pub struct DigestMap<V> {
-    /// Empty, or [`PARTS`] parts; so are those below.
     root: Arc<Level<Level<Leaf<V>>>>,
 }
 
@@ -25,7 +33,7 @@ impl<V: Clone> DigestMap<V> {
 
     pub fn get(&self, digest: &u128) -> Option<&V> {
         let (first, second) = parts(*digest);
-        let leaf = self.root.get(first)?.as_ref()?.get(second)?.as_ref()?;
+        let leaf = self.root.0[first].as_ref()?.0[second].as_ref()?;
         let at = leaf.binary_search_by_key(digest, |(digest, _)| *digest).ok()?;
         Some(&leaf[at].1)
     }
@@ -58,7 +66,7 @@ impl<V: Clone> DigestMap<V> {
 
     /// In the order of the digests.
     pub fn iter(&self) -> impl Iterator<Item = (&u128, &V)> {
-        let leaves = self.root.iter().flatten().flat_map(|level| level.iter().flatten());
+        let leaves = self.root.0.iter().flatten().flat_map(|level| level.0.iter().flatten());
         leaves.flat_map(|leaf| leaf.iter().map(|(digest, value)| (digest, value)))
     }
 }
@@ -71,11 +79,7 @@ fn parts(digest: u128) -> (usize, usize) {
 
 /// A part of a level, which is made if it is not there.
 fn part_mut<T: Clone + Default>(level: &mut Arc<Level<T>>, part: usize) -> &mut Arc<T> {
-    let level = Arc::make_mut(level);
-    if level.is_empty() {
-        level.resize(PARTS, None);
-    }
-    level[part].get_or_insert_default()
+    Arc::make_mut(level).0[part].get_or_insert_default()
 }
 
 #[cfg(test)]
