@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::extract::{Params, Segments, json};
-use super::inventory::{counted_range, read, write};
+use super::extract::{Segments, json};
+use super::inventory::{counted_range, show, write};
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{BlockId, BlockStatus, Command, Date, Ledger, PropertyId, PutBlock, RoomTypeId};
@@ -56,8 +56,8 @@ pub async fn list(
     segments: Segments,
     request: Request,
 ) -> Result<Response, Problem> {
-    let property: PropertyId = segments.get(0, "property")?;
-    let list = |ledger: &Ledger| Ok(ledger.blocks(&property)?.iter().map(render::block).collect());
-    let (blocks, lsn) = read(&node, Params::of(request.uri())?, list).await?;
-    Ok(render::json(StatusCode::OK, lsn, &wire::Blocks { blocks }))
+    let list = |ledger: &Ledger, property: &PropertyId| {
+        Ok(wire::Blocks { blocks: ledger.blocks(property)?.iter().map(render::block).collect() })
+    };
+    show(&node, &segments, request.uri(), list).await
 }

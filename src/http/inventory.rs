@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -363,6 +363,32 @@ pub fn shown_range(params: &mut Params) -> Result<(Date, Date), Problem> {
     Ok((from, to))
 }
 
+/// Shows what `query` finds in the property that the path names.
+pub async fn show<T: Serialize>(
+    node: &Node,
+    segments: &Segments,
+    uri: &Uri,
+    query: impl FnOnce(&Ledger, &PropertyId) -> Result<T, Refusal>,
+) -> Result<Response, Problem> {
+    let property: PropertyId = segments.get(0, "property")?;
+    let (found, lsn) = read(node, Params::of(uri)?, |ledger| query(ledger, &property)).await?;
+    Ok(render::json(StatusCode::OK, lsn, &found))
+}
+
+/// Like [`show`], on the dates `[from, to)` that the request names.
+pub async fn show_dates<T: Serialize>(
+    node: &Node,
+    segments: &Segments,
+    uri: &Uri,
+    query: impl FnOnce(&Ledger, &PropertyId, (Date, Date)) -> Result<T, Refusal>,
+) -> Result<Response, Problem> {
+    let property: PropertyId = segments.get(0, "property")?;
+    let mut params = Params::of(uri)?;
+    let dates = shown_range(&mut params)?;
+    let (found, lsn) = read(node, params, |ledger| query(ledger, &property, dates)).await?;
+    Ok(render::json(StatusCode::OK, lsn, &found))
+}
+
 pub async fn list_properties(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
     let params = Params::of(request.uri())?;
     let list = |ledger: &Ledger| Ok(ledger.properties().map(render::property).collect());
@@ -375,11 +401,10 @@ pub async fn get_property(
     segments: Segments,
     request: Request,
 ) -> Result<Response, Problem> {
-    let property: PropertyId = segments.get(0, "property")?;
-    let show =
-        |ledger: &Ledger| ledger.property(&property).map(render::property).ok_or(Refusal::PropertyNotFound);
-    let (shown, lsn) = read(&node, Params::of(request.uri())?, show).await?;
-    Ok(render::json(StatusCode::OK, lsn, &shown))
+    let query = |ledger: &Ledger, property: &PropertyId| {
+        ledger.property(property).map(render::property).ok_or(Refusal::PropertyNotFound)
+    };
+    show(&node, &segments, request.uri(), query).await
 }
 
 pub async fn list_room_types(
@@ -387,11 +412,11 @@ pub async fn list_room_types(
     segments: Segments,
     request: Request,
 ) -> Result<Response, Problem> {
-    let property: PropertyId = segments.get(0, "property")?;
-    let list =
-        |ledger: &Ledger| Ok(ledger.room_types(&property)?.into_iter().map(render::room_type).collect());
-    let (room_types, lsn) = read(&node, Params::of(request.uri())?, list).await?;
-    Ok(render::json(StatusCode::OK, lsn, &wire::RoomTypes { room_types }))
+    let list = |ledger: &Ledger, property: &PropertyId| {
+        let room_types = ledger.room_types(property)?.into_iter().map(render::room_type).collect();
+        Ok(wire::RoomTypes { room_types })
+    };
+    show(&node, &segments, request.uri(), list).await
 }
 
 pub async fn list_rooms(
@@ -399,10 +424,11 @@ pub async fn list_rooms(
     segments: Segments,
     request: Request,
 ) -> Result<Response, Problem> {
-    let property: PropertyId = segments.get(0, "property")?;
-    let list = |ledger: &Ledger| Ok(ledger.rooms(&property)?.into_iter().map(render::room).collect());
-    let (rooms, lsn) = read(&node, Params::of(request.uri())?, list).await?;
-    Ok(render::json(StatusCode::OK, lsn, &wire::Rooms { rooms }))
+    let list = |ledger: &Ledger, property: &PropertyId| {
+        let rooms = ledger.rooms(property)?.into_iter().map(render::room).collect();
+        Ok(wire::Rooms { rooms })
+    };
+    show(&node, &segments, request.uri(), list).await
 }
 
 pub async fn list_out_of_order(
@@ -410,14 +436,11 @@ pub async fn list_out_of_order(
     segments: Segments,
     request: Request,
 ) -> Result<Response, Problem> {
-    let property: PropertyId = segments.get(0, "property")?;
-    let mut params = Params::of(request.uri())?;
-    let (from, to) = shown_range(&mut params)?;
-    let list = |ledger: &Ledger| {
-        Ok(ledger.out_of_order(&property, from, to)?.iter().map(render::out_of_order).collect())
+    let list = |ledger: &Ledger, property: &PropertyId, (from, to)| {
+        let closures = ledger.out_of_order(property, from, to)?;
+        Ok(wire::OutOfOrders { out_of_order: closures.iter().map(render::out_of_order).collect() })
     };
-    let (out_of_order, lsn) = read(&node, params, list).await?;
-    Ok(render::json(StatusCode::OK, lsn, &wire::OutOfOrders { out_of_order }))
+    show_dates(&node, &segments, request.uri(), list).await
 }
 
 pub async fn list_rates(
@@ -425,10 +448,9 @@ pub async fn list_rates(
     segments: Segments,
     request: Request,
 ) -> Result<Response, Problem> {
-    let property: PropertyId = segments.get(0, "property")?;
-    let mut params = Params::of(request.uri())?;
-    let (from, to) = shown_range(&mut params)?;
-    let list = |ledger: &Ledger| Ok(ledger.rates(&property, from, to)?.iter().map(render::rate).collect());
-    let (rates, lsn) = read(&node, params, list).await?;
-    Ok(render::json(StatusCode::OK, lsn, &wire::Rates { rates }))
+    let list = |ledger: &Ledger, property: &PropertyId, (from, to)| {
+        let rates = ledger.rates(property, from, to)?;
+        Ok(wire::Rates { rates: rates.iter().map(render::rate).collect() })
+    };
+    show_dates(&node, &segments, request.uri(), list).await
 }

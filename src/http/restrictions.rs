@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::extract::{Params, Segments, json};
-use super::inventory::{check_range, read, shown_range, write};
+use super::extract::{Segments, json};
+use super::inventory::{check_range, show_dates, write};
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{Command, Date, Ledger, PropertyId, PutRestrictions, RoomTypeId, Rules};
@@ -70,12 +70,9 @@ pub async fn list(
     segments: Segments,
     request: Request,
 ) -> Result<Response, Problem> {
-    let property: PropertyId = segments.get(0, "property")?;
-    let mut params = Params::of(request.uri())?;
-    let (from, to) = shown_range(&mut params)?;
-    let list = |ledger: &Ledger| {
-        Ok(ledger.restrictions(&property, from, to)?.iter().map(render::restriction).collect())
+    let list = |ledger: &Ledger, property: &PropertyId, (from, to)| {
+        let restrictions = ledger.restrictions(property, from, to)?;
+        Ok(wire::Restrictions { restrictions: restrictions.iter().map(render::restriction).collect() })
     };
-    let (restrictions, lsn) = read(&node, params, list).await?;
-    Ok(render::json(StatusCode::OK, lsn, &wire::Restrictions { restrictions }))
+    show_dates(&node, &segments, request.uri(), list).await
 }

@@ -63,7 +63,7 @@ pub fn routes(limits: &Limits) -> Routes {
         .route(&at("blocks"), get(blocks::list))
         .route(&at("blocks/{block}"), put(blocks::put))
         .route(&at("waitlist"), get(waitlist::list).post(waitlist::join))
-        .route(&at("waitlist/{id}"), get(waitlist::show).delete(waitlist::leave))
+        .route(&at("waitlist/{id}"), get(waitlist::get).delete(waitlist::leave))
         .route(&at("night-audit"), post(inventory::night_audit))
         .route(&at("reservations"), get(reservations::list).post(reservations::reserve))
         .route(&at("bookings"), post(bookings::book))

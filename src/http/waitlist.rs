@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::extract::{Params, Segments, Text, json, judge_currency, no_body};
-use super::inventory::{read, write};
+use super::inventory::{read, show, write};
 use super::problem::Problem;
 use super::render;
 use super::reservations::plain_uuid;
@@ -79,16 +79,16 @@ pub async fn leave(
     write(&node, &headers, "leave_waitlist", &[&of, &entry], &(), command).await
 }
 
-pub async fn show(
+pub async fn get(
     State(node): State<Arc<Node>>,
     segments: Segments,
     request: Request,
 ) -> Result<Response, Problem> {
-    let property: PropertyId = segments.get(0, "property")?;
     let EntryId(id) = segments.get(1, "id")?;
-    let show = |ledger: &Ledger| ledger.waitlist_entry(&property, id);
-    let (entry, lsn) = read(&node, Params::of(request.uri())?, show).await?;
-    Ok(render::json(StatusCode::OK, lsn, &render::waitlist_entry(&entry)))
+    let find = |ledger: &Ledger, property: &PropertyId| {
+        ledger.waitlist_entry(property, id).map(|entry| render::waitlist_entry(&entry))
+    };
+    show(&node, &segments, request.uri(), find).await
 }
 
 pub async fn list(
