@@ -111,4 +111,39 @@ mod tests {
         assert_eq!(date_at(instant, "America/New_York").unwrap().to_string(), "2027-03-27");
         assert_eq!(date_at(instant, "Mars/Olympus_Mons"), None);
     }
+
+    #[test]
+    fn dates_follow_one_another_where_midnight_is_missing_or_comes_twice() {
+        let rows = [
+            // Clocks go from 23:59 to 01:00.
+            ("America/Sao_Paulo", "2018-11-04T02:59:59.999Z", "2018-11-03"),
+            ("America/Sao_Paulo", "2018-11-04T03:00:00Z", "2018-11-04"),
+            ("Africa/Cairo", "2024-04-25T21:59:59.999Z", "2024-04-25"),
+            ("Africa/Cairo", "2024-04-25T22:00:00Z", "2024-04-26"),
+            // Clocks go from 23:59 to 23:00: the day has another hour.
+            ("America/Sao_Paulo", "2018-02-18T01:59:59.999Z", "2018-02-17"),
+            ("America/Sao_Paulo", "2018-02-18T02:00:00Z", "2018-02-17"),
+            ("America/Sao_Paulo", "2018-02-18T03:00:00Z", "2018-02-18"),
+            ("Africa/Cairo", "2024-10-31T21:00:00Z", "2024-10-31"),
+            ("Africa/Cairo", "2024-10-31T22:00:00Z", "2024-11-01"),
+            // Clocks go from 00:01 to 23:01: for a minute it was tomorrow. A business date that was rolled stays.
+            ("America/St_Johns", "2010-11-07T02:30:00Z", "2010-11-07"),
+            ("America/St_Johns", "2010-11-07T02:31:00Z", "2010-11-06"),
+            ("America/St_Johns", "2010-11-07T03:30:00Z", "2010-11-07"),
+            // A day that never was.
+            ("Pacific/Apia", "2011-12-30T09:59:59.999Z", "2011-12-29"),
+            ("Pacific/Apia", "2011-12-30T10:00:00Z", "2011-12-31"),
+            // Leap days and the ends of years, on both sides of Greenwich.
+            ("Pacific/Auckland", "2028-02-28T11:00:00Z", "2028-02-29"),
+            ("America/New_York", "2028-03-01T04:59:59.999Z", "2028-02-29"),
+            ("America/New_York", "2028-03-01T05:00:00Z", "2028-03-01"),
+            ("Pacific/Kiritimati", "2027-12-31T10:00:00Z", "2028-01-01"),
+            ("America/New_York", "2028-01-01T04:59:59.999Z", "2027-12-31"),
+        ];
+        for (zone, instant, date) in rows {
+            let instant: jiff::Timestamp = instant.parse().unwrap();
+            let at = Timestamp(u64::try_from(instant.as_millisecond()).unwrap());
+            assert_eq!(date_at(at, zone).unwrap().to_string(), date, "{zone} at {instant}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ mod amend;
 mod blocks;
 mod booking;
 mod capacity;
+mod dates;
 mod events;
 mod golden;
 mod group;
