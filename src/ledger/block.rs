@@ -197,20 +197,20 @@ impl Book {
     /// Changes a block or its pick-ups on the nights `[from, to)`, and lets the counts of its type follow. A block of
     /// which nothing is known any more is forgotten.
     pub fn change_block(&mut self, id: &BlockId, from: Date, to: Date, change: impl FnOnce(&mut BlockBook)) {
-        let block = self.blocks.get(id).map(|block| BlockBook::clone(block));
-        let mut block = block.unwrap_or_default();
-        self.count_block(&block, from, to, |blocked, left| *blocked -= left);
+        // Taken out rather than copied: its pick-ups are as many as it has nights.
+        let mut kept = self.blocks.remove(id).unwrap_or_default();
+        let block = Arc::make_mut(&mut kept);
+        self.count_block(block, from, to, |blocked, left| *blocked -= left);
         let before = block.record.as_ref().and_then(BlockRecord::release);
-        change(&mut block);
+        change(block);
         let after = block.record.as_ref().and_then(BlockRecord::release);
-        self.count_block(&block, from, to, |blocked, left| *blocked += left);
+        self.count_block(block, from, to, |blocked, left| *blocked += left);
         if before != after {
             before.map(|date| self.releases.remove(&(date, id.clone())));
             after.map(|date| self.releases.insert((date, id.clone()), ()));
         }
-        match block.record.is_none() && block.picked_up.is_empty() {
-            true => drop(self.blocks.remove(id)),
-            false => drop(self.blocks.insert(id.clone(), Arc::new(block))),
+        if block.record.is_some() || !block.picked_up.is_empty() {
+            self.blocks.insert(id.clone(), kept);
         }
     }
 

@@ -11,7 +11,7 @@ use super::command::{Prices, RateTarget, Rules};
 use super::date::Date;
 use super::id::{BookingId, Currency, PropertyId, ReservationId, RoomId, RoomTypeId};
 use super::outcome::{Booking, FreeRoom, NightAvailability, RatesSet, Refusal};
-use super::plan;
+use super::plan::Clearing;
 use super::property::{Property, Room, RoomType};
 use super::rate::{Quote, RateTable};
 use super::record::{OutOfOrderRecord, ReservationRecord, RestrictionRecord};
@@ -312,7 +312,7 @@ pub(super) struct Offers<'a> {
 }
 
 struct TypeOffer<'a> {
-    room_type: &'a TypeBook,
+    clearing: Clearing<'a>,
     /// `None` where some night has no price of the type; a room may have its own.
     price: Option<Price>,
 }
@@ -336,28 +336,20 @@ impl<'a> Offers<'a> {
             let sells = stay::occupancy(occupancy, room_type).is_ok()
                 && restriction::judge(room_type, asked).is_ok()
                 && room_type.full(arrival, departure).is_empty();
-            sells.then(|| TypeOffer { room_type, price: self.quote.price(room_type, None).ok() })
+            let clearing = Clearing::new(self.book, room_type, arrival, departure);
+            sells.then(|| TypeOffer { clearing, price: self.quote.price(room_type, None).ok() })
         });
-        let TypeOffer { room_type, price } = offer.as_ref()?;
-        if !may_be_had(self.book, room_type, room, self.quote) {
+        let TypeOffer { clearing, price } = offer.as_mut()?;
+        // Nights that are gone can't be cleared.
+        let today = self.book.business_date();
+        if arrival < today && !room.is_free(arrival, today.min(departure)) || !clearing.frees(room) {
             return None;
         }
         let price = if room.rates.all().is_empty() {
             price.clone()
         } else {
-            self.quote.price(room_type, Some(room)).ok()
+            self.quote.price(self.book.room_type(type_id).ok()?, Some(room)).ok()
         };
         Some(FreeRoom { room: id.clone(), room_type: type_id.clone(), price: price? })
     }
-}
-
-/// Whether a stay gets the room: it is free, or those that are planned for it can move.
-fn may_be_had(book: &Book, room_type: &TypeBook, room: &RoomBook, quote: Quote) -> bool {
-    let Quote { arrival, departure, .. } = quote;
-    if room.is_free(arrival, departure) {
-        return true;
-    }
-    let today = book.business_date();
-    let was_free = arrival >= today || room.is_free(arrival, today.min(departure));
-    was_free && plan::clear(book, room_type, room, (arrival, departure), 0).is_some()
 }

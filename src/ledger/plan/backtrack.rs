@@ -11,7 +11,7 @@ use super::sketch::{Sketch, Span};
 use crate::ledger::date::Date;
 
 /// Rooms of the largest type that is looked through.
-const ROOMS_MAX: usize = 64;
+pub const ROOMS_MAX: usize = 64;
 
 /// Stays that are given rooms, at most.
 const STAYS_MAX: usize = 512;

@@ -17,7 +17,7 @@ use crate::ledger::date::Date;
 const TRIED_MAX: usize = 16;
 
 /// Ways to go on that came to nothing, in one search.
-const FAILED_MAX: usize = 512;
+const FAILED_MAX: usize = 64;
 
 /// Nights looked at for the best of the ways to go on, beyond the first that there is.
 const LOOKED_AT_MAX: usize = 64;
@@ -77,11 +77,17 @@ impl<'s, 'a> Chain<'s, 'a> {
     /// The room is free for the whole stay; another that was named takes its place.
     fn end(&mut self, room: usize) -> Option<usize> {
         let Some(named) = self.named.filter(|named| *named != room) else { return Some(room) };
+        let (from, to) = self.exchange(room, named)?;
+        self.sketch.swap(room, named, from, to);
+        Some(named)
+    }
+
+    /// The nights on which the room, which is free for the whole stay, and another can change places.
+    pub fn exchange(&mut self, room: usize, named: usize) -> Option<(Date, Date)> {
         let from = self.back(room, named, self.from)?;
         let to = self.ahead(room, named, self.to)?;
         self.movable(room, named, from, to)?;
-        self.sketch.swap(room, named, from, to);
-        Some(named)
+        Some((from, to))
     }
 
     /// The best first: those that reach furthest, and of these those that move least.

@@ -9,6 +9,7 @@
 
 mod backtrack;
 mod chain;
+mod clearing;
 mod sketch;
 
 use std::ops::Bound;
@@ -23,6 +24,7 @@ use super::stay::NIGHTS_MAX;
 use super::store::Slot;
 use super::txn::{Halt, Txn};
 use chain::Chain;
+pub use clearing::Clearing;
 use sketch::Sketch;
 
 /// Stays without a room that are looked at when one becomes free, at most.

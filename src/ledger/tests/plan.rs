@@ -346,4 +346,30 @@ proptest! {
     ) {
         play(rooms, limit, &steps);
     }
+
+    /// Beyond the size that is looked through, so that the search that all rooms share is the one that a reservation makes.
+    #[test]
+    fn a_large_and_nearly_full_house_lists_exactly_the_rooms_that_can_be_reserved_by_name(
+        stays in proptest::collection::vec((0..24u8, 0..16i32, 1..8i32, 0..80usize), 300..420),
+        limit in 0..2u32,
+    ) {
+        let mut house = house(80, limit);
+        for (n, (pins, arrival, nights, room)) in (1..).zip(stays) {
+            let departure = arrival + nights;
+            match pins {
+                0..3 => drop(house.run(by_room(n, &format!("r{room}"), arrival, departure))),
+                _ => drop(house.run(by_type(n, "double", arrival, departure))),
+            }
+        }
+        for (arrival, departure) in [(2, 4), (6, 13), (9, 10)] {
+            let gets = |name: &String| {
+                let mut other = House { ledger: house.ledger.clone(), now: house.now, commits: Vec::new() };
+                matches!(other.run(by_room(9_999, name, arrival, departure)), Outcome::Reserved(_))
+            };
+            let mut names: Vec<String> = (0..80).map(|n| format!("r{n}")).collect();
+            names.sort();
+            let expected: Vec<String> = names.into_iter().filter(gets).collect();
+            prop_assert_eq!(house.free(arrival, departure), expected);
+        }
+    }
 }

@@ -1,0 +1,95 @@
+//! Which rooms of a type a stay could have by name: what [`clear`](super::clear) says of each, for all of them.
+//!
+//! In a large and nearly full house most rooms are taken, and a search for each would look at the same things again and
+//! again. Whether some room is free for a stay that is in the way is found out once for all stays of the same nights;
+//! and so is the first room that exchanges can make free, which is where the search for a named room begins.
+
+use std::collections::BTreeMap;
+
+use super::backtrack;
+use super::chain::Chain;
+use super::sketch::Sketch;
+use crate::ledger::book::{Book, RoomBook, TypeBook};
+use crate::ledger::date::Date;
+
+/// What was found out about the nights `[from, to)`, on each of which the type has space.
+pub struct Clearing<'a> {
+    book: &'a Book,
+    room_type: &'a TypeBook,
+    from: Date,
+    to: Date,
+    /// Whether every room is taken on some night: then stays may lose their room, which is looked at room by room.
+    has_full_night: bool,
+    /// Whether a room is free throughout, by nights.
+    free: BTreeMap<(Date, Date), bool>,
+    /// Where the search begins, once something had to be searched for; none where it comes to nothing.
+    begun: Option<Option<Begun<'a>>>,
+}
+
+/// A room that is free for the whole stay, once others have changed places.
+struct Begun<'a> {
+    sketch: Sketch<'a>,
+    room: usize,
+}
+
+impl<'a> Clearing<'a> {
+    /// Nights before the business date are gone: whether the room was free then is for the caller to say.
+    pub fn new(book: &'a Book, room_type: &'a TypeBook, from: Date, to: Date) -> Clearing<'a> {
+        let from = from.max(book.business_date());
+        let has_full_night = room_type.has_no_room(from, to);
+        Clearing { book, room_type, from, to, has_full_night, free: BTreeMap::new(), begun: None }
+    }
+
+    /// Whether the room can be had.
+    pub fn frees(&mut self, room: &RoomBook) -> bool {
+        let (from, to) = (self.from, self.to);
+        if from >= to || room.is_free(from, to) {
+            return true;
+        }
+        if !super::is_movable(room, from, to) {
+            return false;
+        }
+        if !self.has_full_night {
+            if self.all_find_rooms(room) {
+                return true;
+            }
+            // Small houses are looked through beyond the exchanges.
+            if self.room_type.rooms.len() > backtrack::ROOMS_MAX {
+                let place = self.room_type.rooms.rank(&room.record.room.room);
+                match self.begin() {
+                    None => return false,
+                    Some(Begun { sketch, room }) => {
+                        let room = *room;
+                        if room == place || Chain::new(sketch, from, to, None).exchange(room, place).is_some()
+                        {
+                            return true;
+                        }
+                    }
+                }
+            }
+        }
+        super::clear(self.book, self.room_type, room, (from, to), 0).is_some()
+    }
+
+    /// Whether each stay that is in the way has a room to go to as it is. They don't stand in each other's way there: no
+    /// two of them have a night in common.
+    fn all_find_rooms(&mut self, room: &RoomBook) -> bool {
+        let today = self.book.business_date();
+        let taken = &self.room_type.taken;
+        room.calendar.overlapping(self.from, self.to).iter().all(|stay| {
+            let nights = (stay.arrival.max(today), stay.departure);
+            *self.free.entry(nights).or_insert_with(|| taken.first_free(nights.0, nights.1).is_some())
+        })
+    }
+
+    /// The first room that exchanges make free, whichever it is.
+    fn begin(&mut self) -> Option<&mut Begun<'a>> {
+        let (book, room_type) = (self.book, self.room_type);
+        let begun = self.begun.get_or_insert_with(|| {
+            let mut sketch = Sketch::new(book, room_type);
+            let room = Chain::new(&mut sketch, self.from, self.to, None).run()?;
+            Some(Begun { sketch, room })
+        });
+        begun.as_mut()
+    }
+}
