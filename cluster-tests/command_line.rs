@@ -183,6 +183,56 @@ async fn a_house_is_defined_and_run_on_the_command_line() {
     cluster.agree().await;
 }
 
+/// A group's block, who waits for what it keeps, and a room that is given up.
+#[tokio::test]
+async fn blocks_and_the_waitlist_are_kept_on_the_command_line() {
+    let cluster = Cluster::start(1).await;
+    Hotel::open(&cluster, "grand", 2).await;
+    let desk = Desk { endpoint: format!("http://{}", cluster.nodes[0].client_addr) };
+    let house = ["--property", "grand"];
+    let does = async |words: &[&str]| desk.does(&[words, &house[..]].concat()).await;
+    let dates = [date(10), date(12)];
+    let range = ["--from", &dates[0], "--to", &dates[1]];
+    let put = ["put", "block", "--block", "fair", "--room-type", "named", "--rooms", "2", "--status"];
+    let block = does(&[&put[..], &["definite"], &range].concat()).await;
+    assert_eq!((&block["rooms"], &block["status"]), (&Value::from(2), &Value::from("definite")));
+
+    let stay = ["--room-type", "named", "--arrival", &dates[0], "--departure", &dates[1]];
+    does(&[&["reserve", "--guest", "fair-1", "--block", "fair"], &stay[..]].concat()).await;
+    let waiting = does(&[&["waitlist", "join", "--guest", "w-1"], &stay[..]].concat()).await;
+    let also = does(&[&["waitlist", "join", "--guest", "w-2"], &stay[..]].concat()).await;
+    let (first, second) = (waiting["id"].as_str().expect("an id"), also["id"].as_str().expect("an id"));
+    assert_eq!(does(&["waitlist", "show", first]).await["status"], "waiting");
+    let listed = does(&["block", "list"]).await;
+    assert_eq!(listed["blocks"][0]["picked_up"][0]["rooms"], 1, "{listed}");
+
+    // What the block gives back goes to the first who waits.
+    let released = does(&["block", "release", "--block", "fair"]).await;
+    assert_eq!(released["release_date"], date(0), "{released}");
+    let offered = does(&["waitlist", "show", first]).await;
+    assert_eq!(offered["status"], "offered", "{offered}");
+    assert_eq!(does(&["waitlist", "leave", first]).await["status"], "withdrawn");
+    let next = does(&["waitlist", "show", second]).await;
+    let hold = next["reservation"].as_str().expect("the offered hold");
+    assert_eq!(desk.does(&["confirm", hold]).await["status"], "confirmed");
+    let list = does(&["waitlist", "list", "--limit", "1"]).await;
+    let cursor = list["next_cursor"].as_str().expect("there is more");
+    let rest = does(&["waitlist", "list", "--cursor", cursor]).await;
+    assert_eq!(rest["waitlist"][0]["status"], "booked", "{rest}");
+
+    let unknown = desk.says(&["block", "release", "--block", "none", "--property", "grand"]).await;
+    assert!(unknown.code == Some(1) && unknown.stderr.contains("no block none"), "{}", unknown.in_words());
+    // Both rooms are sold on these nights: neither can be given up, until a guest does.
+    let sold = desk.says(&["retire-room", "--room", "n1", "--property", "grand"]).await;
+    assert!(sold.stderr.contains("capacity_below_sold"), "{}", sold.in_words());
+    desk.does(&["cancel", hold]).await;
+    assert_eq!(does(&["retire-room", "--room", "n1"]).await["room"], "n1");
+    for (words, part) in [(["block", "list"], "PICKED UP"), (["waitlist", "list"], "withdrawn")] {
+        let said = run(&[&words[..], &house, &["--endpoint", &desk.endpoint]].concat(), DONE_WITHIN).await;
+        assert!(said.code == Some(0) && said.stdout.contains(part), "{words:?}: {}", said.in_words());
+    }
+}
+
 #[tokio::test]
 async fn completions_and_manual_pages_know_the_command_line() {
     for shell in ["bash", "zsh", "fish"] {

@@ -21,13 +21,14 @@ async fn an_export_is_imported_into_an_empty_cluster_and_exported_again() {
     let file = second.dir().join("hotels.ndjson");
     std::fs::write(&file, &before).expect("a file for the import");
     let judged = import(&second, &file, &["--dry-run"]).await;
-    assert_eq!((&judged["dry_run"], &judged["reservations"]), (&json!(true), &json!(11)), "{judged}");
+    assert_eq!((&judged["dry_run"], &judged["reservations"]), (&json!(true), &json!(12)), "{judged}");
     assert_eq!(second.export().await.lines().count(), 1, "a dry run wrote something");
 
     // Twice: the second import finds all in place.
-    for already_there in [0, 9] {
+    for already_there in [0, 12] {
         let summary = import(&second, &file, &[]).await;
-        assert_eq!((&summary["bookings"], &summary["refused"]), (&json!(9), &json!([])), "{summary}");
+        assert_eq!((&summary["bookings"], &summary["refused"]), (&json!(10), &json!([])), "{summary}");
+        assert_eq!((&summary["blocks"], &summary["waitlist_entries"]), (&json!(2), &json!(2)), "{summary}");
         assert_eq!(summary["already_there"], already_there, "{summary}");
         assert_same(&second.export().await, &before);
     }
@@ -36,6 +37,14 @@ async fn an_export_is_imported_into_an_empty_cluster_and_exported_again() {
     let hotel = Hotel { property: "grand".to_owned(), rooms: 3 };
     let problem = hotel.reserve(&api, "n1", 21, 22, "late").refused(409, "room_unavailable").await;
     assert_eq!(problem["nights"], json!([date(21)]));
+    // The block keeps what was not picked up of it, and who came first is offered what it gives back.
+    let shown = api.get("/v1/properties/grand/blocks").expect(200).await;
+    assert_eq!(shown["blocks"][0]["picked_up"][0], json!({"date": date(70), "rooms": 1}), "{shown}");
+    let past = ["block", "release", "--property", "grand", "--block", "fair"];
+    assert_eq!(second.innkeeper(&past).await.code, Some(0));
+    let waitlist = api.get("/v1/properties/grand/waitlist").expect(200).await;
+    let offered: Vec<&Value> = waitlist["waitlist"].as_array().into_iter().flatten().collect();
+    assert_eq!(offered.iter().map(|entry| &entry["status"]).collect::<Vec<_>>(), ["offered", "offered"]);
     second.agree().await;
 }
 
@@ -71,6 +80,23 @@ async fn live(cluster: &Cluster) {
     });
     let group = json!({"guest": "group", "reservations": members});
     api.post(&hotel.path("/bookings"), &group).expect(201).await;
+
+    // A block of which one was picked up, one that was released, and two who wait: for what the block keeps.
+    let block =
+        json!({"room_type": "named", "from": date(70), "to": date(73), "rooms": 3, "status": "definite"});
+    api.put(&hotel.path("/blocks/fair"), &block).expect(201).await;
+    let picked_up = json!({"guest": "fair-1", "room_type": "named", "block": "fair", "arrival": date(70),
+        "departure": date(72), "occupancy": 1});
+    hotel.post(&api, &picked_up).expect(201).await;
+    let released = json!({"room_type": "counted", "from": date(70), "to": date(73), "rooms": 1,
+        "status": "definite", "release_date": date(1)});
+    api.put(&hotel.path("/blocks/past"), &released).expect(201).await;
+    for (guest, arrival) in [("waiting-1", 70), ("waiting-2", 69)] {
+        let wish = json!({"guest": guest, "room_type": "named", "arrival": date(arrival), "departure": date(72),
+            "occupancy": 1});
+        let entry = api.post(&hotel.path("/waitlist"), &wish).expect(201).await;
+        assert_eq!(entry["status"], "waiting", "{entry}");
+    }
 
     // Nothing of this changes what was sold.
     let dearer = json!({"room_type": "counted", "from": date(10), "to": "2032-01-01",

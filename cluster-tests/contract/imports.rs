@@ -31,6 +31,7 @@ async fn what_another_ledger_sold_is_taken_over_or_refused_by_name() {
     let rows = vec![
         refused("no such type", json!({"room_type": "none"}), 404, "room_type_not_found"),
         refused("no such room", json!({"room": "999"}), 404, "room_not_found").facts(json!({"index": 0})),
+        refused("no such block", json!({"block": "none"}), 404, "block_not_found"),
         refused("no such status", json!({"status": "gone"}), 400, "malformed").names("status"),
         refused("a field too many", json!({"total": 1}), 400, "malformed").names("total"),
         refused("no nights", json!({"departure": date(10)}), 422, "invalid_stay"),

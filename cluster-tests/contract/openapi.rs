@@ -218,7 +218,7 @@ async fn bookings(document: &Document, api: &Api) {
 async fn imports(document: &Document, api: &Api) {
     let night = json!({"date": date(60), "amount": 1});
     let stay = json!({"room_type": "double", "room": null, "room_pinned": null, "arrival": date(60),
-        "departure": date(61), "occupancy": 1, "status": "confirmed", "hold_expires_at": null,
+        "departure": date(61), "occupancy": 1, "status": "confirmed", "hold_expires_at": null, "block": null,
         "price": {"currency": "EUR", "nights": [night]}, "external_ref": null});
     let import = json!({"guest": "group", "reservations": [stay]});
     document.post(api, &format!("{PROPERTY}/imports"), Some(import), 201).await;

@@ -35,6 +35,9 @@ pub fn without_ids(export: &str) -> Vec<Value> {
         if let Some(booking) = record["booking"].as_object_mut() {
             booking.remove("booking");
         }
+        if let Some(entry) = record["waitlist_entry"].as_object_mut() {
+            entry.remove("entry");
+        }
         record
     });
     records.collect()

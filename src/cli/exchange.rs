@@ -1,13 +1,13 @@
 //! The file that `export` writes and `import --format innkeeper` reads: one record a line, in JSON (NDJSON).
 //!
 //! The first line says which version of the format follows. A record stands behind what it needs: a property, its room
-//! types, its rooms, what is set for them, then its bookings. Instants, revisions and positions belong to the cluster
+//! types, its rooms, what is set for them, its blocks, its bookings, then who waits. Instants, revisions and positions belong to the cluster
 //! that wrote them and are left out, except the end of a hold.
 
 use serde::{Deserialize, Serialize};
 
 use crate::client::{FirstBusinessDate, ImportedStay};
-use crate::ledger::{Currency, Date, Prices, PropertyId, RoomId, RoomTypeId};
+use crate::ledger::{BlockId, BlockStatus, Currency, Date, Prices, PropertyId, RoomId, RoomTypeId};
 
 /// The version of the format that is written, and the only one that is read.
 pub(super) const FORMAT: u32 = 1;
@@ -22,7 +22,9 @@ pub(super) enum Record {
     Rate(Rate),
     Restriction(Restriction),
     OutOfOrder(OutOfOrder),
+    Block(Block),
     Booking(Booking),
+    WaitlistEntry(WaitlistEntry),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,6 +117,22 @@ pub(super) struct OutOfOrder {
     pub reason: String,
 }
 
+/// Rooms of a type that are kept for a group or a partner.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Block {
+    pub property: PropertyId,
+    pub block: BlockId,
+    pub room_type: RoomTypeId,
+    pub from: Date,
+    pub to: Date,
+    /// Of each night, those that are picked up too.
+    pub rooms: u32,
+    pub status: BlockStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release_date: Option<Date>,
+}
+
 /// Reservations that were made together, in their order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -124,6 +142,21 @@ pub(super) struct Booking {
     pub booking: String,
     pub guest: String,
     pub reservations: Vec<ImportedStay>,
+}
+
+/// Somebody who waits for a stay. Those of one property stand in the order in which they are offered one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WaitlistEntry {
+    pub property: PropertyId,
+    /// What the writer of the file calls it: an import takes each over once.
+    pub entry: String,
+    pub guest: String,
+    pub room_type: RoomTypeId,
+    pub arrival: Date,
+    pub departure: Date,
+    pub occupancy: u32,
+    pub currency: Currency,
 }
 
 impl Record {

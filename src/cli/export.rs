@@ -11,13 +11,16 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::Nodes;
 use super::exchange::{
-    Booking, FORMAT, Header, OutOfOrder, Property, Rate, Record, Restriction, Room, RoomType,
+    Block, Booking, FORMAT, Header, OutOfOrder, Property, Rate, Record, Restriction, Room, RoomType,
+    WaitlistEntry,
 };
 use super::failure::Failure;
 use super::progress;
 use super::settings::Sources;
 use crate::client::{Client, ClientError, FirstBusinessDate, ImportedPrice, ImportedStay, ListQuery};
-use crate::ledger::{AVAILABILITY_NIGHTS_MAX, BookingId, BusinessDateMode, Date, PropertyId, RoomId, Status};
+use crate::ledger::{
+    AVAILABILITY_NIGHTS_MAX, BookingId, BusinessDateMode, Date, PropertyId, RoomId, Status, WaitlistStatus,
+};
 use crate::wire;
 
 /// Reservations that are asked for at once.
@@ -90,7 +93,10 @@ async fn records(client: &Client, property: wire::Property) -> Result<Vec<Record
     records.extend(rates(client, &id).await?.into_iter().map(Record::Rate));
     records.extend(restrictions(client, &id).await?.into_iter().map(Record::Restriction));
     records.extend(out_of_order(client, &id).await?.into_iter().map(Record::OutOfOrder));
+    records
+        .extend(client.blocks(&id).await?.value.blocks.into_iter().map(|it| Record::Block(block(&id, it))));
     records.extend(bookings(client, &id, &in_service).await?.into_iter().map(Record::Booking));
+    records.extend(waitlist(client, &id).await?.into_iter().map(Record::WaitlistEntry));
     Ok(records)
 }
 
@@ -101,6 +107,45 @@ fn of_property(it: wire::Property) -> Property {
     };
     let wire::Property { property, name, location, time_zone, currency, .. } = it;
     Property { property, name, location, time_zone, currency, business_date }
+}
+
+fn block(property: &PropertyId, it: wire::Block) -> Block {
+    Block {
+        property: property.clone(),
+        block: it.block,
+        room_type: it.room_type,
+        from: it.from,
+        to: it.to,
+        rooms: it.rooms,
+        status: it.status,
+        release_date: it.release_date,
+    }
+}
+
+/// Those who wait, in their order. What became of an offer is told by its reservation.
+async fn waitlist(client: &Client, property: &PropertyId) -> Result<Vec<WaitlistEntry>, ClientError> {
+    let mut waiting: Vec<wire::WaitlistEntry> = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let page = client.waitlist(property, Some(PAGE), cursor.as_deref()).await?.value;
+        waiting.extend(page.waitlist.into_iter().filter(|it| it.status == WaitlistStatus::Waiting));
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    waiting.sort_by_cached_key(|it| (it.created_at.clone(), it.id));
+    let entry = |it: wire::WaitlistEntry| WaitlistEntry {
+        property: property.clone(),
+        entry: it.id.to_string(),
+        guest: it.guest,
+        room_type: it.room_type,
+        arrival: it.arrival,
+        departure: it.departure,
+        occupancy: it.occupancy,
+        currency: it.currency,
+    };
+    Ok(waiting.into_iter().map(entry).collect())
 }
 
 async fn rates(client: &Client, property: &PropertyId) -> Result<Vec<Rate>, ClientError> {
@@ -281,6 +326,7 @@ fn stay(it: wire::Reservation, in_service: &BTreeSet<RoomId>) -> ImportedStay {
         status: it.status,
         hold_expires_at: it.hold_expires_at,
         price: ImportedPrice { currency: it.price.currency, nights: it.price.nights },
+        block: it.block,
         external_ref: it.external_ref,
     }
 }

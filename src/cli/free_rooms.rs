@@ -4,9 +4,9 @@ use clap::Args;
 
 use super::failure::Failure;
 use super::settings::Sources;
-use super::{Target, currency, money, output};
+use super::{StayWanted, Target, money, output};
 use crate::client::FreeRoomsQuery;
-use crate::ledger::{Currency, Date, PropertyId, RoomId, RoomTypeId};
+use crate::ledger::{PropertyId, RoomId, RoomTypeId};
 use crate::wire;
 
 /// Lists the rooms that are free for a stay, with its price
@@ -14,18 +14,8 @@ use crate::wire;
 pub(super) struct FreeRooms {
     #[arg(long)]
     property: PropertyId,
-    /// The first night
-    #[arg(long, value_name = "DATE")]
-    arrival: Date,
-    /// The day after the last night
-    #[arg(long, value_name = "DATE")]
-    departure: Date,
-    /// Persons
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    occupancy: u32,
-    /// The property's own when absent
-    #[arg(long, value_name = "CODE", value_parser = currency)]
-    currency: Option<Currency>,
+    #[command(flatten)]
+    stay: StayWanted,
     /// Only this room
     #[arg(long)]
     room: Option<RoomId>,
@@ -44,10 +34,10 @@ impl FreeRooms {
         let client = self.target.client(sources)?;
         let format = self.target.format(sources)?;
         let query = FreeRoomsQuery {
-            arrival: self.arrival,
-            departure: self.departure,
-            occupancy: self.occupancy,
-            currency: self.currency,
+            arrival: self.stay.arrival,
+            departure: self.stay.departure,
+            occupancy: self.stay.occupancy,
+            currency: self.stay.currency,
             room: self.room,
             room_type: self.room_type,
             limit: self.limit,

@@ -4,9 +4,9 @@ use clap::Args;
 
 use super::failure::Failure;
 use super::settings::Sources;
-use super::{Target, currency, money, output};
+use super::{StayWanted, Target, money, output};
 use crate::client::{ListQuery, SearchQuery};
-use crate::ledger::{Currency, Date, PropertyId, Status};
+use crate::ledger::{Date, PropertyId, Status};
 use crate::wire;
 
 /// Lists reservations of a property, by id
@@ -37,13 +37,13 @@ pub(super) struct List {
 
 /// Which page of a list.
 #[derive(Args, Debug)]
-struct Page {
+pub(super) struct Page {
     /// At most so many, 1 to 1000 [default: 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    limit: Option<u32>,
+    pub limit: Option<u32>,
     /// Where the page before said that this one begins
     #[arg(long)]
-    cursor: Option<String>,
+    pub cursor: Option<String>,
 }
 
 fn status(text: &str) -> Result<Status, String> {
@@ -78,18 +78,8 @@ pub(super) struct Search {
     /// Without regard to case
     #[arg(long)]
     location: String,
-    /// The first night
-    #[arg(long, value_name = "DATE")]
-    arrival: Date,
-    /// The day after the last night
-    #[arg(long, value_name = "DATE")]
-    departure: Date,
-    /// Persons
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    occupancy: u32,
-    /// The property's own when absent
-    #[arg(long, value_name = "CODE", value_parser = currency)]
-    currency: Option<Currency>,
+    #[command(flatten)]
+    stay: StayWanted,
     #[command(flatten)]
     page: Page,
     #[command(flatten)]
@@ -102,10 +92,10 @@ impl Search {
         let format = self.target.format(sources)?;
         let query = SearchQuery {
             location: self.location,
-            arrival: self.arrival,
-            departure: self.departure,
-            occupancy: self.occupancy,
-            currency: self.currency,
+            arrival: self.stay.arrival,
+            departure: self.stay.departure,
+            occupancy: self.stay.occupancy,
+            currency: self.stay.currency,
             limit: self.page.limit,
             cursor: self.page.cursor,
         };
@@ -132,7 +122,8 @@ fn found(page: &wire::Found) -> String {
     )
 }
 
-fn with_next(table: String, next: Option<&String>) -> String {
+/// A page of a table, and how to go on.
+pub(super) fn with_next(table: String, next: Option<&String>) -> String {
     match next {
         Some(cursor) => format!("{table}\n\nThere is more: --cursor {cursor}"),
         None => table,

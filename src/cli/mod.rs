@@ -6,6 +6,7 @@
 
 mod availability;
 mod bench;
+mod block;
 mod book;
 mod change;
 mod dev;
@@ -29,6 +30,7 @@ mod settings;
 mod show;
 mod status;
 mod verify;
+mod waitlist;
 
 use std::path::PathBuf;
 
@@ -39,7 +41,7 @@ use output::Format;
 use settings::{Endpoints, LogFilter, Sources};
 
 use crate::client::{Client, Key, StatusChange};
-use crate::ledger::Currency;
+use crate::ledger::{Currency, Date};
 use crate::planted;
 
 /// A fault-tolerant ledger of hotel bookings.
@@ -87,6 +89,9 @@ enum Command {
     Search(list::Search),
     Properties(list::Properties),
     Put(put::Put),
+    RetireRoom(put::RetireRoom),
+    Block(block::Block),
+    Waitlist(waitlist::Waitlist),
     NightAudit(put::NightAudit),
     Quarantine(quarantine::Quarantine),
     Import(import::Import),
@@ -129,6 +134,9 @@ impl Cli {
             Command::Search(search) => search.run(&sources).await,
             Command::Properties(properties) => properties.run(&sources).await,
             Command::Put(put) => put.run(&sources).await,
+            Command::RetireRoom(retire) => retire.run(&sources).await,
+            Command::Block(block) => block.run(&sources).await,
+            Command::Waitlist(waitlist) => waitlist.run(&sources).await,
             Command::NightAudit(audit) => audit.run(&sources).await,
             Command::Quarantine(quarantine) => quarantine.run(&sources).await,
             Command::Import(import) => import.run(&sources).await,
@@ -208,6 +216,23 @@ impl Writing {
     fn key(self) -> Key {
         self.idempotency_key.map_or(Key::Fresh, Key::Given)
     }
+}
+
+/// The stay that is asked for.
+#[derive(Args, Debug)]
+struct StayWanted {
+    /// The first night
+    #[arg(long, value_name = "DATE")]
+    arrival: Date,
+    /// The day after the last night
+    #[arg(long, value_name = "DATE")]
+    departure: Date,
+    /// Persons
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    occupancy: u32,
+    /// The property's own when absent
+    #[arg(long, value_name = "CODE", value_parser = currency)]
+    currency: Option<Currency>,
 }
 
 fn idempotency_key(text: &str) -> Result<String, String> {

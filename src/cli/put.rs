@@ -6,9 +6,9 @@ use clap::{ArgGroup, Args, Subcommand};
 
 use super::failure::Failure;
 use super::settings::Sources;
-use super::{Target, Writing, currency, output};
+use super::{Target, Writing, block, currency, output};
 use crate::client::{self, FirstBusinessDate};
-use crate::ledger::{Currency, Date, Prices, PropertyId, RoomId, RoomTypeId};
+use crate::ledger::{BlockId, BlockStatus, Currency, Date, Prices, PropertyId, RoomId, RoomTypeId};
 use crate::wire;
 
 /// Defines or replaces a property, or what it is made of
@@ -26,6 +26,7 @@ enum What {
     Rate(Rate),
     Restriction(Restriction),
     OutOfOrder(OutOfOrder),
+    Block(Block),
 }
 
 /// Where and how it is written.
@@ -191,6 +192,33 @@ struct OutOfOrder {
     end: bool,
 }
 
+/// Rooms of a type that are kept for a group or a partner
+#[derive(Args, Debug)]
+struct Block {
+    #[command(flatten)]
+    write: Write,
+    #[arg(long)]
+    block: BlockId,
+    #[arg(long)]
+    room_type: RoomTypeId,
+    #[command(flatten)]
+    range: Range,
+    /// Of each night
+    #[arg(long, value_name = "N")]
+    rooms: u32,
+    /// tentative, definite or canceled; only a definite one takes rooms
+    #[arg(long, value_parser = block_status)]
+    status: BlockStatus,
+    /// From this business date on, what is left is free
+    #[arg(long, value_name = "DATE")]
+    release_date: Option<Date>,
+}
+
+fn block_status(text: &str) -> Result<BlockStatus, String> {
+    let word = serde_json::Value::String(text.to_owned());
+    serde_json::from_value(word).map_err(|_| "expected tentative, definite or canceled".to_owned())
+}
+
 impl Put {
     pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
         match self.what {
@@ -200,6 +228,7 @@ impl Put {
             What::Rate(it) => it.run(sources).await,
             What::Restriction(it) => it.run(sources).await,
             What::OutOfOrder(it) => it.run(sources).await,
+            What::Block(it) => it.run(sources).await,
         }
     }
 }
@@ -364,12 +393,53 @@ impl OutOfOrder {
     }
 }
 
+impl Block {
+    async fn run(self, sources: &Sources) -> Result<(), Failure> {
+        let Write { property, writing, target } = self.write;
+        let body = client::PutBlock {
+            room_type: self.room_type,
+            from: self.range.from,
+            to: self.range.to,
+            rooms: self.rooms,
+            status: self.status,
+            release_date: self.release_date,
+        };
+        let client = target.client(sources)?;
+        let answer = client.put_block(&property, &self.block, &body, writing.key()).await?;
+        output::show(target.format(sources)?, &answer.value, |it| block::blocks(std::slice::from_ref(it)))
+    }
+}
+
 /// The API has nothing to show for it.
 #[derive(serde::Serialize)]
 struct Ended {
     room: RoomId,
     from: Date,
     to: Date,
+}
+
+/// Takes a room out of service for good; who is only planned for it moves
+#[derive(Args, Debug)]
+pub(super) struct RetireRoom {
+    #[command(flatten)]
+    write: Write,
+    #[arg(long)]
+    room: RoomId,
+}
+
+impl RetireRoom {
+    pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
+        let Write { property, writing, target } = self.write;
+        target.client(sources)?.retire_room(&property, &self.room, writing.key()).await?;
+        let retired = Retired { room: self.room };
+        output::show(target.format(sources)?, &retired, |it| format!("room {} is retired", it.room))
+    }
+}
+
+/// The API has nothing to show for it.
+#[derive(serde::Serialize)]
+struct Retired {
+    room: RoomId,
 }
 
 /// Moves a property's business date on; who did not arrive before it is a no-show

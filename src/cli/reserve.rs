@@ -4,9 +4,9 @@ use clap::{ArgGroup, Args};
 
 use super::failure::Failure;
 use super::settings::Sources;
-use super::{Target, Writing, currency, output};
+use super::{StayWanted, Target, Writing, output};
 use crate::client;
-use crate::ledger::{BlockId, Currency, Date, PropertyId, RoomId, RoomTypeId};
+use crate::ledger::{BlockId, PropertyId, RoomId, RoomTypeId};
 
 /// Books a room, or holds it
 #[derive(Args, Debug)]
@@ -20,21 +20,11 @@ pub(super) struct Reserve {
     /// Any room of this type
     #[arg(long)]
     room_type: Option<RoomTypeId>,
-    /// The first night
-    #[arg(long, value_name = "DATE")]
-    arrival: Date,
-    /// The day after the last night
-    #[arg(long, value_name = "DATE")]
-    departure: Date,
-    /// Persons
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    occupancy: u32,
+    #[command(flatten)]
+    stay: StayWanted,
     /// The caller's reference to the guest; no personal data
     #[arg(long)]
     guest: String,
-    /// The property's own when absent
-    #[arg(long, value_name = "CODE", value_parser = currency)]
-    currency: Option<Currency>,
     /// Hold for so many seconds instead of booking
     #[arg(long, value_name = "SECONDS")]
     hold_seconds: Option<u64>,
@@ -60,10 +50,10 @@ impl Reserve {
         let stay = client::Stay {
             room: self.room,
             room_type: self.room_type,
-            arrival: self.arrival,
-            departure: self.departure,
-            occupancy: self.occupancy,
-            currency: self.currency,
+            arrival: self.stay.arrival,
+            departure: self.stay.departure,
+            occupancy: self.stay.occupancy,
+            currency: self.stay.currency,
             hold_seconds: self.hold_seconds,
             expected_total: self.expected_total,
             block: self.block,

@@ -24,11 +24,13 @@ pub use answer::{Answer, ClientError, Meta, Readiness, Refused};
 pub use call::{Call, Key};
 pub use request::{
     Amend, Book, BookingChange, EventsQuery, FirstBusinessDate, FreeRoomsQuery, ImportBooking, ImportedPrice,
-    ImportedStay, ListQuery, PutOutOfOrder, PutProperty, PutRoom, PutRoomType, Reserve, SearchQuery,
-    StatusChange, Stay,
+    ImportedStay, JoinWaitlist, ListQuery, PutBlock, PutOutOfOrder, PutProperty, PutRoom, PutRoomType,
+    Reserve, SearchQuery, StatusChange, Stay,
 };
 
-use crate::ledger::{BookingId, Date, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId};
+use crate::ledger::{
+    BlockId, BookingId, Date, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, WaitlistId,
+};
 use crate::wire;
 use attempt::Attempt;
 use request::{Assign, NightAudit};
@@ -245,6 +247,73 @@ impl Client {
     ) -> Result<Answer<wire::OutOfOrders>, ClientError> {
         let call = Call::get(["properties", property.as_str(), "out-of-order"]);
         self.send(call.query("from", from).query("to", to)).await
+    }
+
+    /// Takes a room out of service for good.
+    pub async fn retire_room(
+        &self,
+        property: &PropertyId,
+        room: &RoomId,
+        key: Key,
+    ) -> Result<Meta, ClientError> {
+        let path = ["properties", property.as_str(), "rooms", room.as_str()];
+        Ok(self.drive(&Call::delete(path).key(key)).await?.meta)
+    }
+
+    // Blocks and the waitlist.
+
+    pub async fn put_block(
+        &self,
+        property: &PropertyId,
+        block: &BlockId,
+        body: &PutBlock,
+        key: Key,
+    ) -> Result<Answer<wire::Block>, ClientError> {
+        let path = ["properties", property.as_str(), "blocks", block.as_str()];
+        self.send(Call::put(path, body).key(key)).await
+    }
+
+    pub async fn blocks(&self, property: &PropertyId) -> Result<Answer<wire::Blocks>, ClientError> {
+        self.send(Call::get(["properties", property.as_str(), "blocks"])).await
+    }
+
+    pub async fn join_waitlist(
+        &self,
+        property: &PropertyId,
+        body: &JoinWaitlist,
+        key: Key,
+    ) -> Result<Answer<wire::WaitlistEntry>, ClientError> {
+        self.send(Call::post(["properties", property.as_str(), "waitlist"], Some(body)).key(key)).await
+    }
+
+    pub async fn waitlist_entry(
+        &self,
+        property: &PropertyId,
+        id: WaitlistId,
+    ) -> Result<Answer<wire::WaitlistEntry>, ClientError> {
+        self.send(Call::get(["properties", property.as_str(), "waitlist", &id.to_string()])).await
+    }
+
+    /// One page, by id.
+    pub async fn waitlist(
+        &self,
+        property: &PropertyId,
+        limit: Option<u32>,
+        cursor: Option<&str>,
+    ) -> Result<Answer<wire::Waitlist>, ClientError> {
+        let call = Call::get(["properties", property.as_str(), "waitlist"]);
+        self.send(call.query_opt("limit", limit).query_opt("cursor", cursor)).await
+    }
+
+    /// Waits no longer, and gives back what was offered.
+    pub async fn leave_waitlist(
+        &self,
+        property: &PropertyId,
+        id: WaitlistId,
+        key: Key,
+    ) -> Result<Meta, ClientError> {
+        let path = ["properties", property.as_str(), "waitlist", &id.to_string()];
+        Ok(self.drive(&Call::delete(path).key(key)).await?.meta)
     }
 
     // Reservations.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::call::Call;
-use crate::ledger::{BlockId, Currency, Date, PropertyId, RoomId, RoomTypeId, Status};
+use crate::ledger::{BlockId, BlockStatus, Currency, Date, PropertyId, RoomId, RoomTypeId, Status};
 use crate::wire::{Instant, PricedNight};
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -45,6 +45,33 @@ pub struct PutOutOfOrder {
     pub from: Date,
     pub to: Date,
     pub reason: String,
+}
+
+/// Rooms of a type that are kept on the nights `[from, to)`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PutBlock {
+    pub room_type: RoomTypeId,
+    pub from: Date,
+    pub to: Date,
+    /// Of each night.
+    pub rooms: u32,
+    pub status: BlockStatus,
+    /// From this business date on, what is left of it is free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release_date: Option<Date>,
+}
+
+/// A stay by type that somebody waits for.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct JoinWaitlist {
+    pub guest: String,
+    pub room_type: RoomTypeId,
+    pub arrival: Date,
+    pub departure: Date,
+    pub occupancy: u32,
+    /// The property's when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<Currency>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -111,6 +138,8 @@ pub struct ImportedStay {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_expires_at: Option<Instant>,
     pub price: ImportedPrice,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<BlockId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_ref: Option<String>,
 }

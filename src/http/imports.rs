@@ -13,8 +13,8 @@ use super::extract::{GROUP_BYTES_MAX, Segments, Text, json_up_to, judge_currency
 use super::inventory::write;
 use super::problem::Problem;
 use crate::ledger::{
-    BookingId, Command, Currency, Date, ImportBooking, ImportedStay, Price, PropertyId, ReservationId,
-    RoomId, RoomTypeId, Status, Timestamp,
+    BlockId, BookingId, Command, Currency, Date, ImportBooking, ImportedStay, Price, PropertyId,
+    ReservationId, RoomId, RoomTypeId, Status, Timestamp,
 };
 use crate::node::Node;
 
@@ -40,6 +40,8 @@ struct StayFields {
     #[serde(default)]
     hold_expires_at: Option<String>,
     price: PriceFields,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    block: Option<BlockId>,
     #[serde(default)]
     external_ref: Option<Text>,
 }
@@ -101,6 +103,7 @@ impl StayFields {
             hold_expires_at,
             price,
             currency_known,
+            block: self.block.clone(),
             external_ref: self.external_ref.as_ref().map(|text| text.0.clone()),
         })
     }

@@ -361,6 +361,9 @@ pub struct ImportedStay {
     pub price: Price,
     /// The edge's verdict: ISO 4217 lists the price's currency.
     pub currency_known: bool,
+    /// The block from which it was taken; one that takes rooms here has to have them left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<BlockId>,
     /// The caller's own number, 1–255 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_ref: Option<Box<str>>,

@@ -55,7 +55,8 @@ digest_fields! {
     ImportBooking { booking_id, property, guest, stays }
     ImportedStay {
         id, room_type, room, room_pinned, arrival, departure, occupancy, status, hold_expires_at, price,
-        currency_known, external_ref,
+        currency_known, external_ref;
+        block = 1,
     }
     PutOutOfOrder { property, room, from, to, reason }
     EndOutOfOrder { property, room, from, to }

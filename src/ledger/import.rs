@@ -3,10 +3,11 @@
 //! What rules the making of a reservation (restrictions, today's prices, arrivals in the past, the largest occupancy) was
 //! judged by whoever made it. What every state keeps is judged here: from the business date on no night is sold twice.
 
+use super::block::{self, BlockBook};
 use super::book::{Book, TypeBook};
 use super::command::{ImportBooking, ImportedStay};
 use super::date::Date;
-use super::id::{IdempotencyKey, RoomId};
+use super::id::{IdempotencyKey, RoomId, RoomTypeId};
 use super::outcome::{Booking, Outcome, Refusal};
 use super::plan::Move;
 use super::rate::AMOUNT_MAX;
@@ -43,6 +44,8 @@ fn decide(
     let book = ledger.book(&command.property)?;
     book.room_type(&stay.room_type)?;
     stay.room.as_ref().map(|room| book.room(room)).transpose()?;
+    let block = stay.block.as_ref().map(|block| book.blocks.get(block).ok_or(Refusal::BlockNotFound));
+    let block = block.transpose()?.map(|block| &**block);
     state_is_possible(book, stay)?;
     judge(ledger, book, stay)?;
     let mut reservation = Reservation {
@@ -59,7 +62,7 @@ fn decide(
         status: stay.status,
         hold_expires_at: stay.hold_expires_at.filter(|_| stay.status == Status::Held),
         price: stay.price.clone(),
-        block: None,
+        block: stay.block.clone(),
         external_ref: stay.external_ref.clone(),
         room_from: None,
         // Which of its nights went to others is not known; the nights are past.
@@ -69,7 +72,7 @@ fn decide(
         created_at: ledger.stamp,
         updated_at: ledger.stamp,
     };
-    let moves = place(book, &mut reservation)?;
+    let moves = place(book, block, &mut reservation)?;
     Ok((reservation, moves))
 }
 
@@ -120,10 +123,11 @@ fn judge(ledger: &Ledger, book: &Book, it: &ImportedStay) -> Result<(), Refusal>
     Ok(())
 }
 
-/// Finds the stay its nights and its room, and who moves for it.
-fn place(book: &Book, stay: &mut Reservation) -> Result<Vec<Move>, Refusal> {
+/// Finds the stay its nights and its room, and who moves for it. It is taken from its block while that keeps rooms.
+fn place(book: &Book, block: Option<&BlockBook>, stay: &mut Reservation) -> Result<Vec<Move>, Refusal> {
     let Some((from, to)) = stay.nights() else { return Ok(Vec::new()) };
     let first = from.max(book.business_date());
+    let taken_from = block.filter(|block| block.takes().is_some());
     let is_planned = matches!(stay.status, Status::Held | Status::Confirmed) && !stay.room_pinned;
     let mut moves = Vec::new();
     if is_planned {
@@ -136,8 +140,10 @@ fn place(book: &Book, stay: &mut Reservation) -> Result<Vec<Move>, Refusal> {
         }
         if first < to {
             let room_type = book.room_type(&room.record.room.room_type)?;
-            moves = plan::clear(book, room_type, room, (first, to), 0).ok_or_else(|| {
-                Refusal::RoomUnavailable { nights: plan::not_cleared(book, room_type, room, (first, to), 0) }
+            let kept = kept(taken_from, &room.record.room.room_type);
+            moves = plan::clear(book, room_type, room, (first, to), kept).ok_or_else(|| {
+                let nights = plan::not_cleared(book, room_type, room, (first, to), kept);
+                Refusal::RoomUnavailable { nights }
             })?;
         }
         // Nights that are gone are not argued about: who had the room then is known to others.
@@ -146,15 +152,24 @@ fn place(book: &Book, stay: &mut Reservation) -> Result<Vec<Move>, Refusal> {
         }
     }
     let room_type = book.room_type(&stay.room_type)?;
-    let full = room_type.full(first, to);
-    if !full.is_empty() {
-        return Err(Refusal::NoAvailability { nights: full, fragmented: false });
+    let mut none_left = taken_from.map_or_else(Vec::new, |block| block::not_left(block, first, to));
+    if none_left.is_empty() {
+        let kept = kept(taken_from, &stay.room_type);
+        none_left = first.until(to).filter(|night| room_type.is_full(*night, kept)).collect();
+    }
+    if !none_left.is_empty() {
+        return Err(Refusal::NoAvailability { nights: none_left, fragmented: false });
     }
     if is_planned && first < to {
         (stay.room, moves) = planned(book, room_type, first, to);
         stay.room_from = Some(first).filter(|_| stay.room.is_some() && from < first);
     }
     Ok(moves)
+}
+
+/// Rooms of the type that the block keeps for the stay, a night.
+fn kept(block: Option<&BlockBook>, room_type: &RoomTypeId) -> u64 {
+    u64::from(block.and_then(BlockBook::takes).is_some_and(|block| block.room_type == *room_type))
 }
 
 /// The room that a stay by type is planned for. It has been sold, so that where no room fits it waits for one.

@@ -69,6 +69,11 @@ fn full_import() -> ImportBooking {
     import(vec![held, ImportedStay { external_ref, ..imported(10, "double", 10, 12) }])
 }
 
+fn import_of_block() -> ImportBooking {
+    let block = Some(BlockId::new("fair").unwrap());
+    import(vec![ImportedStay { block, ..imported(10, "double", 10, 12) }])
+}
+
 fn full_wish() -> JoinWaitlist {
     JoinWaitlist { currency: Some(eur()), ..join_waitlist(2, "double", 10, 12) }
 }
@@ -128,6 +133,7 @@ pub fn submission_samples(digest: u128) -> Vec<(&'static str, Submission)> {
         ("assign", Command::Assign(Assign { reservation: id(5), if_match: Some(3), room: room("101") })),
         ("book_group", full_group().into()),
         ("import_booking", full_import().into()),
+        ("import_booking_of_block", import_of_block().into()),
         ("confirm_booking", Command::ConfirmBooking(BookingChange { booking: booking(6) })),
         ("cancel_booking", Command::CancelBooking(BookingChange { booking: booking(6) })),
         ("put_out_of_order", put_out_of_order("101", 3, 5).into()),

@@ -157,6 +157,13 @@ fn commands() -> Vec<Command> {
         let stay =
             |status| ImportedStay { status, room: Some(room(room_id)), ..imported(1, "double", 10, 12) };
         let mut command = import(EVERY_STATUS.map(stay).to_vec());
+        for block in ["b", "nowhere"] {
+            let mut command = command.clone();
+            for stay in &mut command.stays {
+                stay.block = Some(BlockId::new(block).unwrap());
+            }
+            found.push(command.into());
+        }
         found.extend(command.stays.iter().map(|stay| import(vec![stay.clone()]).into()));
         found.push(command.clone().into());
         command.stays.clear();

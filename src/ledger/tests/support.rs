@@ -156,6 +156,7 @@ pub fn imported(n: u128, room_type: &str, arrival: i32, departure: i32) -> Impor
         hold_expires_at: None,
         price: Price { currency: eur(), from: day(arrival), amounts: vec![7; nights].into() },
         currency_known: true,
+        block: None,
         external_ref: None,
     }
 }

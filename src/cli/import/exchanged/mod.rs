@@ -22,7 +22,7 @@ struct Summary {
     dry_run: bool,
     #[serde(flatten)]
     counts: Counts,
-    /// Bookings that an earlier import had taken over already.
+    /// Bookings and waitlist entries that an earlier import had taken over already.
     already_there: u64,
     refused: Vec<Refused>,
 }
@@ -36,8 +36,10 @@ struct Counts {
     rates: u64,
     restrictions: u64,
     out_of_order: u64,
+    blocks: u64,
     bookings: u64,
     reservations: u64,
+    waitlist_entries: u64,
 }
 
 /// A record that the cluster did not take.
@@ -79,8 +81,8 @@ fn all_taken(refused: &[Refused]) -> Result<(), Failure> {
 }
 
 fn table(summary: &Summary) -> String {
-    let Counts { properties, room_types, rooms, rates, restrictions, out_of_order, bookings, reservations } =
-        summary.counts;
+    let Counts { properties, room_types, rooms, rates, restrictions, out_of_order, .. } = summary.counts;
+    let Counts { blocks, bookings, reservations, waitlist_entries, .. } = summary.counts;
     let rows = [
         ("properties", properties),
         ("room types", room_types),
@@ -88,8 +90,10 @@ fn table(summary: &Summary) -> String {
         ("rates", rates),
         ("restrictions", restrictions),
         ("out of order", out_of_order),
+        ("blocks", blocks),
         ("bookings", bookings),
         ("reservations", reservations),
+        ("waitlist entries", waitlist_entries),
         ("already there", summary.already_there),
         ("refused", summary.refused.len() as u64),
     ];

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::Counts;
-use crate::cli::exchange::{Booking, FORMAT, Rate, Record};
+use crate::cli::exchange::{Booking, FORMAT, Rate, Record, WaitlistEntry};
 use crate::cli::import::source;
 use crate::client::ImportedStay;
-use crate::ledger::{Date, PropertyId, RoomId, RoomTypeId};
+use crate::ledger::{BlockId, Date, PropertyId, RoomId, RoomTypeId};
 
 /// The longest line: a booking of as many reservations as one may have stays far under it.
 const LINE_BYTES_MAX: u64 = 32 << 20;
@@ -15,7 +15,7 @@ const LINE_BYTES_MAX: u64 = 32 << 20;
 const WRONG_MAX: usize = 20;
 /// Reservations of one booking, at most.
 const RESERVATIONS_MAX: usize = 500;
-/// What a booking is called is part of an idempotency key.
+/// What a booking or a waitlist entry is called is part of an idempotency key.
 const NAME_CHARS_MAX: usize = 100;
 
 /// The records of all files, in order.
@@ -120,6 +120,8 @@ impl Counts {
             Record::Rate(_) => &mut self.rates,
             Record::Restriction(_) => &mut self.restrictions,
             Record::OutOfOrder(_) => &mut self.out_of_order,
+            Record::Block(_) => &mut self.blocks,
+            Record::WaitlistEntry(_) => &mut self.waitlist_entries,
             Record::Booking(booking) => {
                 self.reservations += booking.reservations.len() as u64;
                 &mut self.bookings
@@ -138,7 +140,9 @@ struct Known {
 struct KnownProperty {
     room_types: BTreeSet<RoomTypeId>,
     rooms: BTreeSet<RoomId>,
+    blocks: BTreeSet<BlockId>,
     bookings: BTreeSet<String>,
+    waitlist: BTreeSet<String>,
 }
 
 impl Known {
@@ -168,7 +172,14 @@ impl Known {
                 self.property(&it.property)?.has_room(&it.room)?;
                 range(it.from, it.to)
             }
+            Record::Block(it) => {
+                let property = self.property(&it.property)?;
+                property.has_type(&it.room_type)?;
+                range(it.from, it.to)?;
+                new(property.blocks.insert(it.block.clone()), "block", &it.block)
+            }
             Record::Booking(it) => self.property(&it.property)?.judge_booking(it),
+            Record::WaitlistEntry(it) => self.property(&it.property)?.judge_entry(it),
         }
     }
 
@@ -198,10 +209,7 @@ impl KnownProperty {
     }
 
     fn judge_booking(&mut self, it: &Booking) -> Result<(), String> {
-        let visible = it.booking.bytes().all(|byte| byte.is_ascii_graphic());
-        if !visible || !(1..=NAME_CHARS_MAX).contains(&it.booking.len()) {
-            return Err(format!("`booking` has to be 1 to {NAME_CHARS_MAX} visible ASCII characters"));
-        }
+        name("booking", &it.booking)?;
         if !(1..=RESERVATIONS_MAX).contains(&it.reservations.len()) {
             return Err(format!("`reservations` has to be 1 to {RESERVATIONS_MAX}"));
         }
@@ -211,9 +219,21 @@ impl KnownProperty {
         new(self.bookings.insert(it.booking.clone()), "booking", &it.booking)
     }
 
+    fn judge_entry(&mut self, it: &WaitlistEntry) -> Result<(), String> {
+        name("entry", &it.entry)?;
+        self.has_type(&it.room_type)?;
+        if it.departure <= it.arrival {
+            return Err("`departure` has to be later than `arrival`".to_owned());
+        }
+        new(self.waitlist.insert(it.entry.clone()), "waitlist entry", &it.entry)
+    }
+
     fn judge_stay(&self, stay: &ImportedStay) -> Result<(), String> {
         self.has_type(&stay.room_type)?;
         stay.room.as_ref().map_or(Ok(()), |room| self.has_room(room))?;
+        if let Some(block) = stay.block.as_ref().filter(|block| !self.blocks.contains(block)) {
+            return Err(format!("no line before it defines block {block}"));
+        }
         if stay.departure < stay.arrival {
             return Err("`departure` is before `arrival`".to_owned());
         }
@@ -229,6 +249,16 @@ fn new(is_new: bool, what: &str, id: impl std::fmt::Display) -> Result<(), Strin
     if is_new { Ok(()) } else { Err(format!("{what} {id} is there twice")) }
 }
 
+/// What the writer of the file calls something.
+fn name(field: &str, name: &str) -> Result<(), String> {
+    let visible = name.bytes().all(|byte| byte.is_ascii_graphic());
+    if visible && (1..=NAME_CHARS_MAX).contains(&name.len()) {
+        Ok(())
+    } else {
+        Err(format!("`{field}` has to be 1 to {NAME_CHARS_MAX} visible ASCII characters"))
+    }
+}
+
 fn range(from: Date, to: Date) -> Result<(), String> {
     if from < to { Ok(()) } else { Err("`to` has to be later than `from`".to_owned()) }
 }
@@ -242,6 +272,9 @@ mod tests {
     const TYPE: &str =
         r#"{"room_type":{"property":"grand","room_type":"double","name":"Double","max_occupancy":2}}"#;
     const ROOM: &str = r#"{"room":{"property":"grand","room":"101","room_type":"double"}}"#;
+
+    const BLOCK: &str = r#"{"block":{"property":"grand","block":"fair","room_type":"double","from":"2027-03-01","to":"2027-03-03","rooms":1,"status":"definite"}}"#;
+    const WAITING: &str = r#"{"waitlist_entry":{"property":"grand","entry":"w-1","guest":"g","room_type":"double","arrival":"2027-03-01","departure":"2027-03-02","occupancy":1,"currency":"EUR"}}"#;
 
     fn booking(name: &str, changes: &[(&str, &str)]) -> String {
         let line = format!(
@@ -262,8 +295,9 @@ mod tests {
         let rate = r#"{"rate":{"property":"grand","room_type":"double","from":"2027-01-01","to":"2028-01-01","prices":{"EUR":{"1":10900,"2":14000}}}}"#;
         let rule = r#"{"restriction":{"property":"grand","room_type":"double","from":"2027-01-01","to":"2027-01-02","min_stay":2}}"#;
         let closed = r#"{"out_of_order":{"property":"grand","room":"101","from":"2027-01-01","to":"2027-01-02","reason":"paint"}}"#;
-        let (first, second) = (booking("b-1", &[]), booking("b-2", &[]));
-        let lines = [HEADER, GRAND, TYPE, ROOM, rate, rule, closed, &first, "", &second];
+        let of_block = booking("b-2", &[("\"price\"", "\"block\":\"fair\",\"price\"")]);
+        let first = booking("b-1", &[]);
+        let lines = [HEADER, GRAND, TYPE, ROOM, rate, rule, closed, BLOCK, &first, "", &of_block, WAITING];
         let contents = read_lines(&lines).unwrap();
         let counts = Counts {
             properties: 1,
@@ -272,11 +306,13 @@ mod tests {
             rates: 1,
             restrictions: 1,
             out_of_order: 1,
+            blocks: 1,
             bookings: 2,
             reservations: 2,
+            waitlist_entries: 1,
         };
         assert_eq!(contents.counts, counts);
-        assert!(contents.items[7].place.ends_with("hotels.ndjson:10"), "{:?}", contents.items[7]);
+        assert!(contents.items[8].place.ends_with("hotels.ndjson:11"), "{:?}", contents.items[8]);
         // Written again, a line says the same.
         for item in &contents.items {
             assert_eq!(parse(&item.record.line()).unwrap(), item.record);
@@ -291,6 +327,8 @@ mod tests {
         let no_status = booking("b", &[("confirmed", "gone")]);
         let unnamed = booking("", &[]);
         let twice = booking("b", &[]);
+        let of_no_block = booking("b", &[("\"price\"", "\"block\":\"fair\",\"price\"")]);
+        let no_stay = WAITING.replace("2027-03-02", "2027-03-01");
         for (lines, place, why) in [
             (vec![GRAND], ":1:", "the first line has to be"),
             (vec![r#"{"innkeeper":{"format":2}}"#], ":1:", "format 2"),
@@ -306,6 +344,10 @@ mod tests {
             (vec![HEADER, GRAND, TYPE, ROOM, &no_status], ":5:", "unknown variant `gone`"),
             (vec![HEADER, GRAND, TYPE, ROOM, &unnamed], ":5:", "visible ASCII"),
             (vec![HEADER, GRAND, TYPE, ROOM, &twice, &twice], ":6:", "booking b is there twice"),
+            (vec![HEADER, GRAND, TYPE, ROOM, &of_no_block], ":5:", "block fair"),
+            (vec![HEADER, GRAND, TYPE, BLOCK, BLOCK], ":5:", "block fair is there twice"),
+            (vec![HEADER, GRAND, TYPE, WAITING, WAITING], ":5:", "waitlist entry w-1 is there twice"),
+            (vec![HEADER, GRAND, TYPE, &no_stay], ":4:", "later than `arrival`"),
             (vec![HEADER, GRAND, HEADER], ":3:", "first line only"),
         ] {
             let wrong = read_lines(&lines).unwrap_err();

@@ -7,13 +7,15 @@ use indicatif::ProgressBar;
 
 use super::Refused;
 use super::read::{Contents, Item};
-use crate::cli::exchange::{Booking, OutOfOrder, Property, Rate, Record, Restriction, Room, RoomType};
+use crate::cli::exchange::{
+    Block, Booking, OutOfOrder, Property, Rate, Record, Restriction, Room, RoomType, WaitlistEntry,
+};
 use crate::cli::progress;
 use crate::client::{
-    Client, ClientError, FirstBusinessDate, ImportBooking, Key, PutOutOfOrder, PutProperty, PutRoom,
-    PutRoomType,
+    Client, ClientError, FirstBusinessDate, ImportBooking, JoinWaitlist, Key, PutBlock, PutOutOfOrder,
+    PutProperty, PutRoom, PutRoomType,
 };
-use crate::ledger::{Date, Status};
+use crate::ledger::{BlockStatus, Date, Status};
 use crate::wire;
 
 /// Records that are written at the same time: enough to share the flushes of the log.
@@ -34,10 +36,16 @@ enum Step {
     Rooms,
     /// What is set for them. Rates are independent of one another by target only: a later line replaces an earlier one.
     Settings,
+    /// Blocks that are not there yet, as tentative ones: what was picked up of them comes before they take rooms.
+    NewBlocks,
     /// Those who have a room, or had one.
     InRooms,
     /// Those who will get one: by arrival, which is the order in which planning finds most.
     ByType,
+    /// Blocks as they are, which take what was not picked up.
+    Blocks,
+    /// Those who wait for what is free then, which is nothing that would fit them.
+    Waitlist,
 }
 
 /// Writes step by step. Refused bookings are collected; a refusal before them ends the import after its step.
@@ -45,15 +53,20 @@ pub(super) async fn write(client: &Client, contents: &Contents) -> Result<Writte
     let mut steps: BTreeMap<Step, Vec<&Item>> = BTreeMap::new();
     for item in &contents.items {
         steps.entry(Step::of(&item.record)).or_default().push(item);
+        if matches!(item.record, Record::Block(_)) {
+            steps.entry(Step::NewBlocks).or_default().push(item);
+        }
     }
-    let bar = progress::bar(contents.items.len() as u64, "records");
+    let records: usize = steps.values().map(Vec::len).sum();
+    let bar = progress::bar(records as u64, "records");
     let mut written = Written::default();
     for (step, mut items) in steps {
         if step == Step::ByType {
             items.sort_by_key(|item| first_arrival(&item.record));
         }
-        let groups = if step == Step::Settings { by_target(items) } else { singly(items) };
-        write_all(client, groups, &bar, &mut written).await?;
+        let ordered = matches!(step, Step::Settings | Step::Waitlist);
+        let groups = if ordered { by_target(items) } else { singly(items) };
+        write_all(client, step, groups, &bar, &mut written).await?;
         if step < Step::InRooms && !written.refused.is_empty() {
             break;
         }
@@ -69,6 +82,8 @@ impl Step {
             Record::RoomType(_) => Step::RoomTypes,
             Record::Room(_) => Step::Rooms,
             Record::Rate(_) | Record::Restriction(_) | Record::OutOfOrder(_) => Step::Settings,
+            Record::Block(_) => Step::Blocks,
+            Record::WaitlistEntry(_) => Step::Waitlist,
             Record::Booking(booking) => {
                 let planned = |status| matches!(status, Status::Held | Status::Confirmed);
                 let by_type =
@@ -98,6 +113,7 @@ fn by_target(items: Vec<&Item>) -> Vec<Vec<&Item>> {
             Record::Rate(it) => format!("rate {} {:?} {:?}", it.property, it.room_type, it.room),
             Record::Restriction(it) => format!("restriction {} {}", it.property, it.room_type),
             Record::OutOfOrder(it) => format!("out of order {} {}", it.property, it.room),
+            Record::WaitlistEntry(it) => format!("waitlist {}", it.property),
             _ => String::new(),
         };
         groups.entry(target).or_default().push(item);
@@ -107,6 +123,7 @@ fn by_target(items: Vec<&Item>) -> Vec<Vec<&Item>> {
 
 async fn write_all(
     client: &Client,
+    step: Step,
     groups: Vec<Vec<&Item>>,
     bar: &ProgressBar,
     written: &mut Written,
@@ -115,7 +132,7 @@ async fn write_all(
         .map(async |group| {
             let mut outcomes = Vec::new();
             for item in group {
-                outcomes.push(write_one(client, item).await?);
+                outcomes.push(write_one(client, step, item).await?);
                 bar.inc(1);
             }
             Ok::<_, ClientError>(outcomes)
@@ -140,7 +157,7 @@ enum Outcome {
 }
 
 /// A refusal is an outcome; no answer, or one that says "not now" to the end, is an error.
-async fn write_one(client: &Client, item: &Item) -> Result<Outcome, ClientError> {
+async fn write_one(client: &Client, step: Step, item: &Item) -> Result<Outcome, ClientError> {
     let sent = match &item.record {
         Record::Innkeeper(_) => Ok(false),
         Record::Property(it) => property(client, it).await,
@@ -149,7 +166,10 @@ async fn write_one(client: &Client, item: &Item) -> Result<Outcome, ClientError>
         Record::Rate(it) => rate(client, it).await,
         Record::Restriction(it) => restriction(client, it).await,
         Record::OutOfOrder(it) => out_of_order(client, it).await,
+        Record::Block(it) if step == Step::NewBlocks => new_block(client, it).await,
+        Record::Block(it) => block(client, it, it.status).await,
         Record::Booking(it) => booking(client, it).await,
+        Record::WaitlistEntry(it) => waitlist_entry(client, it).await,
     };
     match sent {
         Ok(true) => Ok(Outcome::AlreadyThere),
@@ -225,6 +245,41 @@ async fn out_of_order(client: &Client, it: &OutOfOrder) -> Result<bool, ClientEr
     let body = PutOutOfOrder { from: it.from, to: it.to, reason: it.reason.clone() };
     client.put_out_of_order(&it.property, &it.room, &body, Key::Fresh).await?;
     Ok(false)
+}
+
+/// A block that is there already is left as it is until what was picked up of it has come.
+async fn new_block(client: &Client, it: &Block) -> Result<bool, ClientError> {
+    let all = client.blocks(&it.property).await?.value.blocks;
+    match all.iter().any(|other| other.block == it.block) {
+        true => Ok(false),
+        false => block(client, it, BlockStatus::Tentative).await,
+    }
+}
+
+async fn block(client: &Client, it: &Block, status: BlockStatus) -> Result<bool, ClientError> {
+    let body = PutBlock {
+        room_type: it.room_type.clone(),
+        from: it.from,
+        to: it.to,
+        rooms: it.rooms,
+        status,
+        release_date: it.release_date,
+    };
+    client.put_block(&it.property, &it.block, &body, Key::Fresh).await?;
+    Ok(false)
+}
+
+async fn waitlist_entry(client: &Client, it: &WaitlistEntry) -> Result<bool, ClientError> {
+    let body = JoinWaitlist {
+        guest: it.guest.clone(),
+        room_type: it.room_type.clone(),
+        arrival: it.arrival,
+        departure: it.departure,
+        occupancy: it.occupancy,
+        currency: Some(it.currency),
+    };
+    let key = Key::Given(format!("innkeeper-import-waiting:{}:{}", it.property, it.entry));
+    Ok(client.join_waitlist(&it.property, &body, key).await?.meta.replayed)
 }
 
 async fn booking(client: &Client, it: &Booking) -> Result<bool, ClientError> {
