@@ -46,7 +46,11 @@ pub fn amend(txn: &mut Txn<'_>, command: &Amend) -> Result<Outcome, Halt> {
     let old = Arc::clone(&record.reservation);
     let before = Target::of(&old);
     let room_type = named.map(|room| room.record.room.room_type.clone()).or(command.room_type.clone());
-    let room_type = room_type.unwrap_or_else(|| old.room_type.clone());
+    // A room that the stay keeps may have become one of another type, once its nights were over.
+    let keeps = before.pinned.as_ref().filter(|_| command.room.is_none());
+    let kept = keeps.and_then(|room| book.room(room).ok()).map(|room| room.record.room.room_type.clone());
+    let kept = kept.unwrap_or_else(|| old.room_type.clone());
+    let room_type = room_type.unwrap_or_else(|| kept.clone());
     let target = Target {
         arrival: command.arrival.unwrap_or(old.arrival),
         departure: command.departure.unwrap_or(old.departure),
@@ -54,7 +58,7 @@ pub fn amend(txn: &mut Txn<'_>, command: &Amend) -> Result<Outcome, Halt> {
         pinned: match &command.room {
             Some(RoomChange::Pin(room)) => Some(room.clone()),
             Some(RoomChange::Unpin) => None,
-            None => before.pinned.clone().filter(|_| room_type == old.room_type),
+            None => keeps.filter(|_| room_type == kept).cloned(),
         },
         room_type,
     };
@@ -207,18 +211,24 @@ fn find_place(book: &Book, old: &Reservation, target: &Target) -> Result<Place, 
         has_space(room_type, block, target, today)?;
         return Ok(Place { room: Some(id.clone()), room_from: room_from(id), moves });
     }
-    if block.is_some() && kept == 0 {
+    let next = target.arrival.max(today);
+    if block.is_some() && kept == 0 && next < target.departure {
         // Only a room by name is an upgrade.
-        let nights = target.arrival.max(today).until(target.departure).collect();
+        let nights = next.until(target.departure).collect();
         return Err(Refusal::NoAvailability { nights, fragmented: false });
     }
     has_space(room_type, block, target, today)?;
     let planned = old.room.as_ref().filter(|_| target.room_type == old.room_type);
     if let Some(id) = planned
         && let Ok(room) = book.room(id)
+        && room.record.room.room_type == target.room_type
         && (first(id) >= target.departure || room.is_free(first(id), target.departure))
     {
         return Ok(Place { room: Some(id.clone()), room_from: room_from(id), moves: Vec::new() });
+    }
+    if next >= target.departure {
+        // There is no night left for which another room could be planned.
+        return Ok(Place { room: None, room_from: None, moves: Vec::new() });
     }
     match plan::choose(book, room_type, later.unwrap_or(target.arrival), target.departure) {
         plan::Choice::Room(room, moves) => Ok(Place { room: Some(room), room_from: later, moves }),

@@ -182,7 +182,8 @@ impl Nights {
                     self.by_room.entry(room.clone()).or_default().push((first, end, *id));
                 }
             }
-            None if *status == Status::NoShow => {}
+            // Who is gone waits for no room.
+            None if !status.is_live() => {}
             None => drop(self.roomless.insert((room_type.clone(), *arrival, created, *id))),
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::block;
+use super::book::{Book, RoomBook, TypeBook};
 use super::calendar::RoomStay;
 use super::command::{
     FirstBusinessDate, PutProperty, PutRoom, PutRoomType, RateTarget, RetireRoom, RollBusinessDate,
@@ -106,8 +107,9 @@ pub fn put_room(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &PutRo
     let moves = old.is_some_and(|old| old.record.room.room_type != command.room_type);
     if let Some(old) = old.filter(|_| moves) {
         let old_type = book.room_type(&old.record.room.room_type)?;
-        let mut nights = old_type.over(today, old_type.capacity().saturating_sub(1));
+        let mut nights = short_without(old_type, old, today);
         nights.extend(old.calendar.taken(today, Date::MAX));
+        nights.extend(overstays(txn, book, old).then_some(today));
         nights.sort_unstable();
         nights.dedup();
         if !nights.is_empty() {
@@ -138,6 +140,21 @@ pub fn put_room(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &PutRo
     Ok(Outcome::Room { created, room })
 }
 
+/// The nights from `today` on for which the type can't do without the room. On those on which that is out of order it is
+/// not missed.
+fn short_without(room_type: &TypeBook, room: &RoomBook, today: Date) -> Vec<Date> {
+    let mut nights = room_type.over(today, room_type.capacity().saturating_sub(1));
+    nights.retain(|night| room.closures(*night, night.plus(1)).is_empty());
+    nights
+}
+
+/// Whether somebody who should have left is still in the room.
+fn overstays(ledger: &Ledger, book: &Book, room: &RoomBook) -> bool {
+    let is_in_house = |stay: &RoomStay| ledger.at(stay.reservation).reservation.status == Status::InHouse;
+    let mut stays = room.calendar.stays().iter();
+    stays.any(|stay| stay.departure <= book.business_date() && is_in_house(stay))
+}
+
 /// Stays that are only planned for the room move to others; who has it by name, or is in it, is in the way. Its own rates
 /// and its time out of order go with it.
 pub fn retire_room(txn: &mut Txn<'_>, command: &RetireRoom) -> Result<Outcome, Halt> {
@@ -165,12 +182,8 @@ fn moving_out(ledger: &Ledger, property: &PropertyId, room: &RoomId) -> Result<V
     let room_type = book.room_type(&room.record.room.room_type)?;
     let stays = room.calendar.stays();
     let end = stays.iter().map(|stay| stay.departure).max().unwrap_or(today).max(today);
-    let mut nights = room_type.over(today, room_type.capacity().saturating_sub(1));
-    let is_in_house = |stay: &RoomStay| ledger.at(stay.reservation).reservation.status == Status::InHouse;
-    if stays.iter().any(|stay| stay.departure <= today && is_in_house(stay)) {
-        // Somebody who should have left is still there.
-        nights.push(today);
-    }
+    let mut nights = short_without(room_type, room, today);
+    nights.extend(overstays(ledger, book, room).then_some(today));
     let moves = plan::clear(book, room_type, room, (today, end), 0);
     if moves.is_none() {
         nights.extend(plan::not_cleared(book, room_type, room, (today, end), 0));

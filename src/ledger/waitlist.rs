@@ -37,6 +37,9 @@ const LOOKED_AT_MAX: usize = 4_096;
 /// Entries for which it looks for a room, at most.
 const TRIED_MAX: usize = 256;
 
+/// For how many of these one counts for which a plan was searched, and none found: in a large house that is work.
+const SEARCH_COST: usize = 16;
+
 pub fn join(
     txn: &mut Txn<'_>,
     key: Option<&IdempotencyKey>,
@@ -64,7 +67,7 @@ pub fn join(
         updated_at: txn.stamp(),
     };
     // While those before it are gone through, it is not its turn.
-    if !turn_is_behind && let Some(reservation) = hold(txn, &entry)? {
+    if !turn_is_behind && let Ok(reservation) = hold(txn, &entry)? {
         (entry.status, entry.reservation) = (WaitlistStatus::Offered, Some(reservation));
     }
     let entry = Arc::new(entry);
@@ -130,8 +133,8 @@ fn set(
     Ok(txn.put(Record::Waitlist(WaitlistRecord { entry: Arc::new(entry), key, ..record }))?)
 }
 
-/// Makes the hold that is offered; `None` where the stay does not fit now.
-fn hold(txn: &mut Txn<'_>, entry: &WaitlistEntry) -> Result<Option<ReservationId>, Halt> {
+/// Makes the hold that is offered, or says why the stay does not fit now.
+fn hold(txn: &mut Txn<'_>, entry: &WaitlistEntry) -> Result<Result<ReservationId, Refusal>, Halt> {
     let id = |of: u64| Derived { entry: entry.id, lsn: txn.lsn(), of }.uuid();
     let command = Reserve {
         id: ReservationId(id(1)),
@@ -150,8 +153,8 @@ fn hold(txn: &mut Txn<'_>, entry: &WaitlistEntry) -> Result<Option<ReservationId
         external_ref: None,
     };
     match reserve::make(txn, None, &command, None) {
-        Ok(made) => Ok(Some(made.id)),
-        Err(Halt::Refused(_)) => Ok(None),
+        Ok(made) => Ok(Ok(made.id)),
+        Err(Halt::Refused(refusal)) => Ok(Err(refusal)),
         Err(failed) => Err(failed),
     }
 }
@@ -184,11 +187,12 @@ pub fn follow(txn: &mut Txn<'_>, since: Savepoint) -> Result<(), Halt> {
         return Ok(());
     }
     let changes = txn.changes_since(since);
-    let ended: Vec<(ReservationId, Status)> = changes.iter().filter_map(end_of_hold).collect();
+    let changed: Vec<ReservationId> = changes.iter().filter_map(reservation).collect();
     let freed: BTreeSet<PropertyId> = changes.iter().filter_map(freed).cloned().collect();
-    for (reservation, status) in ended {
+    for reservation in changed {
         let Some((property, id)) = txn.offers.get(&reservation).cloned() else { continue };
-        let becomes = match status {
+        // As it stands now: one that is amended steps aside on the way, and is not canceled for that.
+        let becomes = match txn.find(reservation)?.reservation.status {
             Status::Held => continue,
             Status::Expired => WaitlistStatus::Lapsed,
             Status::Canceled => WaitlistStatus::Withdrawn,
@@ -205,9 +209,11 @@ pub fn follow(txn: &mut Txn<'_>, since: Savepoint) -> Result<(), Halt> {
     Ok(())
 }
 
-fn end_of_hold(change: &RecordChange) -> Option<(ReservationId, Status)> {
-    let after = change.after.as_ref()?.as_reservation()?;
-    Some((after.id, after.status))
+fn reservation(change: &RecordChange) -> Option<ReservationId> {
+    match change.key {
+        RecordKey::Reservation(id) => Some(id),
+        _ => None,
+    }
 }
 
 /// The property in which the change may have freed something.
@@ -260,8 +266,10 @@ fn offer(txn: &mut Txn<'_>, property: &PropertyId, from: Lsn) -> Result<(), Halt
         } else if book.room_type(&entry.room_type)?.full(entry.arrival, entry.departure).is_empty() {
             tried += 1;
             let record = record.clone();
-            if let Some(reservation) = hold(txn, &entry)? {
-                set(txn, record, WaitlistStatus::Offered, Some(reservation))?;
+            match hold(txn, &entry)? {
+                Ok(reservation) => set(txn, record, WaitlistStatus::Offered, Some(reservation))?,
+                Err(Refusal::NoAvailability { fragmented: true, .. }) => tried += SEARCH_COST - 1,
+                Err(_) => {}
             }
         }
     };

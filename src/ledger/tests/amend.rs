@@ -241,3 +241,22 @@ fn nights_that_are_left_go_to_a_stay_without_a_room() {
         sound(&house);
     }
 }
+
+#[test]
+fn a_room_that_became_one_of_another_type_is_no_longer_one_of_the_old() {
+    let mut house = House::on_clock();
+    house.reserved(by_room(1, "101", 0, 2));
+    house.reserved(by_type(2, "double", 0, 2));
+    assert_eq!(house.get(2).room, Some(room("102")));
+    // Nobody came, and the nights went by.
+    house.run(House::roll(3));
+    for id in ["101", "102"] {
+        assert!(matches!(house.run(put_room(id, "suite")), Outcome::Room { .. }));
+    }
+    // Who has it by name has it as what it is, at its price; who had a double gets a double.
+    let named = shape(&house.changed(dates(1, 10, 11).into()));
+    assert_eq!(named, (Some("101".into()), true, "suite".into(), 10, 11, vec![300]));
+    let by_type = shape(&house.changed(dates(2, 10, 11).into()));
+    assert_eq!(by_type, (Some("103".into()), false, "double".into(), 10, 11, vec![140]));
+    sound(&house);
+}

@@ -204,3 +204,38 @@ fn under_one_key_it_is_taken_over_once() {
     assert_eq!(house.ledger.header().records.reservations, 2);
     sound(&house);
 }
+
+#[test]
+fn what_was_taken_from_a_block_is_its_again() {
+    let block = Some(BlockId::new("fair").unwrap());
+    let of_block =
+        |n, arrival, departure| ImportedStay { block: block.clone(), ..by_count(n, arrival, departure) };
+    let mut house = House::new();
+    let refused = |house: &mut House, stay: ImportedStay| match house.refused(import(vec![stay])) {
+        Refusal::Member { index: 0, refusal } => *refusal,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&mut house, of_block(1, 10, 12)), Refusal::BlockNotFound);
+    // Taken over while the block takes nothing yet: then it keeps only what is left.
+    house.run(PutBlock { status: BlockStatus::Tentative, ..put_block("fair", 10, 12, 3) });
+    taken_over(&mut house, vec![of_block(1, 10, 12), of_block(2, 11, 12)]);
+    let Outcome::Block(shown) = house.run(put_block("fair", 10, 12, 3)) else { panic!() };
+    assert_eq!(shown.picked_up, [1, 2]);
+    assert_eq!(free_doubles(&house, 10, 12), [] as [&str; 0]);
+    // One that keeps rooms gives them, within its dates and as many as it has.
+    let full = |night| Refusal::NoAvailability { nights: vec![day(night)], fragmented: false };
+    assert_eq!(refused(&mut house, of_block(3, 11, 13)), full(12));
+    taken_over(&mut house, vec![of_block(3, 11, 12)]);
+    assert_eq!(refused(&mut house, of_block(4, 10, 12)), full(11));
+    // What became of it since does not matter for one that takes no room any more.
+    taken_over(&mut house, vec![ImportedStay { status: Status::Canceled, ..of_block(5, 10, 13) }]);
+    sound(&house);
+}
+
+#[test]
+fn who_left_without_a_room_that_is_known_waits_for_none() {
+    let mut house = House::new();
+    let gone = ImportedStay { room: None, ..of_status(1, Status::CheckedOut, -3, -1) };
+    taken_over(&mut house, vec![gone]);
+    sound(&house);
+}

@@ -207,3 +207,29 @@ fn the_business_date_moves_forward_by_the_clock_only() {
         }
     }
 }
+
+#[test]
+fn a_room_that_is_out_of_order_may_change_its_type() {
+    let mut house = House::new();
+    house.run(put_out_of_order("201", 10, 12));
+    // Nothing is sold of the only suite: on the nights on which it is closed nothing is missed.
+    let outcome = house.run(put_room("201", "double"));
+    assert!(matches!(outcome, Outcome::Room { created: false, .. }), "{outcome:?}");
+    let nights = &house.ledger.availability(&hotel(), day(10), day(11)).unwrap()[&kind("double")];
+    assert_eq!((nights[0].rooms, nights[0].out_of_order, nights[0].available), (4, 1, 3));
+    house.ledger.audit().unwrap();
+    assert_eq!(house.restored().ledger.state_hash(), house.ledger.state_hash());
+}
+
+#[test]
+fn a_room_keeps_its_type_while_somebody_is_in_it() {
+    let mut house = House::on_clock();
+    house.reserved(by_room(1, "101", 0, 2));
+    house.changed(Command::CheckIn(change(1)));
+    house.run(House::roll(3));
+    // The guest should have left, and may yet stay longer: as a guest of a double.
+    let refusal = house.refused(put_room("101", "suite"));
+    assert_eq!(refusal, Refusal::CapacityBelowSold { nights: vec![day(3)] });
+    house.changed(Amend { departure: Some(day(5)), ..amend(1) }.into());
+    house.ledger.audit().unwrap();
+}

@@ -225,3 +225,16 @@ fn what_happens_is_told() {
     house.changed(Command::Confirm(of(offered(&house, 1))));
     assert_eq!(told(&house), ["reservation.confirmed", "waitlist.changed"]);
 }
+
+#[test]
+fn an_offer_that_is_amended_stays_one() {
+    let mut house = House::new();
+    joined(&mut house, join_waitlist(1, "suite", 10, 13));
+    let hold = offered(&house, 1);
+    let shorter = Amend { departure: Some(day(12)), ..Amend { reservation: hold, ..amend(0) } };
+    house.changed(shorter.into());
+    assert_eq!(entry(&house, 1), (WaitlistStatus::Offered, Some(hold)));
+    house.run(leave_waitlist(1));
+    assert_eq!(house.ledger.reservation(hold).unwrap().status, Status::Canceled);
+    sound(&house);
+}

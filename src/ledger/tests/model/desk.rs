@@ -1,0 +1,542 @@
+//! Making and changing reservations.
+
+use super::space::Choice;
+use super::*;
+
+fn no_availability(nights: Vec<Date>) -> Result<(), Refusal> {
+    if nights.is_empty() { Ok(()) } else { Err(Refusal::NoAvailability { nights, fragmented: false }) }
+}
+
+const FRAGMENTED: Refusal = Refusal::NoAvailability { nights: Vec::new(), fragmented: true };
+
+fn of_member<T>(index: u32, result: Result<T, Refusal>) -> Result<T, Refusal> {
+    result.map_err(|refusal| Refusal::Member { index, refusal: Box::new(refusal) })
+}
+
+/// What a stay shall be.
+struct Target {
+    arrival: Date,
+    departure: Date,
+    room_type: RoomTypeId,
+    pinned: Option<RoomId>,
+}
+
+impl Model {
+    pub fn judge_dates(&self, arrival: Date, departure: Date) -> Result<(), Refusal> {
+        judge_length(arrival, departure)?;
+        self.judge_past(arrival)?;
+        self.judge_horizon(departure)
+    }
+
+    fn judge_past(&self, arrival: Date) -> Result<(), Refusal> {
+        let business_date = self.today();
+        if arrival < business_date { Err(Refusal::ArrivalInPast { business_date }) } else { Ok(()) }
+    }
+
+    pub fn judge_horizon(&self, departure: Date) -> Result<(), Refusal> {
+        let latest_departure = self.today().plus(1_100);
+        if departure > latest_departure { Err(Refusal::BeyondHorizon { latest_departure }) } else { Ok(()) }
+    }
+
+    pub fn judge_occupancy(&self, room_type: &RoomType, occupancy: u32) -> Result<(), Refusal> {
+        let max_occupancy = room_type.max_occupancy;
+        let fits = occupancy >= 1 && occupancy <= max_occupancy;
+        if fits { Ok(()) } else { Err(Refusal::OccupancyInvalid { max_occupancy }) }
+    }
+
+    pub fn judge_currency(&self, currency: Option<Currency>, known: bool) -> Result<Currency, Refusal> {
+        if known { Ok(currency.unwrap_or(self.property.currency)) } else { Err(Refusal::InvalidCurrency) }
+    }
+
+    /// The price of each night, where it is not `kept`.
+    pub fn price(
+        &self,
+        room_type: &RoomTypeId,
+        room: Option<&RoomId>,
+        (arrival, departure): (Date, Date),
+        occupancy: u32,
+        currency: Currency,
+        kept: impl Fn(Date) -> Option<i64>,
+    ) -> Result<Price, Refusal> {
+        let of = |target: RateTarget, night: Date| {
+            self.rates.get(&(target, night))?.get(&currency)?.get(&occupancy).copied()
+        };
+        let (mut amounts, mut nights) = (Vec::new(), Vec::new());
+        for night in arrival.until(departure) {
+            let own = room.and_then(|room| of(RateTarget::Room(room.clone()), night));
+            let amount = own.or_else(|| of(RateTarget::RoomType(room_type.clone()), night));
+            match kept(night).or(amount) {
+                Some(amount) => amounts.push(amount),
+                None => nights.push(night),
+            }
+        }
+        if !nights.is_empty() {
+            return Err(Refusal::NotPriced { nights });
+        }
+        Ok(Price { currency, from: arrival, amounts: amounts.into() })
+    }
+
+    /// The first rule that forbids the stay; what it `was` before is not judged again.
+    fn judge_rules(
+        &self,
+        room_type: &RoomTypeId,
+        (arrival, departure): (Date, Date),
+        was: Option<(Date, Date)>,
+    ) -> Result<(), Refusal> {
+        let today = self.today();
+        let on = |date: Date| self.rules.get(&(room_type.clone(), date)).cloned().unwrap_or_default();
+        let refused = |rule, date| Err(Refusal::Restricted { rule, date });
+        for night in arrival.until(departure) {
+            let is_old = was.is_some_and(|(from, to)| from <= night && night < to);
+            if night >= today && !is_old && on(night).closed {
+                return refused(Rule::Closed, night);
+            }
+        }
+        let arrives = arrival >= today && was.map(|was| was.0) != Some(arrival);
+        let departs = was.map(|was| was.1) != Some(departure);
+        let lasts = was != Some((arrival, departure));
+        let rules = on(arrival);
+        if arrives && rules.closed_to_arrival {
+            return refused(Rule::ClosedToArrival, arrival);
+        }
+        if departs && on(departure).closed_to_departure {
+            return refused(Rule::ClosedToDeparture, departure);
+        }
+        let nights = arrival.nights_to(departure) as u32;
+        if lasts && rules.min_stay.is_some_and(|least| nights < least) {
+            return refused(Rule::MinStay, arrival);
+        }
+        if lasts && rules.max_stay.is_some_and(|most| nights > most) {
+            return refused(Rule::MaxStay, arrival);
+        }
+        let ahead = today.nights_to(arrival);
+        if arrives && rules.min_advance_days.is_some_and(|least| ahead < least as i32) {
+            return refused(Rule::MinAdvanceDays, arrival);
+        }
+        if arrives && rules.max_advance_days.is_some_and(|most| ahead > most as i32) {
+            return refused(Rule::MaxAdvanceDays, arrival);
+        }
+        Ok(())
+    }
+
+    /// Takes the nights from a block.
+    fn judge_block(&self, id: &BlockId, room_type: &RoomTypeId, from: Date, to: Date) -> Result<(), Refusal> {
+        let (block, _) = &self.blocks[id];
+        let has_none = |night: &Date| block.room_type != *room_type || self.left_of(id, *night) == 0;
+        no_availability(from.until(to).filter(has_none).collect())
+    }
+
+    /// Makes a reservation. Where several rooms may be planned for it, it gets the one that was `seen`.
+    pub fn reserve(&mut self, command: &Reserve, seen: Option<RoomId>) -> Result<Arc<Reservation>, Refusal> {
+        let Reserve { arrival, departure, occupancy, .. } = *command;
+        let stay = (arrival, departure);
+        let (room, room_type) = match &command.wanted {
+            Wanted::Room(room) => (Some(room.clone()), self.type_of(room)?),
+            Wanted::RoomType(room_type) => (None, self.room_type(room_type)?.room_type.clone()),
+        };
+        if let Some(block) = &command.block {
+            let state = self.blocks.get(block).ok_or(Refusal::BlockNotFound)?.0.status;
+            if state != BlockStatus::Definite {
+                return Err(Refusal::BlockNotDefinite { state });
+            }
+        }
+        self.judge_dates(arrival, departure)?;
+        self.judge_occupancy(self.room_type(&room_type)?, occupancy)?;
+        if command.hold_seconds.is_some_and(|seconds| seconds == 0 || seconds > 86_400) {
+            return Err(Refusal::HoldTtlInvalid);
+        }
+        let currency = self.judge_currency(command.currency, command.currency_known)?;
+        let price = self.price(&room_type, room.as_ref(), stay, occupancy, currency, |_| None)?;
+        let total: i64 = price.amounts.iter().sum();
+        if command.expected_total.is_some_and(|expected| expected < 0) {
+            return Err(Refusal::InvalidAmount);
+        }
+        self.judge_rules(&room_type, stay, None)?;
+        if let Some(room) = &room {
+            let kept = usize::from(command.block.is_some());
+            self.clear(room, arrival, departure, kept)
+                .map_err(|nights| Refusal::RoomUnavailable { nights })?;
+        }
+        match &command.block {
+            Some(block) => self.judge_block(block, &room_type, arrival, departure)?,
+            None => no_availability(self.full(&room_type, arrival, departure, 0))?,
+        }
+        let planned = match &room {
+            Some(room) => Some(room.clone()),
+            None => match self.choose(&room_type, arrival, departure) {
+                Choice::Room(room) => Some(room),
+                Choice::Some => seen,
+                Choice::Overbooked => None,
+                Choice::Fragmented => return Err(FRAGMENTED),
+            },
+        };
+        if command.expected_total.is_some_and(|expected| expected != total) {
+            return Err(Refusal::PriceChanged { total });
+        }
+        let end = command.hold_seconds.map(|seconds| Timestamp(self.now + seconds * 1_000));
+        Ok(self.push(Reservation {
+            id: command.id,
+            booking_id: command.booking_id,
+            property: command.property.clone(),
+            room_type,
+            room: planned,
+            room_pinned: room.is_some(),
+            guest: command.guest.clone(),
+            arrival,
+            departure,
+            occupancy,
+            status: if end.is_some() { Status::Held } else { Status::Confirmed },
+            hold_expires_at: end,
+            price,
+            block: command.block.clone(),
+            external_ref: command.external_ref.clone(),
+            room_from: None,
+            released_from: None,
+            revision: 1,
+            lsn: self.lsn,
+            created_at: Timestamp(self.now),
+            updated_at: Timestamp(self.now),
+        }))
+    }
+
+    fn push(&mut self, stay: Reservation) -> Arc<Reservation> {
+        if space::may_move(&stay) {
+            self.open.insert(stay.id);
+        }
+        self.stays.push(stay.clone());
+        Arc::new(stay)
+    }
+
+    pub fn book_group(&mut self, command: &BookGroup, seen: &Seen<'_>) -> Result<Outcome, Refusal> {
+        let mut reservations = Vec::new();
+        for (index, stay) in command.stays.iter().enumerate() {
+            let reserve = Reserve {
+                id: stay.id,
+                booking_id: command.booking_id,
+                property: command.property.clone(),
+                guest: command.guest.clone(),
+                wanted: stay.wanted.clone(),
+                arrival: stay.arrival,
+                departure: stay.departure,
+                occupancy: stay.occupancy,
+                currency: stay.currency,
+                currency_known: stay.currency_known,
+                hold_seconds: stay.hold_seconds,
+                expected_total: stay.expected_total,
+                block: stay.block.clone(),
+                external_ref: stay.external_ref.clone(),
+            };
+            // The house with those before it and this one.
+            let stays = command.stays[..=index].to_vec();
+            let house = seen.if_asked(BookGroup { stays, ..command.clone() });
+            let planned = house.ledger.reservation(stay.id).ok().and_then(|made| made.room.clone());
+            let made = self.reserve(&reserve, seen.room(stay.id).or(planned));
+            reservations.push(of_member(index as u32, made)?);
+            self.take_over_rooms(&house);
+        }
+        Ok(Outcome::Booked(Booking { id: command.booking_id, reservations }))
+    }
+
+    pub fn import(&mut self, command: &ImportBooking, seen: &Seen<'_>) -> Result<Outcome, Refusal> {
+        let mut reservations = Vec::new();
+        for (index, stay) in command.stays.iter().enumerate() {
+            let stays = command.stays[..=index].to_vec();
+            let house = seen.if_asked(ImportBooking { stays, ..command.clone() });
+            let planned = house.ledger.reservation(stay.id).ok().and_then(|made| made.room.clone());
+            let made = self.import_stay(command, stay, seen.room(stay.id).or(planned));
+            reservations.push(of_member(index as u32, made)?);
+            self.take_over_rooms(&house);
+        }
+        Ok(Outcome::Booked(Booking { id: command.booking_id, reservations }))
+    }
+
+    fn import_stay(
+        &mut self,
+        command: &ImportBooking,
+        stay: &ImportedStay,
+        seen: Option<RoomId>,
+    ) -> Result<Arc<Reservation>, Refusal> {
+        let room_type = self.room_type(&stay.room_type)?.clone();
+        let type_of_room = stay.room.as_ref().map(|room| self.type_of(room)).transpose()?;
+        if stay.block.as_ref().is_some_and(|block| !self.blocks.contains_key(block)) {
+            return Err(Refusal::BlockNotFound);
+        }
+        let (ImportedStay { arrival, departure, status, .. }, today) = (stay, self.today());
+        let (arrival, departure, status) = (*arrival, *departure, *status);
+        let possible = match status {
+            Status::Held => stay.hold_expires_at.is_some(),
+            Status::InHouse => arrival <= today && stay.room.is_some(),
+            Status::CheckedOut => departure <= today,
+            Status::NoShow => arrival <= today,
+            _ => true,
+        };
+        if !possible {
+            return Err(Refusal::InvalidState { state: status });
+        }
+        if status != Status::CheckedOut || departure != arrival {
+            judge_length(arrival, departure)?;
+        }
+        if status.is_live() {
+            self.judge_horizon(departure)?;
+        }
+        if stay.occupancy == 0 {
+            return Err(Refusal::OccupancyInvalid { max_occupancy: room_type.max_occupancy });
+        }
+        if stay.hold_expires_at.is_some_and(|end| end.0 > self.now + 86_400_000) {
+            return Err(Refusal::HoldTtlInvalid);
+        }
+        let priced: Vec<Date> = stay.price.nights().map(|(night, _)| night).collect();
+        let nights: Vec<Date> = arrival.until(departure).filter(|night| !priced.contains(night)).collect();
+        if !nights.is_empty() {
+            return Err(Refusal::NotPriced { nights });
+        }
+        if !stay.currency_known {
+            return Err(Refusal::InvalidCurrency);
+        }
+        if stay.price.amounts.iter().any(|amount| *amount < 0) {
+            return Err(Refusal::InvalidAmount);
+        }
+        let mut made = Reservation {
+            id: stay.id,
+            booking_id: command.booking_id,
+            property: command.property.clone(),
+            room_type: stay.room_type.clone(),
+            room: stay.room.clone(),
+            room_pinned: stay.room.is_some() && stay.room_pinned,
+            guest: command.guest.clone(),
+            arrival,
+            departure,
+            occupancy: stay.occupancy,
+            status,
+            hold_expires_at: stay.hold_expires_at.filter(|_| status == Status::Held),
+            price: stay.price.clone(),
+            block: stay.block.clone(),
+            external_ref: stay.external_ref.clone(),
+            room_from: None,
+            released_from: (status == Status::NoShow).then_some(arrival),
+            revision: 1,
+            lsn: self.lsn,
+            created_at: Timestamp(self.now),
+            updated_at: Timestamp(self.now),
+        };
+        if arrival.until(departure).any(|night| space::has(&made, night)) {
+            self.place_import(&mut made, type_of_room, seen)?;
+        }
+        Ok(self.push(made))
+    }
+
+    /// Finds what was sold elsewhere its nights here; nights that are past are not argued about.
+    fn place_import(
+        &self,
+        made: &mut Reservation,
+        type_of_room: Option<RoomTypeId>,
+        seen: Option<RoomId>,
+    ) -> Result<(), Refusal> {
+        let (today, departure) = (self.today(), made.departure);
+        let first = made.arrival.max(today);
+        if space::may_move(made) {
+            made.room = None;
+        }
+        let keeps = |block: &&BlockId| {
+            let (block, released) = &self.blocks[*block];
+            block.status == BlockStatus::Definite && !released
+        };
+        let block = made.block.clone();
+        let block = block.as_ref().filter(keeps);
+        let kept = |room_type: &RoomTypeId| {
+            usize::from(block.is_some_and(|block| self.blocks[block].0.room_type == *room_type))
+        };
+        if let Some(room) = &made.room {
+            let of_room = type_of_room.unwrap();
+            if made.status.is_live() {
+                made.room_type = of_room.clone();
+            }
+            self.clear(room, first, departure, kept(&of_room))
+                .map_err(|nights| Refusal::RoomUnavailable { nights })?;
+            let others = |night: &Date| self.stays.iter().any(|stay| space::has_room(stay, room, *night));
+            if made.arrival.until(first.min(departure)).any(|night| others(&night)) {
+                made.room_from = Some(first.min(departure));
+            }
+        }
+        if let Some(block) = block {
+            let none_left = |night: &Date| self.left_of(block, *night) == 0;
+            no_availability(first.until(departure).filter(none_left).collect())?;
+        }
+        no_availability(self.full(&made.room_type, first, departure, kept(&made.room_type)))?;
+        if space::may_move(made) && first < departure {
+            made.room = match self.choose(&made.room_type, first, departure) {
+                Choice::Room(room) => Some(room),
+                Choice::Some => seen,
+                Choice::Overbooked | Choice::Fragmented => None,
+            };
+            made.room_from = Some(first).filter(|_| made.room.is_some() && made.arrival < first);
+        }
+        Ok(())
+    }
+
+    pub fn amend(&mut self, command: &Amend, seen: &Seen<'_>) -> Result<Outcome, Refusal> {
+        self.find(command.reservation, None)?;
+        let named = match &command.room {
+            Some(RoomChange::Pin(room)) => Some((room.clone(), self.type_of(room)?)),
+            _ => None,
+        };
+        if let Some(room_type) = &command.room_type {
+            self.room_type(room_type)?;
+        }
+        let old = self.find(command.reservation, command.if_match)?;
+        let was_pinned = old.room.clone().filter(|_| old.room_pinned);
+        // A room that it keeps may be of another type by now.
+        let keeps = was_pinned.clone().filter(|_| command.room.is_none());
+        let of_kept =
+            keeps.as_ref().and_then(|room| self.type_of(room).ok()).unwrap_or(old.room_type.clone());
+        let of_named = named.as_ref().map(|(_, room_type)| room_type.clone());
+        let room_type = of_named.or(command.room_type.clone()).unwrap_or(of_kept.clone());
+        let pinned = match named {
+            Some((room, _)) => Some(room),
+            None => keeps.filter(|_| room_type == of_kept),
+        };
+        let arrival = command.arrival.unwrap_or(old.arrival);
+        let departure = command.departure.unwrap_or(old.departure);
+        let occupancy = command.occupancy.unwrap_or(old.occupancy);
+        let state = old.status;
+        let moves = arrival != old.arrival || room_type != old.room_type || pinned != was_pinned;
+        if !state.is_live() || state == Status::InHouse && moves {
+            return Err(Refusal::InvalidState { state });
+        }
+        if !moves && departure == old.departure && occupancy == old.occupancy {
+            return Ok(Outcome::Changed(Arc::new(old)));
+        }
+        let today = self.today();
+        judge_length(arrival, departure)?;
+        if arrival != old.arrival {
+            self.judge_past(arrival)?;
+        }
+        if departure != old.departure {
+            if departure < today {
+                return Err(Refusal::InvalidStay);
+            }
+            self.judge_horizon(departure)?;
+        }
+        let reprices = room_type != old.room_type || occupancy != old.occupancy;
+        if reprices {
+            self.judge_occupancy(self.room_type(&room_type)?, occupancy)?;
+        }
+        let kept = |night: Date| {
+            let paid = old.price.nights().find(|(priced, _)| *priced == night).map(|(_, amount)| amount);
+            paid.filter(|_| !reprices || night < today)
+        };
+        let stay = (arrival, departure);
+        let price = self.price(&room_type, pinned.as_ref(), stay, occupancy, old.price.currency, kept)?;
+        let was = (room_type == old.room_type).then_some((old.arrival, old.departure));
+        self.judge_rules(&room_type, stay, was)?;
+        let target = Target { arrival, departure, room_type, pinned };
+        self.place(old, target, occupancy, price, seen.room(command.reservation))
+    }
+
+    pub fn assign(&mut self, command: &Assign) -> Result<Outcome, Refusal> {
+        self.find(command.reservation, None)?;
+        let room_type = self.type_of(&command.room)?;
+        let old = self.find(command.reservation, command.if_match)?;
+        if !old.status.is_live() {
+            return Err(Refusal::InvalidState { state: old.status });
+        }
+        if old.room_pinned && old.room.as_ref() == Some(&command.room) && old.room_type == room_type {
+            return Ok(Outcome::Changed(Arc::new(old)));
+        }
+        if room_type != old.room_type {
+            self.judge_occupancy(self.room_type(&room_type)?, old.occupancy)?;
+        }
+        let (arrival, departure, price) = (old.arrival, old.departure, old.price.clone());
+        let target = Target { arrival, departure, room_type, pinned: Some(command.room.clone()) };
+        let occupancy = old.occupancy;
+        self.place(old, target, occupancy, price, None)
+    }
+
+    /// Puts a stay that is changed, its old nights out of the way.
+    fn place(
+        &mut self,
+        old: Reservation,
+        target: Target,
+        occupancy: u32,
+        price: Price,
+        seen: Option<RoomId>,
+    ) -> Result<Outcome, Refusal> {
+        let mut others = self.clone();
+        others.stays.retain(|stay| stay.id != old.id);
+        let (room, room_from) = others.find_place(&old, &target, seen)?;
+        let Target { arrival, departure, room_type, pinned } = target;
+        // Who waits may be given its room in the same breath, once it is unpinned.
+        self.open.insert(old.id);
+        Ok(Outcome::Changed(self.change(old.id, |stay| {
+            (stay.arrival, stay.departure, stay.occupancy) = (arrival, departure, occupancy);
+            (stay.room_type, stay.room_pinned, stay.price) = (room_type, pinned.is_some(), price);
+            (stay.room, stay.room_from) = (room, room_from);
+        })))
+    }
+
+    /// The room of the changed stay and its first night there, where the arrival is before it.
+    fn find_place(
+        &self,
+        old: &Reservation,
+        target: &Target,
+        seen: Option<RoomId>,
+    ) -> Result<(Option<RoomId>, Option<Date>), Refusal> {
+        let Target { arrival, departure, room_type, .. } = target;
+        let (arrival, departure, today) = (*arrival, *departure, self.today());
+        let later = (arrival < today).then_some(today);
+        let from = |room: &RoomId| {
+            let stays_there = old.room.as_ref() == Some(room) && arrival == old.arrival;
+            if stays_there { old.room_from } else { later }
+        };
+        let block = old.block.as_ref().filter(|block| {
+            let (block, released) = &self.blocks[*block];
+            block.status == BlockStatus::Definite && !released
+        });
+        let kept = usize::from(block.is_some_and(|block| self.blocks[block].0.room_type == *room_type));
+        let has_space = || {
+            if let Some(block) = block {
+                let none_left = |night: &Date| self.left_of(block, *night) == 0;
+                no_availability(arrival.max(today).until(departure).filter(none_left).collect())?;
+            }
+            no_availability(self.full(room_type, arrival.max(today), departure, kept))
+        };
+        let in_house = old.room.as_ref().filter(|_| old.status == Status::InHouse);
+        if let Some(room) = target.pinned.as_ref().or(in_house) {
+            let unavailable = |nights| Refusal::RoomUnavailable { nights };
+            let first = from(room).unwrap_or(arrival);
+            self.type_of(room)?;
+            if !self.is_free(room, first, departure.min(today)) {
+                return Err(unavailable(self.room_taken(room, first, departure)));
+            }
+            self.clear(room, first, departure, kept).map_err(unavailable)?;
+            has_space()?;
+            return Ok((Some(room.clone()), from(room)));
+        }
+        if block.is_some() && kept == 0 {
+            no_availability(arrival.max(today).until(departure).collect())?;
+        }
+        has_space()?;
+        if let Some(room) = old.room.as_ref().filter(|_| old.room_type == *room_type)
+            && self.is_free(room, from(room).unwrap_or(arrival), departure)
+            && self.type_of(room).as_ref() == Ok(room_type)
+        {
+            return Ok((Some(room.clone()), from(room)));
+        }
+        if arrival.max(today) >= departure {
+            return Ok((None, None));
+        }
+        match self.choose(room_type, later.unwrap_or(arrival), departure) {
+            Choice::Room(room) => Ok((Some(room), later)),
+            Choice::Some => Ok((seen, later)),
+            Choice::Overbooked => Ok((None, None)),
+            Choice::Fragmented => Err(FRAGMENTED),
+        }
+    }
+}
+
+fn judge_length(arrival: Date, departure: Date) -> Result<(), Refusal> {
+    if departure <= arrival {
+        return Err(Refusal::InvalidStay);
+    }
+    if arrival.nights_to(departure) > 366 { Err(Refusal::StayTooLong) } else { Ok(()) }
+}
