@@ -68,6 +68,41 @@ async fn a_slice_of_real_bookings_is_replayed_as_the_hotels_lived_it() {
     assert_same(&first.1, &second.1);
 }
 
+/// A refused row counts as refused until it is booked: with a waitlist more are accepted, in the same order each time.
+#[tokio::test]
+async fn rows_that_find_no_room_wait_for_one() {
+    let slice = slice();
+    let mut ended = Vec::new();
+    for _ in 0..2 {
+        let cluster = Cluster::start(1).await;
+        let without: Value = match ended.is_empty() {
+            true => {
+                let other = Cluster::start(1).await;
+                serde_json::from_str(&import(&other, &["--output", "json"]).await.stdout).expect("JSON")
+            }
+            false => Value::Null,
+        };
+        let said = import(&cluster, &["--waitlist", "--output", "json"]).await;
+        assert_eq!(said.code, Some(0), "{}", said.in_words());
+        let summary: Value = serde_json::from_str(&said.stdout).expect("JSON");
+        let count = |value: &Value| value.as_u64().expect("a count");
+        let refused: u64 = summary["refused"].as_object().expect("codes").values().map(count).sum();
+        assert_eq!(count(&summary["accepted"]) + refused, slice.rows, "{summary}");
+        no_night_is_over(&cluster.api(1)).await;
+        if !without.is_null() {
+            assert!(summary["accepted"].as_u64() > without["accepted"].as_u64(), "{summary} {without}");
+        }
+        // Again: who was booked from the waitlist is found so.
+        let again = import(&cluster, &["--waitlist", "--output", "json"]).await;
+        assert_eq!(serde_json::from_str::<Value>(&again.stdout).expect("JSON"), summary);
+        let text = import(&cluster, &["--waitlist"]).await.stdout;
+        assert!(text.contains(" rows waited, "), "{text}");
+        ended.push((summary, cluster.export().await));
+    }
+    assert_eq!(ended[0].0, ended[1].0);
+    assert_same(&ended[0].1, &ended[1].1);
+}
+
 /// The contract's four fields, which agree with one another and with the rows.
 fn check(summary: &Value, slice: &Slice) {
     let count = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("no count: {summary}"));

@@ -33,6 +33,9 @@ pub(super) struct Import {
     /// How many rooms the hotels have, as lines of hotel,room_type,rooms; of a demand data set
     #[arg(long, value_name = "FILE.csv")]
     capacity: Option<PathBuf>,
+    /// Rows that find no room wait for one; of a demand data set
+    #[arg(long)]
+    waitlist: bool,
     #[command(flatten)]
     target: Target,
 }

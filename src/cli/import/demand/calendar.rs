@@ -19,6 +19,20 @@ pub(super) enum Step {
     NoShow,
 }
 
+impl Step {
+    /// In the order of a day.
+    pub const ALL: [Step; 8] = [
+        Step::CheckOut,
+        Step::Cancel,
+        Step::Reserve,
+        Step::Change,
+        Step::CancelOnBookingDay,
+        Step::CheckIn,
+        Step::CheckOutOnArrivalDay,
+        Step::NoShow,
+    ];
+}
+
 /// Rows by what is done with them, in the order of the file.
 pub(super) type Steps<'r> = BTreeMap<Step, Vec<&'r Row>>;
 

@@ -25,7 +25,7 @@ use crate::client::{Client, ClientError};
 use crate::ledger::Status;
 use capacity::Capacity;
 use chart::Month;
-use replay::Replayed;
+use replay::{Course, Replayed};
 use rows::{Hotel, Row};
 
 /// What went otherwise than the data says, as much of it as is shown.
@@ -49,6 +49,9 @@ struct Report {
     /// The first refusal of each code, in words.
     examples: BTreeMap<String, String>,
     months: Vec<(Hotel, Vec<Month>)>,
+    /// Rows that went to the waitlist, and those of them that were booked.
+    waited: u64,
+    booked: u64,
     troubles: Vec<String>,
     took: Duration,
 }
@@ -75,20 +78,25 @@ pub(super) async fn run(import: Import, sources: &Sources) -> Result<(), Failure
         };
         return show(format, &report);
     }
-    let report = replay_all(&client, &rows, &capacity).await.map_err(|error| {
+    let report = replay_all(&client, &rows, &capacity, import.waitlist).await.map_err(|error| {
         let failure = Failure::from(error);
         Failure::Failed(format!("{failure}\nRunning the same import again completes it."))
     })?;
     show(format, &report)
 }
 
-async fn replay_all(client: &Client, rows: &[Row], capacity: &Capacity) -> Result<Report, ClientError> {
+async fn replay_all(
+    client: &Client,
+    rows: &[Row],
+    capacity: &Capacity,
+    waits: bool,
+) -> Result<Report, ClientError> {
     let began = Instant::now();
     let bar = progress::bar(replay::calls(rows), "calls");
     let hotels = Hotel::ALL.into_iter().filter(|hotel| rows.iter().any(|row| row.hotel == *hotel));
     let replays = hotels.map(async |hotel| {
         define::define(client, hotel, rows, capacity).await?;
-        let replayed = replay::replay(client, hotel, rows, &bar).await?;
+        let replayed = Course::new(client, hotel, &bar, waits).run(rows).await?;
         let statuses = replay::statuses(client, hotel, &replayed).await?;
         Ok::<_, ClientError>((hotel, replayed, statuses, chart::months(client, hotel, rows).await?))
     });
@@ -107,6 +115,8 @@ impl Report {
     fn add(&mut self, replayed: Replayed, statuses: BTreeMap<Status, u64>) {
         let summary = &mut self.summary;
         summary.accepted += replayed.accepted.len() as u64;
+        self.waited += replayed.waited.len() as u64;
+        self.booked += replayed.booked;
         for (status, count) in statuses {
             *summary.statuses.entry(status).or_default() += count;
         }
@@ -138,6 +148,9 @@ fn text(report: &Report) -> String {
         "{rows} rows: {accepted} accepted, {} refused, in {took} s",
         refused.values().sum::<u64>()
     )];
+    if report.waited > 0 {
+        parts.push(format!("{} rows waited, {} of them were booked", report.waited, report.booked));
+    }
     let statuses = statuses.iter().map(|(status, count)| [output::word(status), count.to_string()]);
     parts.push(output::table(["status", "rows"], statuses));
     let refused = refused.iter().map(|(code, count)| {

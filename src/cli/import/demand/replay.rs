@@ -12,13 +12,15 @@ use tokio::sync::Mutex;
 
 use super::calendar::{Day, Step, Steps, days};
 use super::rows::{Hotel, Row};
-use crate::client::{Amend, Client, ClientError, Key, ListQuery, Reserve, StatusChange, Stay};
-use crate::ledger::{Date, ReservationId, Status};
+use crate::client::{Amend, Client, ClientError, JoinWaitlist, Key, ListQuery, Reserve, StatusChange, Stay};
+use crate::ledger::{Date, ReservationId, Status, WaitlistId, WaitlistStatus};
 
 /// Changes of one type's reservations that are under way at the same time.
 const AT_ONCE: usize = 16;
 /// Reservations that are asked for at once.
 const PAGE: u32 = 1_000;
+/// The code of a refusal after which it makes sense to wait.
+const NO_ROOM: &str = "no_availability";
 
 /// What became of the rows of a hotel.
 #[derive(Debug, Default)]
@@ -27,6 +29,10 @@ pub(super) struct Replayed {
     pub accepted: BTreeMap<usize, ReservationId>,
     /// Rows that were refused, by code.
     pub refused: BTreeMap<String, Refusals>,
+    /// Rows that went to the waitlist, by number.
+    pub waited: BTreeMap<usize, WaitlistId>,
+    /// How many of them were booked.
+    pub booked: u64,
     /// What went otherwise than the data says with rows that were accepted.
     pub troubles: Vec<String>,
 }
@@ -38,93 +44,176 @@ pub(super) struct Refusals {
     pub example: String,
 }
 
-/// Replays one hotel's rows from the property's business date on.
-pub(super) async fn replay(
-    client: &Client,
-    hotel: Hotel,
-    rows: &[Row],
-    bar: &ProgressBar,
-) -> Result<Replayed, ClientError> {
-    let replayed = Mutex::new(Replayed::default());
-    let days = days(rows.iter().filter(|row| row.hotel == hotel));
-    let mut today = client.property(&hotel.property()).await?.value.business_date;
-    let after = days.keys().next_back().map(|last| last.plus(1));
-    for (date, day) in &days {
-        today = move_on(client, hotel, today, *date).await?;
-        live(client, day, &replayed, bar).await?;
-    }
-    // Who has not come by now is a no-show.
-    if let Some(after) = after {
-        move_on(client, hotel, today, after).await?;
-    }
-    Ok(replayed.into_inner())
+/// A replay of one hotel's rows under way.
+pub(super) struct Course<'c> {
+    pub client: &'c Client,
+    pub hotel: Hotel,
+    pub bar: &'c ProgressBar,
+    /// Whether rows that find no room wait for one.
+    pub waits: bool,
+    replayed: Mutex<Replayed>,
 }
 
-/// Moves the business date, one day at a time as the hotel did. A replay that goes on after it broke off is ahead.
-async fn move_on(client: &Client, hotel: Hotel, today: Date, to: Date) -> Result<Date, ClientError> {
-    for date in today.plus(1).until(to.plus(1)) {
-        client.night_audit(&hotel.property(), date, Key::Fresh).await?;
+impl<'c> Course<'c> {
+    pub fn new(client: &'c Client, hotel: Hotel, bar: &'c ProgressBar, waits: bool) -> Course<'c> {
+        Course { client, hotel, bar, waits, replayed: Mutex::default() }
     }
-    Ok(today.max(to))
-}
 
-async fn live(
-    client: &Client,
-    day: &Day<'_>,
-    replayed: &Mutex<Replayed>,
-    bar: &ProgressBar,
-) -> Result<(), ClientError> {
-    let types = stream::iter(day.values()).map(|steps| live_type(client, steps, replayed, bar));
-    types.buffer_unordered(AT_ONCE).try_collect().await
-}
-
-/// A day of one room type.
-async fn live_type(
-    client: &Client,
-    steps: &Steps<'_>,
-    replayed: &Mutex<Replayed>,
-    bar: &ProgressBar,
-) -> Result<(), ClientError> {
-    for (step, rows) in steps {
-        // Who comes first is served first; the others don't stand in each other's way.
-        let at_once = if *step == Step::Reserve { 1 } else { AT_ONCE };
-        let all = stream::iter(rows).map(|row| take(client, *step, row, replayed, bar));
-        all.buffer_unordered(at_once).try_collect::<()>().await?;
+    /// Replays the hotel's rows from the property's business date on.
+    pub async fn run(self, rows: &[Row]) -> Result<Replayed, ClientError> {
+        let days = days(rows.iter().filter(|row| row.hotel == self.hotel));
+        let mut today = self.client.property(&self.hotel.property()).await?.value.business_date;
+        let after = days.keys().next_back().map(|last| last.plus(1));
+        for (date, day) in &days {
+            today = self.move_on(today, *date).await?;
+            match self.waits {
+                true => self.live_in_order(day).await?,
+                false => self.live(day).await?,
+            }
+        }
+        // Who has not come by now is a no-show.
+        if let Some(after) = after {
+            self.move_on(today, after).await?;
+        }
+        Ok(self.replayed.into_inner())
     }
-    Ok(())
-}
 
-/// One step of one row.
-async fn take(
-    client: &Client,
-    step: Step,
-    row: &Row,
-    replayed: &Mutex<Replayed>,
-    bar: &ProgressBar,
-) -> Result<(), ClientError> {
-    bar.inc(1);
-    if step == Step::Reserve {
-        let made = client.reserve(&row.hotel.property(), &reserve(row), key(row, step)).await;
-        let mut replayed = replayed.lock().await;
+    /// Moves the business date, one day at a time as the hotel did. A replay that goes on after it broke off is ahead.
+    async fn move_on(&self, today: Date, to: Date) -> Result<Date, ClientError> {
+        for date in today.plus(1).until(to.plus(1)) {
+            self.client.night_audit(&self.hotel.property(), date, Key::Fresh).await?;
+        }
+        Ok(today.max(to))
+    }
+
+    async fn live(&self, day: &Day<'_>) -> Result<(), ClientError> {
+        let types = stream::iter(day.values()).map(|steps| self.live_type(steps));
+        types.buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    /// A day of one room type.
+    async fn live_type(&self, steps: &Steps<'_>) -> Result<(), ClientError> {
+        for (step, rows) in steps {
+            // Who comes first is served first; the others don't stand in each other's way.
+            let at_once = if *step == Step::Reserve { 1 } else { AT_ONCE };
+            let all = stream::iter(rows).map(|row| self.take(*step, row));
+            all.buffer_unordered(at_once).try_collect::<()>().await?;
+        }
+        Ok(())
+    }
+
+    /// A day on which whatever is freed is offered to those who wait: which of them gets it depends on the order, so
+    /// that one thing is done after the other.
+    async fn live_in_order(&self, day: &Day<'_>) -> Result<(), ClientError> {
+        for step in Step::ALL {
+            if matches!(step, Step::Reserve | Step::CheckIn) {
+                self.accept_offers().await?;
+            }
+            for row in day.values().filter_map(|steps| steps.get(&step)).flatten() {
+                self.take(step, row).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One step of one row.
+    async fn take(&self, step: Step, row: &Row) -> Result<(), ClientError> {
+        self.bar.inc(1);
+        if step == Step::Reserve {
+            return self.reserve(row).await;
+        }
+        let replayed = self.replayed.lock().await;
+        let (id, waits) =
+            (replayed.accepted.get(&row.number).copied(), replayed.waited.get(&row.number).copied());
+        drop(replayed);
+        let Some(id) = id else {
+            let gives_up = matches!(step, Step::Cancel | Step::CancelOnBookingDay);
+            return match waits.filter(|_| gives_up) {
+                Some(entry) => self.leave_waitlist(row, entry).await,
+                None => Ok(()),
+            };
+        };
+        let changed = match change(step) {
+            Some(to) => self.client.change(id, to, None, key(row, step)).await,
+            None => {
+                let changes = Amend { occupancy: Some(row.occupancy), ..Amend::default() };
+                self.client.amend(id, &changes, None, key(row, step)).await
+            }
+        };
+        if let Err((code, detail)) = refusal(changed)? {
+            let trouble = format!("d{}: {step:?} on its day was refused: {code}: {detail}", row.number);
+            self.replayed.lock().await.troubles.push(trouble);
+        }
+        Ok(())
+    }
+
+    async fn reserve(&self, row: &Row) -> Result<(), ClientError> {
+        let made = self.client.reserve(&self.hotel.property(), &reserve(row), key(row, Step::Reserve)).await;
         match refusal(made.map(|answer| answer.value.id))? {
-            Ok(id) => replayed.accept(row, id),
-            Err((code, detail)) => replayed.refuse(row, code, &detail),
+            Ok(id) => self.replayed.lock().await.accept(row.number, id),
+            Err((code, detail)) => {
+                let waits = self.waits && code == NO_ROOM;
+                self.replayed.lock().await.refuse(row, code, &detail);
+                if waits {
+                    self.join_waitlist(row).await?;
+                }
+            }
         }
-        return Ok(());
+        Ok(())
     }
-    let Some(id) = replayed.lock().await.accepted.get(&row.number).copied() else { return Ok(()) };
-    let changed = match change(step) {
-        Some(to) => client.change(id, to, None, key(row, step)).await,
-        None => {
-            let changes = Amend { occupancy: Some(row.occupancy), ..Amend::default() };
-            client.amend(id, &changes, None, key(row, step)).await
+
+    /// A refused row waits. In a replay that is run again it may have been booked since.
+    async fn join_waitlist(&self, row: &Row) -> Result<(), ClientError> {
+        let wish = JoinWaitlist {
+            guest: guest(row),
+            room_type: row.room_type.clone(),
+            arrival: row.arrival,
+            departure: row.departure,
+            occupancy: first_occupancy(row),
+            currency: None,
+        };
+        let key = Key::Given(format!("innkeeper-demand:d{}:Wait", row.number));
+        let property = self.hotel.property();
+        let joined = self.client.join_waitlist(&property, &wish, key).await?;
+        let id = joined.value.id;
+        self.replayed.lock().await.waited.insert(row.number, id);
+        if joined.meta.replayed {
+            let entry = self.client.waitlist_entry(&property, id).await?.value;
+            if let (WaitlistStatus::Booked, Some(made)) = (entry.status, entry.reservation) {
+                self.replayed.lock().await.accept_late(row.number, made);
+            }
         }
-    };
-    if let Err((code, detail)) = refusal(changed)? {
-        let trouble = format!("d{}: {step:?} on its day was refused: {code}: {detail}", row.number);
-        replayed.lock().await.troubles.push(trouble);
+        Ok(())
     }
-    Ok(())
+
+    async fn leave_waitlist(&self, row: &Row, entry: WaitlistId) -> Result<(), ClientError> {
+        let key = Key::Given(format!("innkeeper-demand:d{}:Leave", row.number));
+        // An entry that lapsed is over as well.
+        refusal(self.client.leave_waitlist(&self.hotel.property(), entry, key).await).map(drop)
+    }
+
+    /// Whoever is offered a room takes it. A replay makes no holds but these.
+    async fn accept_offers(&self) -> Result<(), ClientError> {
+        let property = self.hotel.property();
+        let mut query = ListQuery { status: Some(Status::Held), limit: Some(PAGE), ..ListQuery::default() };
+        loop {
+            let page = self.client.reservations(&property, &query).await?.value;
+            for offered in page.reservations {
+                let Some(row) = offered.guest.strip_prefix('d').and_then(|number| number.parse().ok()) else {
+                    continue;
+                };
+                let key = Key::Given(format!("innkeeper-demand:d{row}:Accept"));
+                let confirmed = self.client.change(offered.id, StatusChange::Confirm, None, key).await;
+                if refusal(confirmed)?.is_ok() {
+                    self.replayed.lock().await.accept_late(row, offered.id);
+                }
+            }
+            query.cursor = page.next_cursor;
+            if query.cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// Apart from an answer that is missing: a refusal is an outcome.
@@ -139,8 +228,18 @@ fn refusal<T>(sent: Result<T, ClientError>) -> Result<Result<T, (String, String)
 }
 
 impl Replayed {
-    fn accept(&mut self, row: &Row, id: ReservationId) {
-        self.accepted.insert(row.number, id);
+    fn accept(&mut self, row: usize, id: ReservationId) {
+        self.accepted.insert(row, id);
+    }
+
+    /// A row that was refused got a room from the waitlist.
+    fn accept_late(&mut self, row: usize, id: ReservationId) {
+        self.accept(row, id);
+        self.booked += 1;
+        if let Some(refusals) = self.refused.get_mut(NO_ROOM) {
+            refusals.rows -= 1;
+        }
+        self.refused.retain(|_, refusals| refusals.rows > 0);
     }
 
     fn refuse(&mut self, row: &Row, code: String, detail: &str) {
@@ -169,7 +268,11 @@ fn reserve(row: &Row) -> Reserve {
         block: None,
         external_ref: None,
     };
-    Reserve { guest: format!("d{}", row.number), stay }
+    Reserve { guest: guest(row), stay }
+}
+
+fn guest(row: &Row) -> String {
+    format!("d{}", row.number)
 }
 
 /// The data says that a reservation was changed and not how: it is made for another number of persons. The rate is the
