@@ -43,12 +43,12 @@ impl Told {
         self.run(history, &submission);
     }
 
-    /// Books and cancels, now and then for nothing.
+    /// Books and cancels, now and then for nothing. Nothing stays booked: there is always room for what comes next.
     fn book(&mut self, history: &History, times: u32) {
         for n in self.next..self.next + times {
             let submission = match n {
-                n if n % 7 == 6 => cancel(0),
                 n if n % 2 == 1 => cancel(u128::from(n) - 1),
+                n if n % 7 == 6 => cancel(0),
                 n => reserve(n.into(), n % 10 + 1, n / 10 % 29 + 1),
             };
             self.run(history, &submission);

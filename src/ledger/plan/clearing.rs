@@ -55,7 +55,7 @@ impl<'a> Clearing<'a> {
             }
             // Small houses are looked through beyond the exchanges.
             if self.room_type.rooms.len() > backtrack::ROOMS_MAX {
-                let place = self.room_type.rooms.rank(&room.record.room.room);
+                let place = self.book.place_of(&room.record.room.room);
                 match self.begin() {
                     None => return false,
                     Some(Begun { sketch, room }) => {

@@ -145,7 +145,7 @@ pub fn submission_samples(digest: u128) -> Vec<(&'static str, Submission)> {
         ("join_waitlist_least", Command::JoinWaitlist(Box::new(join_waitlist(1, "double", 10, 12)))),
         ("leave_waitlist", leave_waitlist(1)),
         ("retry", Command::Retry(SetAside { lsn: Lsn(7) })),
-        ("forget_history", Command::ForgetHistory(Mark { lsn: Lsn(7), chain: EventChain(DIGEST) })),
+        ("forget_history", Command::ForgetHistory(Mark { lsn: Lsn(7), chain: EventChain(digest) })),
         ("discard", Command::Discard(SetAside { lsn: Lsn(7) })),
         ("night_audit", Command::NightAudit(NightAudit { property: hotel(), business_date: day(1) })),
     ];

@@ -148,7 +148,9 @@ impl Model {
             Command::RollBusinessDate(command) => self.roll(command.date),
             Command::JoinWaitlist(command) => self.join(command, seen),
             Command::LeaveWaitlist(command) => self.leave(command),
-            Command::EndDue(_) => Ok(Outcome::Done),
+            // Nothing is ever set aside here, and where the history begins is nothing that a desk sees.
+            Command::Retry(_) | Command::Discard(_) => Err(Refusal::NotSetAside),
+            Command::EndDue(_) | Command::ForgetHistory(_) => Ok(Outcome::Done),
         }
     }
 
