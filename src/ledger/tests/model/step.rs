@@ -409,7 +409,7 @@ impl Model {
         let live: Vec<ReservationId> =
             self.stays.iter().filter(|stay| stay.status.is_live()).map(|stay| stay.id).collect();
         let all: Vec<ReservationId> = self.stays.iter().map(|stay| stay.id).collect();
-        let from = if pick % 8 == 0 || live.is_empty() { &all } else { &live };
+        let from = if pick.is_multiple_of(8) || live.is_empty() { &all } else { &live };
         from.get(usize::from(pick) % from.len().max(1)).copied().unwrap_or(id(424_242))
     }
 
