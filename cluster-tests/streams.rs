@@ -175,15 +175,17 @@ async fn a_thousand_streams_of_a_quiet_property_are_answered_and_slow_nobody_dow
 
     // What then happens in it is told to each.
     let api_2 = cluster.api(2);
-    let lsn = quiet.reserve(&api_2, "n1", 1, 2, "at last").answer().await.lsn();
+    let news = quiet.reserve(&api_2, "n1", 1, 2, "at-last").expect(201).await;
+    let wanted = format!("id: {}-0", news["lsn"]);
     for stream in &mut open {
-        let wanted = format!("id: {lsn}-0");
         let (mut text, mut buffer) = (String::new(), vec![0; 64 << 10]);
-        while !text.contains(&wanted) {
-            let read = timeout(Duration::from_secs(20), stream.read(&mut buffer)).await;
-            let length = read.expect("news in time").expect("a stream that is open");
-            assert!(length > 0, "the stream has ended: {text}");
-            text.push_str(&String::from_utf8_lossy(&buffer[..length]));
-        }
+        let told = timeout(Duration::from_secs(20), async {
+            while !text.contains(&wanted) {
+                let length = stream.read(&mut buffer).await.expect("a stream that is open");
+                assert!(length > 0, "the stream has ended: {text}");
+                text.push_str(&String::from_utf8_lossy(&buffer[..length]));
+            }
+        });
+        assert!(told.await.is_ok(), "no {wanted} in time");
     }
 }
