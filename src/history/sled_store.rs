@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::HistoryError;
 use super::packed::{frame_bytes, pack, unpack};
@@ -39,6 +40,25 @@ impl From<sled::Error> for HistoryError {
     }
 }
 
+/// sled's own threads hold on to its lock for a moment after the last handle was dropped.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// Opens what is not open elsewhere, or was until just now.
+fn open_unlocked(config: &sled::Config) -> sled::Result<sled::Db> {
+    let until = Instant::now() + LOCK_WAIT;
+    loop {
+        match config.open() {
+            // It is told by its text alone.
+            Err(sled::Error::Io(error))
+                if error.to_string().contains("could not acquire lock") && Instant::now() < until =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
+    }
+}
+
 /// sled may panic on what it finds on a damaged disk.
 fn guarded<T>(work: impl FnOnce() -> Result<T, HistoryError>) -> Result<T, HistoryError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(HistoryError::Store("sled panicked".into())))
@@ -48,7 +68,7 @@ impl SledStore {
     pub fn open(dir: &Path) -> Result<SledStore, HistoryError> {
         guarded(|| {
             let config = sled::Config::new().path(dir).flush_every_ms(None).cache_capacity(CACHE_BYTES);
-            let db = config.open()?;
+            let db = open_unlocked(&config)?;
             let [chunks, by_property, properties] =
                 [CHUNKS, BY_PROPERTY, PROPERTIES].map(|tree| db.open_tree(tree));
             Ok(SledStore {
