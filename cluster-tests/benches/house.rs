@@ -147,6 +147,27 @@ impl Applying {
         Applying::filled((0..live).map(|n| (n / a_day) as i32).collect())
     }
 
+    /// As [`Applying::fragmented`], and of ten stays three have the room that they have by name, as guests ask for it.
+    pub fn pinned(live: usize) -> Applying {
+        let mut applying = Applying::fragmented(live);
+        let filter = ReservationFilter::default();
+        let all = applying.ledger.reservations(&hotel(0), &filter, None, live).expect("a house");
+        let pins: Vec<_> = all
+            .reservations
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| scattered(*n as u64) % 10 < 3)
+            .filter_map(|(_, stay)| {
+                let room = stay.room.clone()?;
+                let assign = Assign { reservation: stay.id, if_match: None, room };
+                Some(Submission { key: None, command: Command::Assign(assign) })
+            })
+            .collect();
+        applying.all(&pins);
+        applying.commits.clear();
+        applying
+    }
+
     fn filled(mut arrivals: Vec<i32>) -> Applying {
         let mut applying = Applying::new(1);
         arrivals.shuffle(&mut StdRng::seed_from_u64(7));

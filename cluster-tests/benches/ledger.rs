@@ -27,6 +27,10 @@ pub fn measure(report: &mut Report) {
         let days = 100_000 / (FULL / NIGHTS as usize);
         reserve_by_type(report, &mut Applying::fragmented(100_000), "fragmented", days, 256);
     }
+    if report.wants("ledger/pinned/") {
+        let days = 100_000 / (FULL / NIGHTS as usize);
+        free_rooms(report, &Applying::pinned(100_000), "pinned", days);
+    }
 }
 
 /// Rooms at random, on nights behind those of the others.

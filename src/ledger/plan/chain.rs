@@ -28,8 +28,16 @@ pub struct Chain<'s, 'a> {
     to: Date,
     /// The room that has to become free, if one was named.
     named: Option<usize>,
+    /// Where so many ends are kept instead of the first being taken.
+    ends: Option<(usize, Vec<End<'a>>)>,
     failed: usize,
     looked_at: usize,
+}
+
+/// Where a search came to: a room that is free for the whole stay, once others have changed places as in the sketch.
+pub struct End<'a> {
+    pub sketch: Sketch<'a>,
+    pub room: usize,
 }
 
 /// A way to go on.
@@ -45,13 +53,25 @@ struct Join {
 
 impl<'s, 'a> Chain<'s, 'a> {
     pub fn new(sketch: &'s mut Sketch<'a>, from: Date, to: Date, named: Option<usize>) -> Chain<'s, 'a> {
-        Chain { sketch, from, to, named, failed: 0, looked_at: 0 }
+        Chain { sketch, from, to, named, ends: None, failed: 0, looked_at: 0 }
     }
 
     /// The room that the sketch has free now; none where none was found, and the sketch is as it was.
     pub fn run(mut self) -> Option<usize> {
+        self.search()
+    }
+
+    fn search(&mut self) -> Option<usize> {
         let first = self.sketch.free_longest(self.from, self.to, TRIED_MAX);
         first.into_iter().find_map(|(until, room)| self.go_on(room, until))
+    }
+
+    /// The first ends, at most `limit`, to which the search comes for a named room that can't take the place of what is
+    /// found. Which room that is changes nothing about the way: one can be had if it can take the place of one of all ends.
+    pub fn ends(mut self, limit: usize) -> Vec<End<'a>> {
+        self.ends = Some((limit, Vec::new()));
+        self.search();
+        self.ends.map(|(_, ends)| ends).unwrap_or_default()
     }
 
     /// The room is free from the first night up to `at`.
@@ -76,6 +96,10 @@ impl<'s, 'a> Chain<'s, 'a> {
 
     /// The room is free for the whole stay; another that was named takes its place.
     fn end(&mut self, room: usize) -> Option<usize> {
+        if let Some((limit, ends)) = &mut self.ends {
+            ends.push(End { sketch: self.sketch.clone(), room });
+            return (ends.len() >= *limit).then_some(room);
+        }
         let Some(named) = self.named.filter(|named| *named != room) else { return Some(room) };
         let (from, to) = self.exchange(room, named)?;
         self.sketch.swap(room, named, from, to);

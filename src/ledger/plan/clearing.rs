@@ -2,12 +2,12 @@
 //!
 //! In a large and nearly full house most rooms are taken, and a search for each would look at the same things again and
 //! again. Whether some room is free for a stay that is in the way is found out once for all stays of the same nights;
-//! and so is the first room that exchanges can make free, which is where the search for a named room begins.
+//! and so is where exchanges lead to, from where each named room is one exchange away.
 
 use std::collections::BTreeMap;
 
 use super::backtrack;
-use super::chain::Chain;
+use super::chain::{Chain, End};
 use super::sketch::Sketch;
 use crate::ledger::book::{Book, RoomBook, TypeBook};
 use crate::ledger::date::Date;
@@ -22,14 +22,10 @@ pub struct Clearing<'a> {
     has_full_night: bool,
     /// Whether a room is free throughout, by nights.
     free: BTreeMap<(Date, Date), bool>,
-    /// Where the search begins, once something had to be searched for; none where it comes to nothing.
-    begun: Option<Option<Begun<'a>>>,
-}
-
-/// A room that is free for the whole stay, once others have changed places.
-struct Begun<'a> {
-    sketch: Sketch<'a>,
-    room: usize,
+    /// Where the search for a room that can't be had comes to: first, and at all, once each was needed. Where nothing is
+    /// pinned the first does for every room.
+    first: Option<Vec<End<'a>>>,
+    ends: Option<Vec<End<'a>>>,
 }
 
 impl<'a> Clearing<'a> {
@@ -37,7 +33,7 @@ impl<'a> Clearing<'a> {
     pub fn new(book: &'a Book, room_type: &'a TypeBook, from: Date, to: Date) -> Clearing<'a> {
         let from = from.max(book.business_date());
         let has_full_night = room_type.has_no_room(from, to);
-        Clearing { book, room_type, from, to, has_full_night, free: BTreeMap::new(), begun: None }
+        Clearing { book, room_type, from, to, has_full_night, free: BTreeMap::new(), first: None, ends: None }
     }
 
     /// Whether the room can be had.
@@ -50,22 +46,13 @@ impl<'a> Clearing<'a> {
             return false;
         }
         if !self.has_full_night {
-            if self.all_find_rooms(room) {
+            let place = self.book.place_of(&room.record.room.room);
+            if self.all_find_rooms(room) || self.takes_the_place(place) {
                 return true;
             }
             // Small houses are looked through beyond the exchanges.
             if self.room_type.rooms.len() > backtrack::ROOMS_MAX {
-                let place = self.book.place_of(&room.record.room.room);
-                match self.begin() {
-                    None => return false,
-                    Some(Begun { sketch, room }) => {
-                        let room = *room;
-                        if room == place || Chain::new(sketch, from, to, None).exchange(room, place).is_some()
-                        {
-                            return true;
-                        }
-                    }
-                }
+                return false;
             }
         }
         super::clear(self.book, self.room_type, room, (from, to), 0).is_some()
@@ -82,14 +69,23 @@ impl<'a> Clearing<'a> {
         })
     }
 
-    /// The first room that exchanges make free, whichever it is.
-    fn begin(&mut self) -> Option<&mut Begun<'a>> {
-        let (book, room_type) = (self.book, self.room_type);
-        let begun = self.begun.get_or_insert_with(|| {
-            let mut sketch = Sketch::new(book, room_type);
-            let room = Chain::new(&mut sketch, self.from, self.to, None).run()?;
-            Some(Begun { sketch, room })
-        });
-        begun.as_mut()
+    /// Whether the room can change places with one that exchanges make free.
+    fn takes_the_place(&mut self, place: usize) -> bool {
+        let (book, room_type, from, to) = (self.book, self.room_type, self.from, self.to);
+        let search = |limit| Chain::new(&mut Sketch::new(book, room_type), from, to, None).ends(limit);
+        let mut can_take = |End { sketch, room }: &mut End<'a>| {
+            let seen = sketch.has_seen(place);
+            let found = *room == place || Chain::new(sketch, from, to, None).exchange(*room, place).is_some();
+            // A large house is not kept as often as there are ends.
+            if !seen {
+                sketch.forget(place);
+            }
+            found
+        };
+        let first = self.first.get_or_insert_with(|| search(1));
+        if first.is_empty() || first.iter_mut().any(&mut can_take) {
+            return !first.is_empty();
+        }
+        self.ends.get_or_insert_with(|| search(usize::MAX)).iter_mut().any(can_take)
     }
 }

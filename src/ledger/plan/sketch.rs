@@ -39,11 +39,21 @@ impl<'a> Sketch<'a> {
     }
 
     pub fn spans(&mut self, place: usize) -> &mut Vec<Span> {
-        if !self.rooms.contains_key(&place) {
+        if !self.has_seen(place) {
             let spans = spans_from(self.room(place), place, self.today);
             self.rooms.insert(place, spans);
         }
         self.rooms.get_mut(&place).expect("it was put there")
+    }
+
+    /// Whether a search has come to the room.
+    pub fn has_seen(&self, place: usize) -> bool {
+        self.rooms.contains_key(&place)
+    }
+
+    /// Reads the room from the book again when a search comes to it. Only for one of which nothing was changed.
+    pub fn forget(&mut self, place: usize) {
+        self.rooms.remove(&place);
     }
 
     /// What takes the room on some night of `[from, to)`.
