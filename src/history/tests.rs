@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::chunk::StoredChunk;
+use super::chunk::{Chunk, StoredChunk, StoredCommit};
 use super::*;
-use crate::ledger::{Command, Ledger, PropertyId, RecordKey, Timestamp};
-use crate::replication::tests::support::{cancel, house, reserve};
+use crate::ledger::{Command, IdempotencyKey, Ledger, PropertyId, Record, RecordKey, Status, Timestamp};
+use crate::replication::tests::support::{cancel, committed, house, reserve};
 use crate::replication::{Kind, decode};
 
 /// A ledger that tells a history of all that it does.
@@ -466,4 +466,41 @@ fn what_is_kept_and_was_not_so_is_named() {
     assert!(store.remove_some(after, after.next()).unwrap() > 0);
     drop(store);
     assert_eq!(first_wrong(&folder, &told), Some(expected(&told, after)[0].lsn));
+}
+
+/// A chunk of each kind of thing that one keeps: records that are new, that change and that go, and what a key and an
+/// operator's decision leave behind.
+fn a_chunk() -> StoredChunk {
+    let mut ledger = Ledger::new();
+    let after = Mark::of(&ledger);
+    let mut submissions = house(2);
+    let mut booked = reserve(1, 1, 3);
+    booked.key = Some(IdempotencyKey { text: "their-7".into(), digest: 7, request_digest: 11 });
+    submissions.extend([booked, cancel(1), cancel(1)]);
+    let mut commits = Vec::new();
+    for submission in &submissions {
+        let at = Timestamp(1_800_000_000_000 + ledger.lsn().0);
+        let (_, commit) = ledger.apply_recorded(at, submission).unwrap();
+        commits.extend(commit.map(|commit| StoredCommit::new(&commit).unwrap()));
+    }
+    StoredChunk { after, commits }
+}
+
+#[test]
+fn a_chunk_is_read_and_written_as_it_was_by_earlier_releases() {
+    let frame = a_chunk().encode().unwrap();
+    let golden = committed("history-chunk.v1", &frame);
+    assert!(frame == golden, "chunks are no longer written as they were");
+    // Decoding follows the chain of events from commit to commit: what each one means is in it.
+    let read = Chunk::decode(&golden).unwrap();
+    assert_eq!(read.after, a_chunk().after);
+    assert_eq!(Some(read.last()), a_chunk().last());
+    let changes = read.commits.iter().flat_map(|commit| &commit.changes);
+    let of_the_stay: Vec<(bool, Status)> = changes
+        .filter_map(|change| match &change.after {
+            Some(Record::Reservation(after)) => Some((change.before.is_some(), after.reservation.status)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(of_the_stay, [(false, Status::Confirmed), (true, Status::Canceled)]);
 }
