@@ -93,7 +93,7 @@ impl Node {
         let metrics = self.metrics();
         ClusterView {
             cluster_id: self.me.identity().cluster_id,
-            leader: metrics.current_leader,
+            leader: self.leader(),
             term: metrics.current_term,
             members,
         }
