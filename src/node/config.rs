@@ -97,9 +97,9 @@ pub struct Timings {
 impl Default for Timings {
     fn default() -> Timings {
         Timings {
-            heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(300),
-            election_max: Duration::from_millis(600),
+            heartbeat: Duration::from_millis(75),
+            election_min: Duration::from_millis(150),
+            election_max: Duration::from_millis(350),
             request: Duration::from_secs(5),
             peer_message: Duration::from_secs(2),
             snapshot_piece: Duration::from_secs(10),
