@@ -133,6 +133,26 @@ async fn a_house_is_defined_and_run_on_the_command_line() {
     does(&["put", "out-of-order", "--room", "3", "--from", &date(9), "--to", &date(20), "--reason", "paint"])
         .await;
     does(&["put", "out-of-order", "--room", "3", "--from", &date(12), "--to", &date(20), "--end"]).await;
+    let (from, to) = (date(9), date(60));
+    let range = ["--from", &from, "--to", &to];
+    for (list, plural, part) in [
+        (&["inventory", "room-types"][..], "room_types", r#""room_type":"double""#),
+        (&["inventory", "rooms"], "rooms", r#""room":"3""#),
+        (&["inventory", "rates", range[0], range[1], range[2], range[3]], "rates", r#""prices":{"#),
+        (
+            &["inventory", "restrictions", range[0], range[1], range[2], range[3]],
+            "restrictions",
+            r#""min_stay":3"#,
+        ),
+        (
+            &["inventory", "out-of-order", range[0], range[1], range[2], range[3]],
+            "out_of_order",
+            r#""reason":"paint""#,
+        ),
+    ] {
+        let listed = does(list).await[plural].to_string();
+        assert!(listed.contains(part), "{list:?}: {listed}");
+    }
 
     // Three together, then one that finds no room: all or none.
     let group = ["book", "--guest", "group", "--arrival", &date(10), "--departure", &date(12), "--stay"];
@@ -176,6 +196,11 @@ async fn a_house_is_defined_and_run_on_the_command_line() {
         (vec!["list", "--property", "house"], "no_show"),
         (vec!["booking", "show", &id], "booking  "),
         (vec!["properties"], "manual"),
+        (vec!["inventory", "rooms", "--property", "house"], "ROOM TYPE"),
+        (
+            vec!["inventory", "rates", "--property", "house", range[0], range[1], range[2], range[3]],
+            "PERSONS",
+        ),
     ] {
         let said = run(&[&words[..], &endpoint[..]].concat(), DONE_WITHIN).await;
         assert!(said.code == Some(0) && said.stdout.contains(part), "{words:?}: {}", said.in_words());

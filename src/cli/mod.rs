@@ -16,6 +16,7 @@ mod export;
 mod failure;
 mod free_rooms;
 mod import;
+mod inventory;
 mod list;
 mod log;
 mod manual;
@@ -88,6 +89,7 @@ enum Command {
     Availability(availability::Availability),
     Search(list::Search),
     Properties(list::Properties),
+    Inventory(inventory::Inventory),
     Put(put::Put),
     RetireRoom(put::RetireRoom),
     Block(block::Block),
@@ -133,6 +135,7 @@ impl Cli {
             Command::Availability(availability) => availability.run(&sources).await,
             Command::Search(search) => search.run(&sources).await,
             Command::Properties(properties) => properties.run(&sources).await,
+            Command::Inventory(inventory) => inventory.run(&sources).await,
             Command::Put(put) => put.run(&sources).await,
             Command::RetireRoom(retire) => retire.run(&sources).await,
             Command::Block(block) => block.run(&sources).await,

@@ -1,12 +1,13 @@
 //! `put`: defines properties and what they are made of; `night-audit`: moves the business date.
 
+use std::slice::from_ref;
 use std::str::FromStr;
 
 use clap::{ArgGroup, Args, Subcommand};
 
 use super::failure::Failure;
 use super::settings::Sources;
-use super::{Target, Writing, block, currency, output};
+use super::{Target, Writing, block, currency, inventory, output};
 use crate::client::{self, FirstBusinessDate};
 use crate::ledger::{BlockId, BlockStatus, Currency, Date, Prices, PropertyId, RoomId, RoomTypeId};
 use crate::wire;
@@ -40,14 +41,14 @@ struct Write {
     target: Target,
 }
 
-/// The dates of what is set.
+/// The dates of what is set, or asked for.
 #[derive(Args, Debug)]
-struct Range {
+pub(super) struct Range {
     #[arg(long, value_name = "DATE")]
-    from: Date,
+    pub from: Date,
     /// The day after the last
     #[arg(long, value_name = "DATE")]
-    to: Date,
+    pub to: Date,
 }
 
 /// A hotel, hostel or house; one that exists keeps its business date
@@ -244,9 +245,7 @@ impl Property {
             business_date: self.business_date,
         };
         let answer = target.client(sources)?.put_property(&property, &body, writing.key()).await?;
-        output::show(target.format(sources)?, &answer.value, |it| {
-            output::properties(std::slice::from_ref(it))
-        })
+        output::show(target.format(sources)?, &answer.value, |it| output::properties(from_ref(it)))
     }
 }
 
@@ -260,15 +259,7 @@ impl RoomType {
         };
         let client = target.client(sources)?;
         let answer = client.put_room_type(&property, &self.room_type, &body, writing.key()).await?;
-        output::show(target.format(sources)?, &answer.value, |it| {
-            let row = [
-                it.room_type.to_string(),
-                it.name.clone(),
-                it.max_occupancy.to_string(),
-                it.overbooking_limit.to_string(),
-            ];
-            output::table(["room type", "name", "max occupancy", "overbooking limit"], [row])
-        })
+        output::show(target.format(sources)?, &answer.value, |it| inventory::room_types(from_ref(it)))
     }
 }
 
@@ -277,9 +268,7 @@ impl Room {
         let Write { property, writing, target } = self.write;
         let body = client::PutRoom { room_type: self.room_type };
         let answer = target.client(sources)?.put_room(&property, &self.room, &body, writing.key()).await?;
-        output::show(target.format(sources)?, &answer.value, |it| {
-            output::table(["room", "room type"], [[it.room.to_string(), it.room_type.to_string()]])
-        })
+        output::show(target.format(sources)?, &answer.value, |it| inventory::rooms(from_ref(it)))
     }
 }
 
@@ -290,7 +279,7 @@ impl Rate {
         let Range { from, to } = self.range;
         let body = wire::Rate { room_type: self.room_type, room: self.room, from, to, prices };
         let answer = target.client(sources)?.put_rates(&property, &body, writing.key()).await?;
-        output::show(target.format(sources)?, &answer.value, rate)
+        output::show(target.format(sources)?, &answer.value, |it| inventory::rates(from_ref(it)))
     }
 }
 
@@ -302,24 +291,6 @@ fn prices(all: &[OnePrice]) -> Result<Prices, Failure> {
         }
     }
     Ok(prices)
-}
-
-fn rate(it: &wire::Rate) -> String {
-    let target = output::or_dash(
-        it.room_type.as_ref().map(|id| id.as_str()).or(it.room.as_ref().map(|id| id.as_str())),
-    );
-    let rows = it.prices.iter().flat_map(|(currency, amounts)| {
-        amounts.iter().map(|(occupancy, amount)| {
-            [
-                target.clone(),
-                it.from.to_string(),
-                it.to.to_string(),
-                occupancy.to_string(),
-                super::money::format(*amount, *currency),
-            ]
-        })
-    });
-    output::table(["for", "from", "to", "persons", "price"], rows)
 }
 
 impl Restriction {
@@ -338,37 +309,8 @@ impl Restriction {
             max_advance_days: self.max_advance_days,
         };
         let answer = target.client(sources)?.put_restrictions(&property, &body, writing.key()).await?;
-        output::show(target.format(sources)?, &answer.value, restriction)
+        output::show(target.format(sources)?, &answer.value, |it| inventory::restrictions(from_ref(it)))
     }
-}
-
-fn restriction(it: &wire::Restriction) -> String {
-    let flag = |set: bool| if set { "yes" } else { "-" }.to_owned();
-    let row = [
-        it.room_type.to_string(),
-        it.from.to_string(),
-        it.to.to_string(),
-        flag(it.closed),
-        flag(it.closed_to_arrival),
-        flag(it.closed_to_departure),
-        output::or_dash(it.min_stay),
-        output::or_dash(it.max_stay),
-        output::or_dash(it.min_advance_days),
-        output::or_dash(it.max_advance_days),
-    ];
-    let head = [
-        "room type",
-        "from",
-        "to",
-        "closed",
-        "to arrival",
-        "to departure",
-        "min stay",
-        "max stay",
-        "min advance",
-        "max advance",
-    ];
-    output::table(head, [row])
 }
 
 impl OutOfOrder {
@@ -386,10 +328,7 @@ impl OutOfOrder {
         };
         let body = client::PutOutOfOrder { from, to, reason };
         let answer = client.put_out_of_order(&property, &self.room, &body, writing.key()).await?;
-        output::show(format, &answer.value, |it| {
-            let row = [it.room.to_string(), it.from.to_string(), it.to.to_string(), it.reason.clone()];
-            output::table(["room", "from", "to", "reason"], [row])
-        })
+        output::show(format, &answer.value, |it| inventory::out_of_order(from_ref(it)))
     }
 }
 
@@ -406,7 +345,7 @@ impl Block {
         };
         let client = target.client(sources)?;
         let answer = client.put_block(&property, &self.block, &body, writing.key()).await?;
-        output::show(target.format(sources)?, &answer.value, |it| block::blocks(std::slice::from_ref(it)))
+        output::show(target.format(sources)?, &answer.value, |it| block::blocks(from_ref(it)))
     }
 }
 
@@ -457,9 +396,7 @@ impl NightAudit {
         let Write { property, writing, target } = self.write;
         let client = target.client(sources)?;
         let answer = client.night_audit(&property, self.business_date, writing.key()).await?;
-        output::show(target.format(sources)?, &answer.value, |it| {
-            output::properties(std::slice::from_ref(it))
-        })
+        output::show(target.format(sources)?, &answer.value, |it| output::properties(from_ref(it)))
     }
 }
 
