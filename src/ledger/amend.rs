@@ -120,6 +120,8 @@ impl Target {
 fn judge(book: &Book, old: &Reservation, before: &Target, target: &Target) -> Result<Price, Refusal> {
     let Target { arrival, departure, occupancy, .. } = *target;
     let today = book.business_date();
+    // A room that the stay keeps may have been retired once its nights were over.
+    let room = target.pinned.as_ref().map(|room| book.room(room)).transpose()?;
     stay::length(arrival, departure)?;
     if arrival != before.arrival {
         stay::not_in_past(arrival, today)?;
@@ -136,7 +138,6 @@ fn judge(book: &Book, old: &Reservation, before: &Target, target: &Target) -> Re
     if reprices {
         stay::occupancy(occupancy, room_type)?;
     }
-    let room = target.pinned.as_ref().map(|room| book.room(room)).transpose()?;
     let quote = Quote { arrival, departure, occupancy, currency: old.price.currency };
     let kept = |night: Date| old.price.on(night).filter(|_| !reprices || night < today);
     let price = quote.price_keeping(room_type, room, kept).map_err(|nights| Refusal::NotPriced { nights })?;

@@ -406,6 +406,10 @@ impl Model {
         if !moves && departure == old.departure && occupancy == old.occupancy {
             return Ok(Outcome::Changed(Arc::new(old)));
         }
+        // What is kept may be in service no longer.
+        if let Some(room) = &pinned {
+            self.type_of(room)?;
+        }
         let today = self.today();
         judge_length(arrival, departure)?;
         if arrival != old.arrival {
