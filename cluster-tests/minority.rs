@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::support::{Api, Cluster, Hotel, eventually};
 
 /// Longest that a refusal may take: a client must be able to go elsewhere.
@@ -73,7 +75,7 @@ async fn story(cluster: &mut Cluster, hotel: &Hotel, alone: u64) {
     .await;
     let not_ready = api.get("/readyz").answer().await;
     assert!(String::from_utf8_lossy(&not_ready.body).contains("leader"), "{}", not_ready.in_words());
-    api.get("/v1/cluster").expect(200).await;
+    assert_eq!(api.get("/v1/cluster").expect(200).await["leader"], Value::Null);
 
     // One of the others makes a majority again.
     cluster.restart(others[0]).await;

@@ -1,7 +1,7 @@
 //! What one node's own work costs, in this process: applying commands, encoding, the log, snapshots; and how that stays
 //! as the ledger grows.
 //!
-//! `cargo bench` measures all of it, `cargo bench -- ledger/` what has that in its name; `scripts/bench-compare` holds a
+//! `cargo bench` measures all of it, `cargo bench -- ledger/` what has a name that begins so; `scripts/bench-compare` holds a
 //! run against `baseline.json`. What a cluster does under load is measured by `innkeeper bench`.
 
 mod growth;

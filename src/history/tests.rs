@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::chunk::{Chunk, StoredChunk, StoredCommit};
 use super::*;
-use crate::ledger::{Command, IdempotencyKey, Ledger, PropertyId, Record, RecordKey, Status, Timestamp};
+use crate::ledger::{
+    Assign, Command, EndDue, IdempotencyKey, Ledger, PropertyId, Record, RecordKey, ReservationId, RoomId,
+    SetAside, Settled, Status, Submission, Timestamp,
+};
 use crate::replication::tests::support::{cancel, committed, house, reserve};
 use crate::replication::{Kind, decode};
 
@@ -21,7 +26,7 @@ impl Told {
         Told { ledger: Ledger::new(), states: vec![Ledger::new()], next: 0 }
     }
 
-    fn run(&mut self, history: &History, submission: &crate::ledger::Submission) {
+    fn run(&mut self, history: &History, submission: &Submission) {
         let before = Mark::of(&self.ledger);
         let (_, commit) =
             self.ledger.apply_recorded(Timestamp(1_000 + self.ledger.lsn().0), submission).unwrap();
@@ -468,22 +473,42 @@ fn what_is_kept_and_was_not_so_is_named() {
     assert_eq!(first_wrong(&folder, &told), Some(expected(&told, after)[0].lsn));
 }
 
-/// A chunk of each kind of thing that one keeps: records that are new, that change and that go, and what a key and an
-/// operator's decision leave behind.
+/// A chunk with everything that one keeps: records that are new, that change and that go, a key, a room that a person
+/// chose, a hold that ended by itself, a command that was set aside and an operator's decision about it.
 fn a_chunk() -> StoredChunk {
-    let mut ledger = Ledger::new();
-    let after = Mark::of(&ledger);
-    let mut submissions = house(2);
+    let mut submissions = house(3);
     let mut booked = reserve(1, 1, 3);
     booked.key = Some(IdempotencyKey { text: "their-7".into(), digest: 7, request_digest: 11 });
-    submissions.extend([booked, cancel(1), cancel(1)]);
+    let mut held = reserve(2, 1, 5);
+    let mut rates = submissions[2].clone();
+    let (Command::Reserve(hold), Command::PutRates(cleared)) = (&mut held.command, &mut rates.command) else {
+        panic!("a reservation and rates")
+    };
+    hold.hold_seconds = Some(60);
+    cleared.prices.clear();
+    let room = RoomId::new("2").unwrap();
+    let assign = Assign { reservation: ReservationId(Uuid::from_u128(1)), if_match: None, room };
+    // Its id is taken: it is set aside.
+    let taken = reserve(1, 3, 7);
+    let lsn = Lsn(submissions.len() as u64 + 4);
+    submissions.extend([booked, command(Command::Assign(assign)), held, taken]);
+    submissions.extend([Command::Discard(SetAside { lsn }), Command::EndDue(EndDue {})].map(command));
+    submissions.extend([rates, cancel(1)]);
+
+    let mut ledger = Ledger::new();
+    let after = Mark::of(&ledger);
     let mut commits = Vec::new();
     for submission in &submissions {
-        let at = Timestamp(1_800_000_000_000 + ledger.lsn().0);
+        // The hold ends just when the command comes that ends what is due.
+        let at = Timestamp(1_800_000_000_000 + ledger.lsn().0 * 20_000);
         let (_, commit) = ledger.apply_recorded(at, submission).unwrap();
-        commits.extend(commit.map(|commit| StoredCommit::new(&commit).unwrap()));
+        commits.push(StoredCommit::new(&commit.expect("each changes something")).unwrap());
     }
     StoredChunk { after, commits }
+}
+
+fn command(command: Command) -> Submission {
+    Submission { key: None, command }
 }
 
 #[test]
@@ -495,12 +520,29 @@ fn a_chunk_is_read_and_written_as_it_was_by_earlier_releases() {
     let read = Chunk::decode(&golden).unwrap();
     assert_eq!(read.after, a_chunk().after);
     assert_eq!(Some(read.last()), a_chunk().last());
+    let has = |what: &dyn Fn(&Commit) -> bool| read.commits.iter().filter(|commit| what(commit)).count();
+    assert_eq!(has(&|commit| commit.own), 1);
+    assert_eq!(has(&|commit| commit.key.as_deref() == Some("their-7")), 1);
+    assert_eq!(has(&|commit| commit.assigned), 1);
+    assert_eq!(has(&|commit| commit.settled == Some(Settled::Discarded)), 1);
+    assert_eq!(has(&|commit| commit.changes.iter().any(|change| change.due)), 1);
+    assert_eq!(has(&|commit| commit.changes.iter().any(|change| change.after.is_none())), 2);
     let changes = read.commits.iter().flat_map(|commit| &commit.changes);
-    let of_the_stay: Vec<(bool, Status)> = changes
+    let of_stays: Vec<(bool, Status)> = changes
         .filter_map(|change| match &change.after {
             Some(Record::Reservation(after)) => Some((change.before.is_some(), after.reservation.status)),
             _ => None,
         })
         .collect();
-    assert_eq!(of_the_stay, [(false, Status::Confirmed), (true, Status::Canceled)]);
+    let (new, changed) = (false, true);
+    assert_eq!(
+        of_stays,
+        [
+            (new, Status::Confirmed),
+            (changed, Status::Confirmed),
+            (new, Status::Held),
+            (changed, Status::Expired),
+            (changed, Status::Canceled)
+        ]
+    );
 }

@@ -97,6 +97,8 @@ pub struct Timings {
 impl Default for Timings {
     fn default() -> Timings {
         Timings {
+            // A leader that dies is missed for the lease, then for a wait between the two, before another is elected.
+            // Two heartbeats may be lost, and a third be late on a processor that is full, before the lease is over.
             heartbeat: Duration::from_millis(75),
             election_min: Duration::from_millis(150),
             election_max: Duration::from_millis(350),

@@ -22,9 +22,10 @@ pub struct Clearing<'a> {
     has_full_night: bool,
     /// Whether a room is free throughout, by nights.
     free: BTreeMap<(Date, Date), bool>,
-    /// Where the search for a room that can't be had comes to: first, and at all, once each was needed. Where nothing is
-    /// pinned the first does for every room.
+    /// The first end to which exchanges lead, once it was asked for: where nothing is pinned it does for every room. At
+    /// most one.
     first: Option<Vec<End<'a>>>,
+    /// All ends, once a room was asked for that can't take the place of the first.
     ends: Option<Vec<End<'a>>>,
 }
 
@@ -83,9 +84,10 @@ impl<'a> Clearing<'a> {
             found
         };
         let first = self.first.get_or_insert_with(|| search(1));
-        if first.is_empty() || first.iter_mut().any(&mut can_take) {
-            return !first.is_empty();
+        if first.is_empty() {
+            return false;
         }
-        self.ends.get_or_insert_with(|| search(usize::MAX)).iter_mut().any(can_take)
+        first.iter_mut().any(&mut can_take)
+            || self.ends.get_or_insert_with(|| search(usize::MAX)).iter_mut().any(can_take)
     }
 }

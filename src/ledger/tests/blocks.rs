@@ -235,6 +235,28 @@ fn a_room_that_is_sold_is_not_retired() {
     sound(&house);
 }
 
+/// The room is nowhere in the request, and not there all the same: 404 comes before whatever is wrong with the dates.
+#[test]
+fn a_stay_that_would_keep_a_retired_room_is_told_so_first() {
+    let mut house = House::on_clock();
+    house.reserved(by_room(1, "101", 0, 2));
+    house.run(House::roll(3));
+    assert_eq!(house.run(retire_room("101")), Outcome::Removed);
+    let closed = Rules { closed: true, ..Rules::default() };
+    house.run(put_restrictions("double", 3, 10, closed));
+    for (departure, occupancy) in [(5, None), (1, None), (2_000, None), (2, Some(9))] {
+        let change = Amend { departure: Some(day(departure)), occupancy, ..amend(1) };
+        assert_eq!(house.refused(change), Refusal::RoomNotFound, "{departure} {occupancy:?}");
+    }
+    // Without that room the dates are judged.
+    let unpinned = Amend { departure: Some(day(1)), room: Some(RoomChange::Unpin), ..amend(1) };
+    assert_eq!(house.refused(unpinned), Refusal::InvalidStay);
+    let unpinned = Amend { room: Some(RoomChange::Unpin), ..amend(1) };
+    let stay = house.changed(unpinned.into());
+    assert!(!stay.room_pinned);
+    sound(&house);
+}
+
 #[test]
 fn a_retired_room_answers_the_key_that_made_it() {
     let mut house = House::new();
