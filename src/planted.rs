@@ -2,7 +2,7 @@
 //!
 //! A checker is trusted after it has caught what was planted for it. Builds for tests alone know them (the feature
 //! `planted-bugs`, which nothing but this package's own dev-dependency turns on); in any other build [`planted`] is the
-//! constant `false` and the bugs are not compiled.
+//! constant `false` and the bugs are not compiled. The same goes for a disk that is [full](fill_disk).
 
 /// What `innkeeper --version` says, so that nobody takes a build for tests for one to use.
 #[cfg(feature = "planted-bugs")]
@@ -68,6 +68,8 @@ bugs! {
     ReadNotAwaited = "read-not-awaited",
     /// A read does not wait for holds that are due.
     DueNotAwaited = "due-not-awaited",
+    /// A read is given an index from before the entry that ended a hold.
+    IndexBeforeEnd = "index-before-end",
     /// The log is purged although only the newest snapshot could do without it.
     PurgedPastOlder = "purged-past-older",
     /// Holds end only when the next command comes.
@@ -114,6 +116,7 @@ bugs! {
 #[cfg(feature = "planted-bugs")]
 mod switch {
     use std::cell::Cell;
+    use std::io;
 
     use super::Bug;
 
@@ -128,6 +131,7 @@ mod switch {
     thread_local! {
         static PLANTED: Cell<Option<Bug>> = Cell::new(asked_for());
         static DRAWN: Cell<u64> = const { Cell::new(0) };
+        static DISK_TAKES: Cell<Option<u64>> = const { Cell::new(None) };
     }
 
     /// Plants a bug in everything that this thread runs from now on, in place of the one before.
@@ -141,6 +145,20 @@ mod switch {
         PLANTED.get() == Some(bug)
     }
 
+    /// New files that this thread writes take so many more bytes, and then no more; `None` for as many as there are.
+    /// Returns how many were left until now.
+    pub fn fill_disk(takes: Option<u64>) -> Option<u64> {
+        DISK_TAKES.replace(takes)
+    }
+
+    /// How many of so many bytes a new file takes.
+    pub fn disk_takes(bytes: usize) -> io::Result<usize> {
+        let Some(takes) = DISK_TAKES.get() else { return Ok(bytes) };
+        let taken = bytes.min(usize::try_from(takes).unwrap_or(bytes));
+        DISK_TAKES.set(Some(takes - taken as u64));
+        if taken == 0 && bytes > 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(taken) }
+    }
+
     /// Another number at every call, whoever calls.
     pub fn drawn() -> u64 {
         DRAWN.set(DRAWN.get() + 1);
@@ -149,7 +167,7 @@ mod switch {
 }
 
 #[cfg(feature = "planted-bugs")]
-pub use switch::{drawn, plant, planted};
+pub use switch::{disk_takes, drawn, fill_disk, plant, planted};
 
 /// Nothing is planted in this build.
 #[cfg(not(feature = "planted-bugs"))]
@@ -160,4 +178,10 @@ pub const fn planted(_: Bug) -> bool {
 #[cfg(not(feature = "planted-bugs"))]
 pub const fn drawn() -> u64 {
     0
+}
+
+/// The disk itself says when it is full.
+#[cfg(not(feature = "planted-bugs"))]
+pub fn disk_takes(bytes: usize) -> std::io::Result<usize> {
+    Ok(bytes)
 }

@@ -3,7 +3,8 @@
 //! Writes reach the folder at once, as they reach a page cache. A flush completes after a delay; what it covered is then
 //! durable, and only then are its waiters told. A killed process finds everything again. A power cut takes what was not
 //! durable: cut off, or with whole sectors missing. Other files are written and renamed within one instant of simulated
-//! time, so they are there whole or not at all. A bit may turn over in what is durable, and a full disk refuses flushes.
+//! time, so they are there whole or not at all. A bit may turn over in what is durable. A full disk refuses flushes, or breaks
+//! writes off in their middle.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +23,15 @@ use tokio::sync::mpsc;
 
 const SECTOR_BYTES: u64 = 512;
 
+/// What a full disk refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// Writes are taken, and their flushes fail.
+    Flushes,
+    /// After so many more bytes of snapshots no write is taken; one of the log breaks off in its middle.
+    Writes { bytes_left: u64 },
+}
+
 /// Bytes of each file of the log.
 type Lengths = BTreeMap<PathBuf, u64>;
 
@@ -35,14 +45,15 @@ pub struct SimulatedDisk {
 struct State {
     random: StdRng,
     durable: Lengths,
+    /// What the log's last write but one had come to.
+    written: Lengths,
     /// What was durable before the last flush: behind it lie whole records.
     settled: Lengths,
     /// The longest that a flush takes.
     flush_ms_max: u64,
     /// The next flush reports an error, and what it covered stays undurable.
     fails_next: bool,
-    /// Every flush reports an error.
-    is_full: bool,
+    full: Option<Full>,
     /// A flush has reported an error since the process was started.
     has_failed: bool,
 }
@@ -99,10 +110,11 @@ impl SimulatedDisk {
         let state = State {
             random: StdRng::seed_from_u64(seed),
             durable: Lengths::new(),
+            written: Lengths::new(),
             settled: Lengths::new(),
             flush_ms_max: FAST_MS,
             fails_next: false,
-            is_full: false,
+            full: None,
             has_failed: false,
         };
         let dirs = GroupDirs::of(data_dir);
@@ -117,12 +129,34 @@ impl SimulatedDisk {
         self.state().fails_next = fails;
     }
 
-    pub fn set_full(&self, is_full: bool) {
-        self.state().is_full = is_full;
+    pub fn set_full(&self, full: Option<Full>) {
+        self.state().full = full;
     }
 
     pub fn is_full(&self) -> bool {
-        self.state().is_full
+        self.state().full.is_some()
+    }
+
+    /// How many more bytes of new files this disk takes; `None` for as many as there are.
+    pub fn bytes_left(&self) -> Option<u64> {
+        match self.state().full {
+            Some(Full::Writes { bytes_left }) => Some(bytes_left),
+            _ => None,
+        }
+    }
+
+    /// What is left of the bytes that it takes.
+    pub fn keep_bytes_left(&self, left: Option<u64>) {
+        let mut state = self.state();
+        if let (Some(Full::Writes { bytes_left }), Some(left)) = (&mut state.full, left) {
+            *bytes_left = left;
+        }
+    }
+
+    /// A flush has failed, and what the disk holds is not what the system believes.
+    pub fn has_lied(&self) -> bool {
+        let state = self.state();
+        state.has_failed && !matches!(state.full, Some(Full::Writes { .. }))
     }
 
     pub fn has_failed(&self) -> bool {
@@ -178,7 +212,7 @@ impl SimulatedDisk {
         let mut state = self.state();
         let flush_ms_max = state.flush_ms_max;
         let took = Duration::from_millis(state.random.random_range(0..=flush_ms_max));
-        let result = if state.is_full {
+        let result = if state.full == Some(Full::Flushes) {
             Err(io::ErrorKind::StorageFull.into())
         } else if std::mem::take(&mut state.fails_next) {
             Err(io::Error::other("simulated: input/output error"))
@@ -208,6 +242,22 @@ impl SimulatedDisk {
                 flush.complete(result);
             }
         }
+    }
+
+    /// Where no write is taken: breaks the last one off in its middle. Returns whether it did.
+    fn break_off(&self) -> io::Result<bool> {
+        if self.bytes_left().is_none() {
+            return Ok(false);
+        }
+        for (path, length) in self.lengths() {
+            let mut state = self.state();
+            let written = state.written.get(&path).copied().unwrap_or(0);
+            let kept = state.random.random_range(written.min(length)..=length);
+            state.has_failed = true;
+            drop(state);
+            File::options().write(true).open(&path)?.set_len(kept)?;
+        }
+        Ok(true)
     }
 
     /// Takes what was not durable, as this seed has it. The machine's process is gone already.
@@ -252,6 +302,7 @@ impl Disk for SimulatedDisk {
         // Opening has flushed all that it found.
         let lengths = self.lengths();
         let mut state = self.state();
+        state.written = lengths.clone();
         state.durable = lengths;
         state.has_failed = false;
         drop(state);
@@ -260,8 +311,14 @@ impl Disk for SimulatedDisk {
         let disk = self.clone();
         tokio::spawn(async move {
             while let Some(flush) = log.step().await {
+                if disk.break_off().expect("the folder of the simulation can be written") {
+                    flush.complete(Err(io::ErrorKind::StorageFull.into()));
+                    break;
+                }
+                let lengths = disk.lengths();
+                disk.state().written = lengths.clone();
                 // The receiver ends with this runtime alone.
-                drop(sender.send((flush, disk.lengths())));
+                drop(sender.send((flush, lengths)));
             }
             log.close();
         });

@@ -9,7 +9,10 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
+use super::builds::Build;
+use super::disk::Full;
 use super::network::{CLIENTS, Weather};
+use super::operator::Wanted;
 
 /// Something that happens to the cluster at one instant.
 #[derive(Clone, Debug)]
@@ -25,12 +28,15 @@ pub enum Fault {
     /// The longest that a flush takes from now on.
     SlowDisk(NodeId, u64),
     FailFlush(NodeId),
-    /// Refuses every flush, or no longer does.
-    FullDisk(NodeId, bool),
+    FullDisk(NodeId, Option<Full>),
     /// The process is killed, a bit of what it had flushed is turned over, and it is started.
     FlipLog(NodeId),
     FlipSnapshot(NodeId),
     Wall(NodeId, i64),
+    /// The process is killed, and started in this build.
+    Install(NodeId, Build),
+    /// The operator begins to make the membership so.
+    Members(Wanted),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,9 +60,11 @@ enum Kind {
     /// A node is away until its log is behind the others', and its snapshot is interrupted.
     FarBehind,
     Wall,
+    OtherBuild,
+    Members,
 }
 
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 19] = [
     Kind::Kill,
     Kind::CutPower,
     Kind::CutAllPower,
@@ -74,6 +82,8 @@ const KINDS: [Kind; 17] = [
     Kind::CutMidFlush,
     Kind::FarBehind,
     Kind::Wall,
+    Kind::OtherBuild,
+    Kind::Members,
 ];
 
 pub struct Faults {
@@ -205,8 +215,13 @@ impl Faults {
             }
             Kind::FailFlush => due.push(Fault::FailFlush(node)),
             Kind::FullDisk => {
-                due.push(Fault::FullDisk(node, true));
-                self.plan(end, Fault::FullDisk(node, false));
+                let full = if self.random.random_bool(0.5) {
+                    Full::Flushes
+                } else {
+                    Full::Writes { bytes_left: self.random.random_range(0..8 << 10) }
+                };
+                due.push(Fault::FullDisk(node, Some(full)));
+                self.plan(end, Fault::FullDisk(node, None));
             }
             Kind::FlipLog => due.push(Fault::FlipLog(node)),
             Kind::FlipSnapshot => due.push(Fault::FlipSnapshot(node)),
@@ -225,6 +240,19 @@ impl Faults {
                 // One clock at a time, until the others no longer remember it: of three, two are right.
                 self.plan(end, Fault::Wall(node, 0));
                 self.clocks_rest_until_ms = end + 2_500;
+            }
+            Kind::OtherBuild => {
+                let builds = [Build::Earlier, Build::Later, Build::Incompatible];
+                let build = *builds.choose(&mut self.random).expect("not empty");
+                due.push(Fault::Install(node, build));
+                self.plan(end, Fault::Install(node, Build::This));
+            }
+            Kind::Members => {
+                let voters = self.others(node).collect();
+                let keeps_learners = self.random.random_bool(0.5);
+                due.push(Fault::Members(Wanted { voters, keeps_learners }));
+                let voters = self.nodes.iter().copied().collect();
+                self.plan(end, Fault::Members(Wanted { voters, keeps_learners }));
             }
         }
     }

@@ -3,7 +3,7 @@
 //! Each runtime's clock is paused and advanced by the simulation, step by step. To kill the process is to drop its
 //! runtime: every task ends where it stands, and nothing of it goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -15,23 +15,29 @@ use bytes::Bytes;
 use innkeeper::history::Keeping;
 use innkeeper::http::client_router;
 use innkeeper::node::{Config, IdSource, Limits, Node, StartError, Timings, World};
-use innkeeper::replication::{NodeId, Position};
+use innkeeper::planted::fill_disk;
+use innkeeper::replication::{Member, NodeId, Position};
+use openraft::async_runtime::WatchReceiver;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::runtime::{Builder, RngSeed, Runtime};
 use tower::ServiceExt;
 
+use super::builds::Build;
 use super::clock::{SimulatedClock, WallOffset};
 use super::disk::SimulatedDisk;
 use super::network::{
     Answer, Delivery, HttpAnswer, HttpRequest, Network, Question, SimulatedTransport, peer_addr,
 };
+use super::operator::Wanted;
 use super::panics;
 use super::properties::Observer;
 
 /// A step of simulated time.
 pub const STEP: Duration = Duration::from_millis(1);
 const BODY_BYTES_MAX: usize = 16 << 20;
+/// A change of the membership that takes longer is tried anew.
+const MEMBERSHIP_WAIT: Duration = Duration::from_secs(3);
 
 pub struct Machine {
     pub id: NodeId,
@@ -40,7 +46,10 @@ pub struct Machine {
     pub wall: WallOffset,
     network: Network,
     observer: Arc<Mutex<Observer>>,
-    members: BTreeMap<NodeId, String>,
+    /// What the node is told of its cluster; nothing, once it knows better.
+    members: Option<BTreeMap<NodeId, String>>,
+    /// What is installed.
+    pub build: Build,
     process: Option<Process>,
     starts: u64,
     seed: u64,
@@ -49,6 +58,10 @@ pub struct Machine {
 struct Process {
     runtime: Runtime,
     start: Arc<Mutex<Start>>,
+    /// What is running, whatever is installed by now.
+    build: Build,
+    /// Held by the change of the membership that is under way.
+    changing: Weak<()>,
     /// What arrived while the process was suspended.
     inbox: Vec<Delivery>,
     suspended_ms: Option<u64>,
@@ -79,7 +92,20 @@ impl Machine {
         let data_dir = dir.join(format!("node-{id}"));
         let disk = SimulatedDisk::new(&data_dir, seed);
         let wall = WallOffset::default();
-        Machine { id, data_dir, disk, wall, network, observer, members, process: None, starts: 0, seed }
+        let (members, build) = (Some(members), Build::This);
+        Machine {
+            id,
+            data_dir,
+            disk,
+            wall,
+            network,
+            observer,
+            members,
+            build,
+            process: None,
+            starts: 0,
+            seed,
+        }
     }
 
     pub fn is_up(&self) -> bool {
@@ -92,7 +118,8 @@ impl Machine {
         let runtime = runtime(self.seed ^ self.starts);
         let start = Arc::new(Mutex::new(Start::Starting));
         let config = self.config();
-        let transport = Arc::new(SimulatedTransport { from: self.id, network: self.network.clone() });
+        let (build, network) = (self.build, self.network.clone());
+        let transport = Arc::new(SimulatedTransport { from: self.id, build, network });
         let random = StdRng::seed_from_u64(self.seed ^ self.starts.rotate_left(32));
         let (wall, disk, started) = (self.wall.clone(), Arc::new(self.disk.clone()), start.clone());
         runtime.spawn(async move {
@@ -105,7 +132,13 @@ impl Machine {
                 Err(error) => Start::Failed(error),
             };
         });
-        self.process = Some(Process { runtime, start, inbox: Vec::new(), suspended_ms: None });
+        let (inbox, changing) = (Vec::new(), Weak::new());
+        self.process = Some(Process { runtime, start, build, changing, inbox, suspended_ms: None });
+    }
+
+    /// The node's own log says who belongs to the cluster from now on.
+    pub fn forget_first_members(&mut self) {
+        self.members = None;
     }
 
     fn config(&self) -> Config {
@@ -121,7 +154,7 @@ impl Machine {
             data_dir: self.data_dir.clone(),
             client_addr: format!("node-{}:7100", self.id),
             peer_addr: peer_addr(self.id),
-            initial_cluster: Some(self.members.clone()),
+            initial_cluster: self.members.clone(),
             // Small enough that a snapshot is under way for a while.
             limits: Limits { snapshot_piece_bytes: 2 << 10, ..Limits::default() },
             timings,
@@ -171,12 +204,13 @@ impl Machine {
         };
         match delivery.question {
             Question::Frame(frame) => {
-                let node = node.clone();
+                let (node, build) = (node.clone(), process.build);
+                let frame = build.hears(frame);
                 let floor = observer.lock().expect("one thread").promised(id);
                 process.runtime.spawn(async move {
                     let answer = node.handle_frame(&frame).await;
                     observer.lock().expect("one thread").exchanged(id, floor, &frame, &answer);
-                    network.answer(exchange, Answer::Frame(answer));
+                    network.answer(exchange, Answer::Frame(build.says(answer)));
                 });
             }
             Question::Http(request) => {
@@ -196,6 +230,7 @@ impl Machine {
             *missed_ms += STEP.as_millis() as u64;
             return;
         }
+        fill_disk(self.disk.bytes_left());
         process.runtime.block_on(async {
             tokio::select! {
                 biased;
@@ -203,9 +238,49 @@ impl Machine {
                 () = tokio::time::sleep(STEP) => {}
             }
         });
+        self.disk.keep_bytes_left(fill_disk(None));
         if let Some(position) = self.position() {
             self.observer.lock().expect("one thread").applied(self.id, position);
         }
+    }
+
+    /// Where this node believes to lead: makes the membership what is `wanted`, of the `known` machines.
+    pub fn change_members(&mut self, wanted: &Wanted, known: &BTreeMap<NodeId, Member>) {
+        let Some(process) = self.process.as_mut().filter(|process| process.suspended_ms.is_none()) else {
+            return;
+        };
+        let Some(node) = process.node().filter(|node| node.leader() == Some(node.id())) else { return };
+        let raft = node.raft().clone();
+        let stored = raft.server_metrics().borrow_watched().membership_config.clone();
+        let membership = stored.membership();
+        let joint = membership.get_joint_config().len() > 1;
+        let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
+        if (!joint && voters == wanted.voters) || process.changing.strong_count() > 0 {
+            return;
+        }
+        let changing = Arc::new(());
+        process.changing = Arc::downgrade(&changing);
+        let new = wanted.voters.iter().filter(|id| membership.get_node(id).is_none());
+        let learners: Vec<(NodeId, Member)> = new.map(|id| (*id, known[id].clone())).collect();
+        let wanted = wanted.clone();
+        process.runtime.spawn(async move {
+            // Whatever fails is tried again, here or at the next leader.
+            let change = async {
+                for (id, member) in learners {
+                    raft.add_learner(id, member, true).await.ok()?;
+                }
+                raft.change_membership(wanted.voters, wanted.keeps_learners).await.ok()
+            };
+            drop(tokio::time::timeout(MEMBERSHIP_WAIT, change).await);
+            drop(changing);
+        });
+    }
+
+    /// The members that this node knows of.
+    pub fn members(&self) -> BTreeMap<NodeId, Member> {
+        let Some(node) = self.process.as_ref().and_then(Process::node) else { return BTreeMap::new() };
+        let stored = node.raft().server_metrics().borrow_watched().membership_config.clone();
+        stored.membership().nodes().map(|(id, member)| (*id, member.clone())).collect()
     }
 
     /// Whether the process has opened its data directory and takes part.

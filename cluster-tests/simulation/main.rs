@@ -4,6 +4,7 @@
 //! `INNKEEPER_SIM_SEED=<seed>` replays one seed and prints what happens. `INNKEEPER_SIM_FIRST` and `INNKEEPER_SIM_COUNT`
 //! choose which seeds are run. `INNKEEPER_SIM_PLANTED=<name>` plants a bug in the seed that is replayed.
 
+mod builds;
 mod clients;
 mod clock;
 mod disk;
@@ -12,6 +13,7 @@ mod history;
 mod machine;
 mod model;
 mod network;
+mod operator;
 mod panics;
 mod planted_bugs;
 mod properties;

@@ -16,6 +16,8 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::builds::Build;
+
 /// The clients' machine; nodes are 1, 2, ….
 pub const CLIENTS: NodeId = 0;
 
@@ -276,6 +278,7 @@ pub fn peer_addr(node: NodeId) -> String {
 /// What a node speaks to its peers through.
 pub struct SimulatedTransport {
     pub from: NodeId,
+    pub build: Build,
     pub network: Network,
 }
 
@@ -286,15 +289,16 @@ impl Transport for SimulatedTransport {
         frame: Bytes,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, Lost>> {
-        let (network, from, address) = (self.network.clone(), self.from, address.to_owned());
+        let (network, from, build) = (self.network.clone(), self.from, self.build);
+        let address = address.to_owned();
         let to = address
             .strip_prefix("node-")
             .and_then(|rest| rest.split(':').next())
             .and_then(|id| id.parse().ok());
         let to: NodeId = to.expect("addresses are those of the simulation");
         Box::pin(async move {
-            match network.ask(from, to, Question::Frame(frame), deadline).await {
-                Some(Answer::Frame(answer)) => Ok(answer),
+            match network.ask(from, to, Question::Frame(build.says(frame)), deadline).await {
+                Some(Answer::Frame(answer)) => Ok(build.hears(answer)),
                 Some(Answer::Refused) => Err(Lost::NotSent { address, reason: "connection refused".into() }),
                 Some(Answer::Http(_) | Answer::Reset) => {
                     Err(Lost::NoAnswer { address, reason: "connection reset".into() })

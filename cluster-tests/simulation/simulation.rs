@@ -12,12 +12,14 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
+use super::builds::Build;
 use super::clients::{Clients, Desk};
 use super::disk::{FAST_MS, Flipped, SimulatedDisk};
 use super::faults::{Fault, Faults};
 use super::history::{Answered, Reply};
 use super::machine::{Ended, Machine};
 use super::network::{Network, Weather, peer_addr};
+use super::operator::Operator;
 use super::panics;
 use super::properties::damage::Damaged;
 use super::properties::failed_flush::FailedFlush;
@@ -80,6 +82,8 @@ struct Simulation {
     failing: BTreeSet<NodeId>,
     failed_flush: FailedFlush,
     damaged: Damaged,
+    /// From the moment on at which the cluster stands.
+    operator: Option<Operator>,
     /// All wall clocks are right to the millisecond, unless a fault moves them.
     has_exact_clocks: bool,
     observer: Arc<Mutex<Observer>>,
@@ -115,6 +119,7 @@ impl Simulation {
             failing: BTreeSet::new(),
             failed_flush: FailedFlush::default(),
             damaged: Damaged::default(),
+            operator: None,
             has_exact_clocks: random.random_bool(0.5),
             observer,
             trace,
@@ -151,6 +156,9 @@ impl Simulation {
         }
         let defined = self.clients.spawn(Desk::define_house);
         self.run_until(SETUP_WITHIN_MS, "the house was not defined", |_| filled(&defined))?;
+        self.run_until(SETUP_WITHIN_MS, "the nodes do not agree at first", Simulation::agree)?;
+        self.operator = Some(Operator::new(self.machine(1).members()));
+        self.machines.iter_mut().for_each(Machine::forget_first_members);
         self.tell("the house is defined".into());
         Ok(())
     }
@@ -173,13 +181,18 @@ impl Simulation {
         self.network.cut(BTreeSet::new());
         self.network.set_weather(Weather::FAIR);
         self.damaged.repair();
+        self.operator.iter_mut().for_each(Operator::want_all);
         for id in 1..=NODES {
             let machine = self.machine(id);
             machine.resume();
             machine.disk.set_flush_ms_max(FAST_MS);
             machine.disk.fail_next_flush(false);
-            machine.disk.set_full(false);
+            machine.disk.set_full(None);
             machine.wall.set(0);
+            if machine.build != Build::This {
+                self.happen(Fault::Install(id, Build::This));
+            }
+            let machine = self.machine(id);
             if !machine.is_up() {
                 self.start(id);
             }
@@ -287,6 +300,9 @@ impl Simulation {
             self.machines[at].step();
         }
         self.clients.step();
+        if let Some(operator) = &self.operator {
+            operator.work(self.now_ms, &mut self.machines);
+        }
         self.look()
     }
 
@@ -308,7 +324,9 @@ impl Simulation {
                 Some(Ended::Stopped(reason)) if may_stop => {
                     self.failing.remove(&id);
                     self.tell(format!("node {id} stops: {reason}"));
-                    self.happen(Fault::CutPower(id));
+                    // What a disk holds that has lied about a flush is not what the system's cache shows.
+                    let cuts = self.machines[at].disk.has_lied() || self.order.random_bool(0.5);
+                    self.happen(if cuts { Fault::CutPower(id) } else { Fault::Kill(id) });
                     self.faults.restart_later(self.now_ms, id);
                 }
                 Some(Ended::Stopped(reason)) => return Err(format!("node {id} stopped: {reason}")),
@@ -362,10 +380,16 @@ impl Simulation {
                 self.failing.insert(id);
                 self.machine(id).disk.fail_next_flush(true);
             }
-            Fault::FullDisk(id, is_full) => {
+            Fault::FullDisk(id, full) => {
                 self.failing.insert(id);
-                self.machine(id).disk.set_full(is_full);
+                self.machine(id).disk.set_full(full);
             }
+            Fault::Install(id, build) => {
+                self.happen(Fault::Kill(id));
+                self.machine(id).build = build;
+                self.start(id);
+            }
+            Fault::Members(wanted) => self.operator.iter_mut().for_each(|it| it.want(wanted.clone())),
             Fault::FlipLog(id) => self.damage(id, SimulatedDisk::flip_log_bit),
             Fault::FlipSnapshot(id) => self.damage(id, SimulatedDisk::flip_snapshot_bit),
             Fault::Wall(id, ms) => self.machine(id).wall.set(ms),

@@ -258,6 +258,11 @@ impl Node {
         self.me.sightings.median_offset_ms(&*self.clock, self.state.position().stamp)
     }
 
+    /// Raft itself, for what has no call of this node's yet: changes of the membership.
+    pub fn raft(&self) -> &Raft<TypeConfig, StateMachine> {
+        &self.raft
+    }
+
     /// Tells why the node must stop, once it must.
     pub fn fatal(&self) -> watch::Receiver<Option<String>> {
         self.fatal.subscribe()

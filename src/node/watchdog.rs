@@ -1,5 +1,6 @@
 //! The node's eye on itself: it stops rather than serve from a broken core, and a leader without a majority falls silent.
 
+use std::collections::BTreeSet;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -82,16 +83,17 @@ impl Node {
         }
     }
 
-    /// Only a member that is caught up: a failed transfer refuses writes until an election.
+    /// Only a voter that is caught up: a failed transfer refuses writes until an election.
     fn heir(&self) -> Option<NodeId> {
         let metrics = self.metrics();
         if metrics.state != ServerState::Leader {
             return None;
         }
         let committed = metrics.local_committed.map(|log_id| log_id.index);
+        let voters: BTreeSet<NodeId> = metrics.membership_config.membership().voter_ids().collect();
         let replication = metrics.replication?;
         (replication.into_iter())
-            .filter(|(id, _)| *id != self.id())
+            .filter(|(id, _)| *id != self.id() && voters.contains(id))
             .map(|(id, matched)| (matched.map(|log_id| log_id.index), id))
             .filter(|(matched, _)| *matched >= committed)
             .max()

@@ -7,6 +7,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::planted::disk_takes;
+
 /// The ending of a file that was never finished.
 pub const TEMPORARY: &str = "tmp";
 
@@ -58,7 +60,7 @@ impl NewFile {
 
 impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        self.file.write(&bytes[..disk_takes(bytes.len())?])
     }
 
     fn flush(&mut self) -> io::Result<()> {
