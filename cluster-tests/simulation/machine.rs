@@ -258,6 +258,11 @@ impl Machine {
         if (!joint && voters == wanted.voters) || process.changing.strong_count() > 0 {
             return;
         }
+        // A leader that has taken itself out is about to step down. openraft holds that it takes no further change of the
+        // membership (and panics in builds with debug assertions, where it is asked for one): the next leader is asked.
+        if membership.get_node(&self.id).is_none() {
+            return;
+        }
         let changing = Arc::new(());
         process.changing = Arc::downgrade(&changing);
         let new = wanted.voters.iter().filter(|id| membership.get_node(id).is_none());
