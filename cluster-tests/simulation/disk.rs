@@ -3,8 +3,8 @@
 //! Writes reach the folder at once, as they reach a page cache. A flush completes after a delay; what it covered is then
 //! durable, and only then are its waiters told. A killed process finds everything again. A power cut takes what was not
 //! durable: cut off, or with whole sectors missing. Other files are written and renamed within one instant of simulated
-//! time, so they are there whole or not at all. A bit may turn over in what is durable. A full disk refuses flushes, or breaks
-//! writes off in their middle.
+//! time, so they are there whole or not at all. A bit may turn over in what is durable. A full disk refuses flushes, or
+//! breaks writes off in their middle.
 
 use std::collections::BTreeMap;
 use std::fmt;

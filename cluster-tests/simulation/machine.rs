@@ -258,8 +258,8 @@ impl Machine {
         if (!joint && voters == wanted.voters) || process.changing.strong_count() > 0 {
             return;
         }
-        // A leader that has taken itself out is about to step down. openraft holds that it takes no further change of the
-        // membership (and panics in builds with debug assertions, where it is asked for one): the next leader is asked.
+        // A leader that has taken itself out is about to step down, and openraft asserts that nobody asks it for a
+        // further change until then. The next leader is asked.
         if membership.get_node(&self.id).is_none() {
             return;
         }
