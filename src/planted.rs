@@ -68,8 +68,6 @@ bugs! {
     ReadNotAwaited = "read-not-awaited",
     /// A read does not wait for holds that are due.
     DueNotAwaited = "due-not-awaited",
-    /// A read is given an index from before the entry that ended a hold.
-    IndexBeforeEnd = "index-before-end",
     /// The log is purged although only the newest snapshot could do without it.
     PurgedPastOlder = "purged-past-older",
     /// Holds end only when the next command comes.
