@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::disk::LoopDisk;
+use super::disk::{ArmedCut, LoopDisk};
 use super::http::{self, Api};
 use super::namespaces::Namespaces;
 use super::node::{Addresses, Node, run};
@@ -232,7 +232,10 @@ impl Cluster {
 
     /// Power fails at these nodes, at all of them at once.
     pub fn cut_power(&mut self, ids: &[u64]) {
-        ids.iter().for_each(|id| self.disk(*id).cut_power());
+        let mut cuts: Vec<_> = ids.iter().map(|id| self.disk(*id).arm()).collect();
+        ids.iter().for_each(|id| self.node(*id).signal(Signal::KILL));
+        cuts.iter_mut().for_each(ArmedCut::strike);
+        cuts.into_iter().for_each(ArmedCut::wait);
         ids.iter().for_each(|id| self.node(*id).kill9());
     }
 

@@ -479,7 +479,7 @@ impl History {
     fn told(&self, tip: Mark, unkept: usize) {
         self.tip.send_replace(tip);
         self.unkept.send_replace(unkept);
-        if unkept >= writer::CHUNK_COMMITS {
+        if unkept >= writer::WORTH_A_WRITE {
             self.work.notify_one();
         }
     }

@@ -14,6 +14,9 @@ use crate::replication::{Disk, blocking, codec};
 /// A chunk is full with so many commits, or so many bytes.
 pub const CHUNK_COMMITS: usize = 512;
 const CHUNK_BYTES: usize = 64 << 10;
+/// So many commits that wait are written before their time has come. Each write ends with a flush of sled's, which costs
+/// more than a chunk.
+pub const WORTH_A_WRITE: usize = 16 * CHUNK_COMMITS;
 /// How long what was told stays only in memory, where nobody waits for it.
 const WRITE_EVERY: Duration = Duration::from_millis(500);
 

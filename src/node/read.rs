@@ -10,6 +10,7 @@ use std::time::Duration;
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Node, change_of_leader};
@@ -19,6 +20,9 @@ use crate::replication::{NodeId, NotApplied, PeerRefusal, Reply, Request};
 
 /// How long to wait before a round that failed is tried again, where no change of leader is seen earlier.
 const RETRY_AFTER: Duration = Duration::from_millis(25);
+
+/// Reads that are enough for a round of their own.
+const WORTH_A_ROUND: usize = 128;
 
 /// How long the answer of a leader that was replaced is still waited for.
 const DEPOSED_GRACE: Duration = Duration::from_millis(250);
@@ -183,11 +187,24 @@ impl Rounds {
                     None => return,
                 }
             }
+            self.wait_for_company(&mut waiting).await;
+            let Some(node) = node.upgrade() else { return };
+            waiting = round(&node, waiting).await;
+        }
+    }
+
+    /// Takes those who wait, and lets those who are about to ask do so as long as each turn of the runtime brings some, up
+    /// to [`WORTH_A_ROUND`]: a round costs messages to every member, however many it is for.
+    async fn wait_for_company(&mut self, waiting: &mut Vec<Waiting>) {
+        loop {
+            yield_now().await;
+            let before = waiting.len();
             while let Ok(next) = self.queue.try_recv() {
                 waiting.push(next);
             }
-            let Some(node) = node.upgrade() else { return };
-            waiting = round(&node, waiting).await;
+            if waiting.len() == before || waiting.len() >= WORTH_A_ROUND {
+                return;
+            }
         }
     }
 }

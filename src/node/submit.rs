@@ -14,6 +14,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::config::Limits;
@@ -34,6 +35,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(25);
 /// than many small ones, and under light load nothing is under way.
 const WORTH_AN_ENTRY: usize = 128;
 const GATHER_WAIT: Duration = Duration::from_millis(5);
+/// How long an entry waits, where nothing is under way, for as many commands as the last one took.
+const COMPANY_WAIT: Duration = Duration::from_millis(1);
 
 /// How long after its deadline a command's answer is awaited, so that the batcher's more exact one is heard.
 const ANSWER_GRACE: Duration = Duration::from_millis(100);
@@ -80,6 +83,8 @@ pub struct Batcher {
     in_flight: Arc<Semaphore>,
     /// Told when a batch has been answered.
     answered: Arc<Notify>,
+    /// Commands that the next batch may hope for: those of the last, or half of what was hoped for then.
+    expected: usize,
     limits: Limits,
 }
 
@@ -93,7 +98,8 @@ pub fn queue(limits: &Limits) -> (Submitter, Batcher) {
         run_bytes_max: limits.batch_bytes_max - BATCH_OVERHEAD_BYTES,
     };
     let in_flight = Arc::new(Semaphore::new(limits.batches_in_flight_max));
-    let batcher = Batcher { queue: receiver, in_flight, answered: Arc::default(), limits: limits.clone() };
+    let batcher =
+        Batcher { queue: receiver, in_flight, answered: Arc::default(), expected: 0, limits: limits.clone() };
     (submitter, batcher)
 }
 
@@ -225,6 +231,8 @@ impl Batcher {
             self.gather(&mut waiting).await;
             let Ok(permit) = self.in_flight.clone().acquire_owned().await else { return };
             let batch = self.fill(&mut waiting);
+            let taken: usize = batch.iter().map(|pending| pending.submissions.len()).sum();
+            self.expected = taken.max(self.expected / 2);
             let Some(node) = node.upgrade() else { return };
             let answered = self.answered.clone();
             tokio::spawn(async move {
@@ -249,6 +257,36 @@ impl Batcher {
                 }
                 () = self.answered.notified() => {}
                 () = sleep_until(deadline) => return,
+            }
+        }
+        self.wait_for_company(waiting, commands).await;
+    }
+
+    /// Waits for those who are about to ask: who was answered by one entry comes back for the next, and the first of them
+    /// must not travel alone. As many as the last entry took are waited for, a moment, and then whoever each turn of the
+    /// runtime brings.
+    async fn wait_for_company(&mut self, waiting: &mut VecDeque<Pending>, mut commands: usize) {
+        let deadline = Instant::now() + COMPANY_WAIT;
+        while commands < self.expected.min(WORTH_AN_ENTRY) {
+            tokio::select! {
+                biased;
+                next = self.queue.recv() => {
+                    let Some(next) = next else { return };
+                    commands += next.submissions.len();
+                    waiting.push_back(next);
+                }
+                () = sleep_until(deadline) => break,
+            }
+        }
+        while commands < WORTH_AN_ENTRY {
+            yield_now().await;
+            let before = commands;
+            while let Ok(next) = self.queue.try_recv() {
+                commands += next.submissions.len();
+                waiting.push_back(next);
+            }
+            if commands == before {
+                return;
             }
         }
     }
