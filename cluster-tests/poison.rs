@@ -135,6 +135,17 @@ async fn says_that_it_has_paused(cluster: &mut Cluster, id: u64) {
     assert!(cluster.node(id).log().contains("this node has paused applying"));
 }
 
+/// Node 3 is away while the others cancel a reservation and make the next, and pauses when it comes back broken.
+async fn comes_back_broken(cluster: &mut Cluster, hotel: &Hotel, path: &str, night: u64) {
+    cluster.agree().await;
+    cluster.stop(3).await;
+    cluster.node(3).plant(Some(BROKEN));
+    cluster.api(1).post(&format!("{path}/cancel"), &json!({})).expect(200).await;
+    reserved(cluster, hotel, night).await;
+    cluster.node(3).spawn();
+    says_that_it_has_paused(cluster, 3).await;
+}
+
 #[tokio::test]
 async fn a_broken_build_that_replays_what_the_others_applied_pauses_and_recovers() {
     let mut cluster = Cluster::start(3).await;
@@ -142,13 +153,7 @@ async fn a_broken_build_that_replays_what_the_others_applied_pauses_and_recovers
 
     // Phase 1: everybody cancels but the node that is away, which comes back broken.
     let path = reserved(&cluster, &hotel, 1).await;
-    cluster.agree().await;
-    cluster.stop(3).await;
-    cluster.api(1).post(&format!("{path}/cancel"), &json!({})).expect(200).await;
-    reserved(&cluster, &hotel, 4).await;
-    cluster.node(3).plant(Some(BROKEN));
-    cluster.node(3).spawn();
-    says_that_it_has_paused(&mut cluster, 3).await;
+    comes_back_broken(&mut cluster, &hotel, &path, 4).await;
     // The others go on, and the paused one serves nothing.
     reserved(&cluster, &hotel, 6).await;
     cluster.api(3).get(&path).refused(503, "not_ready").await;
@@ -160,18 +165,27 @@ async fn a_broken_build_that_replays_what_the_others_applied_pauses_and_recovers
     cluster.restart(3).await;
     cluster.agree().await;
 
-    // Phase 3: broken again; a snapshot of the others that is newer than all that it has is taken over.
+    // Phase 3: broken again. Without a restart it takes over the first snapshot that has what it could not apply, whoever
+    // of the others took it, and applies from its own log what came after.
     let path = reserved(&cluster, &hotel, 7).await;
+    comes_back_broken(&mut cluster, &hotel, &path, 9).await;
+    let leader = cluster.leader_of_others(3).await;
+    cluster.snapshot(3 - leader).await;
+    reserved(&cluster, &hotel, 12).await;
+    cluster.wait_ready().await;
     cluster.agree().await;
+    assert!(cluster.node(3).log().contains("a peer's snapshot was fetched"));
+    assert_eq!(cluster.api(3).get(&path).expect(200).await["status"], "canceled");
+
+    // Phase 4: and again. A snapshot of the others that is newer than all that it has is taken over at its start.
     cluster.stop(3).await;
-    cluster.node(3).plant(Some(BROKEN));
-    cluster.api(1).post(&format!("{path}/cancel"), &json!({})).expect(200).await;
-    reserved(&cluster, &hotel, 9).await;
-    cluster.node(3).spawn();
-    says_that_it_has_paused(&mut cluster, 3).await;
+    cluster.node(3).plant(None);
+    cluster.restart(3).await;
+    let path = reserved(&cluster, &hotel, 15).await;
+    comes_back_broken(&mut cluster, &hotel, &path, 16).await;
     let last = cluster.own_row(3).await.expect("a node that answers")["last_log_index"].as_u64();
     cluster.stop(3).await;
-    for night in [10, 13] {
+    for night in [18, 19] {
         reserved(&cluster, &hotel, night).await;
         for id in [1, 2] {
             cluster.snapshot(id).await;

@@ -1,7 +1,7 @@
 //! A node: one member of the cluster, without its HTTP surface.
 //!
 //! It takes commands ([`submit`]), says when its state may answer a read ([`read`]), speaks with its peers ([`peers`]),
-//! and looks after itself ([`watchdog`], [`snapshots`], [`due`]). It knows the ledger and replication, and nothing of
+//! and looks after itself ([`watchdog`], [`snapshots`], [`recovery`], [`due`]). It knows the ledger and replication, and nothing of
 //! HTTP. Clocks, randomness and the transport are passed in, so that a simulation runs the same node.
 
 mod backfill;
@@ -17,6 +17,7 @@ mod numbers;
 mod past;
 mod peers;
 mod read;
+mod recovery;
 mod snapshots;
 mod status;
 mod submit;
@@ -193,6 +194,7 @@ impl Node {
         tokio::spawn(due::roll_dates(Arc::downgrade(&node)));
         tokio::spawn(snapshots::run(Arc::downgrade(&node)));
         tokio::spawn(backfill::run(Arc::downgrade(&node)));
+        tokio::spawn(recovery::run(Arc::downgrade(&node)));
         tokio::spawn(past::forget(Arc::downgrade(&node)));
         tokio::spawn(past::keep(Arc::downgrade(&node)));
         tokio::spawn(bootstrap::run(Arc::downgrade(&node)));

@@ -21,7 +21,7 @@ use crate::replication::{
 };
 
 /// The longest snapshot that is taken: some hundred million reservations.
-const SNAPSHOT_BYTES_MAX: u64 = 64 << 30;
+pub(super) const SNAPSHOT_BYTES_MAX: u64 = 64 << 30;
 
 /// The one snapshot that may be under way to this node.
 pub struct IncomingSnapshots {
@@ -193,6 +193,7 @@ impl Node {
                 self.read_index_for_peer(deadline).await.map(Reply::ReadIndex)
             }
             Request::History(request) => self.history_for_peer(request).await,
+            Request::FetchSnapshot(request) => self.snapshot_for_peer(request),
             Request::Status => Ok(Reply::Status(self.own_status())),
             Request::Hello => Ok(Reply::Hello(self.own_hello().await)),
             Request::Claim(claim) => self.be_claimed(claim).await.map(|()| Reply::Claimed),

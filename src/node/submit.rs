@@ -379,6 +379,10 @@ fn latest_deadline(batch: &[Pending]) -> Instant {
 
 /// Appends the batch to this leader's log and waits until it is applied here.
 async fn propose(node: &Node, batch: Vec<Pending>) -> Attempt {
+    // It would be checked against a state that the others may not share, and not be applied here.
+    if node.state.pause().is_some() {
+        return Attempt::Again(batch);
+    }
     let submissions = submissions(&batch);
     let commands = submissions.len();
     let entry = Batch { stamp: node.log_time(), check: node.state.check(), submissions };

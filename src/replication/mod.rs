@@ -38,7 +38,7 @@ pub use network::*;
 pub use open::{GroupDirs, OpenError, Storage, open};
 pub use runtime::seed_this_thread;
 pub use snapshot::{IncomingSnapshot, SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
-pub use state::{Position, State};
+pub use state::{Pause, Position, State};
 pub use state_machine::StateMachine;
 pub use transport::*;
 pub use types::*;

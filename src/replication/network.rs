@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::batch::EncodedSubmission;
 use super::codec::{self, CodecError, Kind};
-use super::snapshot::SnapshotFile;
+use super::snapshot::{SnapshotFile, SnapshotMeta};
 use super::transport::{Lost, Transport};
 use super::types::{DiskId, GROUP, GroupId, Member, NodeId, RaftSnapshotMeta, TypeConfig, bytes_field};
 use crate::ledger::{Applied, Lsn, Mark, Timestamp};
@@ -64,6 +64,7 @@ pub enum Request {
     Hello,
     Claim(Claim),
     History(HistoryRequest),
+    FetchSnapshot(SnapshotRequest),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -82,6 +83,7 @@ pub enum Reply {
     Hello(Hello),
     Claimed,
     History(HistoryPiece),
+    FetchedSnapshot(FetchedPiece),
     Refused(PeerRefusal),
 }
 
@@ -96,6 +98,24 @@ pub struct SnapshotPiece {
     #[serde(with = "bytes_field")]
     pub bytes: Bytes,
     pub last: bool,
+}
+
+/// A paused member's question for a piece of a snapshot with which it can go on: the newest that reaches at least to the
+/// index `from`, and at most to `upto`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct SnapshotRequest {
+    pub from: u64,
+    pub upto: u64,
+    pub offset: u64,
+}
+
+/// A piece of the snapshot at `meta`, which is `length` bytes long. Whoever takes it checks it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FetchedPiece {
+    pub meta: SnapshotMeta,
+    pub length: u64,
+    #[serde(with = "bytes_field")]
+    pub bytes: Bytes,
 }
 
 /// Commands that a follower passes to the leader. The leader never passes them on.
@@ -200,6 +220,8 @@ pub enum PeerRefusal {
     NotLeader,
     #[error("no majority answered in time")]
     NoQuorum,
+    #[error("this node has no snapshot that would help")]
+    NoSnapshot,
     #[error("the snapshot was not taken: {reason}")]
     SnapshotRefused { reason: String },
     #[error("this node is stopping")]

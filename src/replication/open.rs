@@ -96,7 +96,9 @@ pub fn open(
     let membership =
         members.map(|members| members.nodes().map(|(id, member)| (*id, member.clone())).collect());
     let membership = membership.unwrap_or_default();
-    let state_machine = StateMachine::new(newest.loaded, Arc::new(snapshots), disk.clone(), witness, fatal);
+    let snapshots = Arc::new(snapshots);
+    let state_machine =
+        StateMachine::new(newest.loaded, log.clone(), snapshots, disk.clone(), witness, fatal);
     Ok(Storage { log, state_machine, log_closed, membership })
 }
 

@@ -147,7 +147,18 @@ impl SnapshotFile {
 
     /// Reads from the beginning, independently of other readers. Blocks on the disk.
     pub fn reader(&self) -> impl Read + Send + use<> {
-        FileReader { file: self.file.clone(), at: 0 }
+        self.reader_at(0)
+    }
+
+    fn reader_at(&self, at: u64) -> FileReader {
+        FileReader { file: self.file.clone(), at }
+    }
+
+    /// Up to so many bytes from `offset` on; fewer only at the end. Blocks, as long as it takes to read a piece.
+    pub fn piece(&self, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        let mut piece = Vec::with_capacity(bytes);
+        self.reader_at(offset).take(bytes as u64).read_to_end(&mut piece)?;
+        Ok(piece)
     }
 
     /// Reads and verifies the whole snapshot. Blocks.

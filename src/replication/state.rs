@@ -31,11 +31,19 @@ impl Position {
     }
 }
 
+/// Where and why a node has paused applying.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// The entry of the log that was not applied.
+    pub index: u64,
+    pub reason: String,
+}
+
 /// Written by the state machine alone.
 pub struct State {
     ledger: RwLock<Ledger>,
     position: watch::Sender<Position>,
-    paused: watch::Sender<Option<String>>,
+    pause: watch::Sender<Option<Pause>>,
     snapshots: Arc<SnapshotStore>,
 }
 
@@ -44,7 +52,7 @@ impl State {
         State {
             position: watch::Sender::new(Position::new(log_id, &ledger)),
             ledger: RwLock::new(ledger),
-            paused: watch::Sender::new(None),
+            pause: watch::Sender::new(None),
             snapshots,
         }
     }
@@ -72,11 +80,12 @@ impl State {
 
     /// Why this node has paused applying, where it has: it votes and stores, and must not serve.
     pub fn paused(&self) -> Option<String> {
-        self.paused.borrow().clone()
+        self.pause.borrow().as_ref().map(|pause| pause.reason.clone())
     }
 
-    pub fn pauses(&self) -> watch::Receiver<Option<String>> {
-        self.paused.subscribe()
+    /// Where this node has paused applying, where it has.
+    pub fn pause(&self) -> Option<Pause> {
+        self.pause.borrow().clone()
     }
 
     pub fn snapshots(&self) -> &Arc<SnapshotStore> {
@@ -109,7 +118,7 @@ impl State {
         self.position.send_replace(position);
     }
 
-    pub(super) fn pause(&self, reason: Option<String>) {
-        self.paused.send_replace(reason);
+    pub(super) fn set_pause(&self, pause: Option<Pause>) {
+        self.pause.send_replace(pause);
     }
 }

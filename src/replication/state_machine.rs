@@ -3,6 +3,9 @@
 //! An entry that can't be read here, or that was proposed on a state which this node never had, pauses the node: it goes
 //! on to vote and to store, applies nothing more, says why, and takes a peer's newer snapshot. Its own snapshots and its
 //! position stay before that entry, so a restart comes to it again. A state that the ledger calls impossible is fatal.
+//!
+//! openraft takes all that it handed over for applied, and hands nothing over twice. What a paused node was handed and did
+//! not apply it reads from its own log once it can go on.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,10 +20,11 @@ use tokio::time::timeout;
 use super::batch::{BatchReply, Payload};
 use super::check::{DecodedBatch, OwnChecks};
 use super::disk::{Disk, blocking};
+use super::log_store::{LogStore, READ_BYTES_MAX};
 use super::log_worker::Fatal;
 use super::snapshot::{SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
-use super::state::{Position, State};
-use super::types::{LogId, RaftSnapshotMeta, StoredMembership, TypeConfig};
+use super::state::{Pause, Position, State};
+use super::types::{Entry, LogId, RaftSnapshotMeta, StoredMembership, TypeConfig};
 use super::witness::Witness;
 use crate::ledger::{Applied, Ledger, Mark};
 use crate::planted::{Bug, planted};
@@ -36,6 +40,9 @@ pub struct StateMachine {
     own_checks: OwnChecks,
     /// Not beyond the entry that paused this node.
     applied: Option<LogId>,
+    /// What openraft takes for applied: beyond `applied` while this node is paused.
+    handed_over: Option<LogId>,
+    log: LogStore,
     membership: StoredMembership,
     disk: Arc<dyn Disk>,
     witness: Arc<dyn Witness>,
@@ -46,6 +53,7 @@ impl StateMachine {
     /// Begins at the state that `meta` and `ledger` describe, or empty.
     pub fn new(
         start: Option<(SnapshotMeta, Ledger)>,
+        log: LogStore,
         snapshots: Arc<SnapshotStore>,
         disk: Arc<dyn Disk>,
         witness: Arc<dyn Witness>,
@@ -60,6 +68,8 @@ impl StateMachine {
             own_checks: OwnChecks::new(&ledger),
             state: Arc::new(State::new(ledger, applied, snapshots)),
             applied,
+            handed_over: applied,
+            log,
             membership: meta.map(|meta| meta.membership).unwrap_or_default(),
             disk,
             witness,
@@ -76,7 +86,31 @@ impl StateMachine {
     }
 
     fn is_paused(&self) -> bool {
-        self.state.paused().is_some()
+        self.state.pause().is_some()
+    }
+
+    /// Takes an entry that follows the last one; a paused node leaves it in the log.
+    async fn take(&mut self, entry: Entry) -> io::Result<BatchReply> {
+        let id = entry.log_id;
+        Ok(match entry.payload {
+            _ if self.is_paused() => BatchReply::Paused,
+            EntryPayload::Normal(payload) => {
+                self.witness.has_room().await;
+                match self.guarded(Some(id), |machine| machine.apply_batch(id, &payload))?? {
+                    Some(outcomes) => BatchReply::Applied(outcomes),
+                    None => BatchReply::Paused,
+                }
+            }
+            EntryPayload::Blank => {
+                self.moved_to(Position { log_id: Some(id), ..self.state.position() });
+                BatchReply::NoBatch
+            }
+            EntryPayload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(id), membership);
+                self.moved_to(Position { log_id: Some(id), ..self.state.position() });
+                BatchReply::NoBatch
+            }
+        })
     }
 
     /// Applies a batch at `id`, whole or not at all. `None`: this node is paused now.
@@ -122,11 +156,75 @@ impl StateMachine {
     }
 
     fn pause(&self, id: LogId, reason: &dyn std::error::Error) {
-        let lsn = self.state.position().lsn;
+        let (index, lsn) = (id.index, self.state.position().lsn);
         let reason =
-            format!("the entry of the log at index {}, after LSN {lsn}, was not applied: {reason}", id.index);
+            format!("the entry of the log at index {index}, after LSN {lsn}, was not applied: {reason}");
         tracing::error!(%reason, "this node has paused applying");
-        self.state.pause(Some(reason));
+        self.state.set_pause(Some(Pause { index, reason }));
+    }
+
+    /// Puts the state of a snapshot that is one of this node's own in the place of its state, and goes on from there.
+    fn replace(&mut self, meta: SnapshotMeta, ledger: Ledger) -> io::Result<()> {
+        self.own_checks = OwnChecks::new(&ledger);
+        self.membership = meta.membership;
+        let position = Position::new(meta.last_log_id, &ledger);
+        let (mark, forgotten) = (Mark::of(&ledger), ledger.history_from());
+        self.guarded(position.log_id, |machine| {
+            machine.witness.restored(mark);
+            if let Some(forgotten) = forgotten {
+                machine.witness.forget(forgotten);
+            }
+        })?;
+        if !planted(Bug::InstalledHalf) {
+            self.state.change(|own| *own = ledger);
+        }
+        self.moved_to(position);
+        if self.is_paused() {
+            tracing::info!(lsn = position.lsn.0, "a peer's snapshot has ended the pause");
+            self.state.set_pause(None);
+        }
+        Ok(())
+    }
+
+    /// Ends a pause with a peer's snapshot, which holds `ledger`: makes it one of this node's own, and applies from the
+    /// log what it was handed over behind it. False where the snapshot does not help: it must lie past the entry that
+    /// paused this node, and not past what openraft takes for applied.
+    pub async fn take_over(&mut self, snapshot: SnapshotFile, ledger: Ledger) -> io::Result<bool> {
+        let Some(pause) = self.state.pause() else { return Ok(false) };
+        let meta = snapshot.meta().clone();
+        let helps = meta.index() >= Some(pause.index) && meta.last_log_id <= self.handed_over;
+        let Some(at) = meta.last_log_id.filter(|_| helps) else { return Ok(false) };
+        // Another log's snapshot would be a peer's mistake: it must not become this node's.
+        let own = self.log.read(at.index, at.index + 1, READ_BYTES_MAX).await?;
+        if own.first().map(|entry| entry.log_id) != Some(at) {
+            return Ok(false);
+        }
+        let snapshots = self.state.snapshots().clone();
+        blocking(&*self.disk, move || snapshots.adopt(&snapshot)).await??;
+        self.replace(meta, ledger)?;
+        if let Err(error) = self.catch_up().await {
+            self.fatal.report(format!("what followed a snapshot could not be read from the log: {error}"));
+            return Err(error);
+        }
+        Ok(true)
+    }
+
+    /// Takes from the log what was handed over and not applied.
+    async fn catch_up(&mut self) -> io::Result<()> {
+        let after = |id: Option<LogId>| id.map_or(0, |id| id.index + 1);
+        let (mut next, end) = (after(self.applied), after(self.handed_over));
+        while next < end {
+            let entries = self.log.read(next, end, READ_BYTES_MAX).await?;
+            if entries.first().is_none_or(|entry| entry.log_id.index != next) {
+                let reason = format!("entry {next} is missing from the log");
+                return Err(io::Error::new(io::ErrorKind::NotFound, reason));
+            }
+            for entry in entries {
+                next = entry.log_id.index + 1;
+                self.take(entry).await?;
+            }
+        }
+        Ok(())
     }
 
     fn meta(&self) -> SnapshotMeta {
@@ -147,26 +245,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
-            let id = entry.log_id;
-            let reply = match entry.payload {
-                _ if self.is_paused() => BatchReply::Paused,
-                EntryPayload::Normal(payload) => {
-                    self.witness.has_room().await;
-                    match self.guarded(Some(id), |machine| machine.apply_batch(id, &payload))?? {
-                        Some(outcomes) => BatchReply::Applied(outcomes),
-                        None => BatchReply::Paused,
-                    }
-                }
-                EntryPayload::Blank => {
-                    self.moved_to(Position { log_id: Some(id), ..self.state.position() });
-                    BatchReply::NoBatch
-                }
-                EntryPayload::Membership(membership) => {
-                    self.membership = StoredMembership::new(Some(id), membership);
-                    self.moved_to(Position { log_id: Some(id), ..self.state.position() });
-                    BatchReply::NoBatch
-                }
-            };
+            self.handed_over = Some(entry.log_id);
+            let reply = self.take(entry).await?;
             if let Some(responder) = responder {
                 responder.send(reply);
             }
@@ -205,25 +285,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             Ok::<_, SnapshotError>(ledger)
         })
         .await??;
-        self.own_checks = OwnChecks::new(&ledger);
-        self.membership = meta.last_membership.clone();
-        let position = Position::new(meta.last_log_id, &ledger);
-        let (mark, forgotten) = (Mark::of(&ledger), ledger.history_from());
-        self.guarded(position.log_id, |machine| {
-            machine.witness.restored(mark);
-            if let Some(forgotten) = forgotten {
-                machine.witness.forget(forgotten);
-            }
-        })?;
-        if !planted(Bug::InstalledHalf) {
-            self.state.change(|own| *own = ledger);
-        }
-        self.moved_to(position);
-        if self.is_paused() {
-            tracing::info!(lsn = position.lsn.0, "a peer's snapshot has ended the pause");
-            self.state.pause(None);
-        }
-        Ok(())
+        self.handed_over = meta.last_log_id;
+        self.replace(meta.into(), ledger)
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<RaftSnapshot>> {

@@ -1,11 +1,12 @@
 //! What can't be applied here pauses this node, at the same entry after every restart.
 
+use openraft::EntryPayload;
 use tempfile::TempDir;
 
-use super::support::{Group, batch, blank, cancel, check_of, entry_of, house, log_id, reserve};
+use super::support::{Group, batch, blank, cancel, check_of, entry_of, house, log_id, membership, reserve};
 use crate::ledger::{Ledger, Lsn, StateHash};
 use crate::replication::codec::{self, HEADER_BYTES, Kind};
-use crate::replication::{Check, Payload};
+use crate::replication::{Check, Entry, Payload};
 
 /// A group with a house and a reservation, applied.
 async fn group() -> (TempDir, Group) {
@@ -144,6 +145,66 @@ async fn a_paused_node_takes_no_snapshot_of_its_own_accord_and_a_peers_ends_the_
     paused.apply(vec![next]).await.unwrap();
     assert_eq!(paused.state().position(), sound.state().position());
     assert_eq!(paused.state().position().log_id, Some(log_id(1, 4)));
+}
+
+#[tokio::test]
+async fn a_paused_node_goes_on_from_a_peers_snapshot_with_what_its_own_log_has_behind_it() {
+    use openraft::storage::RaftStateMachine;
+
+    // What a peer applied, and its snapshot after each entry.
+    let (_dir, mut sound) = group().await;
+    let mut entries = Vec::new();
+    let mut snapshots = Vec::new();
+    let mut positions = Vec::new();
+    for index in 1..=6 {
+        let payload = match index {
+            3 => EntryPayload::Membership(membership(&[1, 2])),
+            5 => EntryPayload::Blank,
+            _ => {
+                let night = reserve(index.into(), 2, index);
+                EntryPayload::Normal(batch(9_000, sound.check(), &[night]).encode().unwrap())
+            }
+        };
+        if index > 1 {
+            entries.push(Entry { log_id: log_id(1, index.into()), payload });
+            sound.commit(entries.last().cloned().into_iter().collect()).await.unwrap();
+        }
+        sound.snapshot().await;
+        snapshots.push(sound.storage.state_machine.snapshots().newest().unwrap());
+        positions.push(sound.state().position());
+    }
+
+    // Where the snapshot lies, the term of this node's log there, and whether it helps.
+    let rows = [
+        ("before what was not applied", 1, 1, false),
+        ("just past it", 2, 1, true),
+        ("at a membership", 3, 1, true),
+        ("at the last entry", 5, 1, true),
+        ("past what was handed over", 6, 1, false),
+        ("of another log", 5, 2, false),
+    ];
+    for (case, at, term, helps) in rows {
+        let (_dir, mut paused) = group().await;
+        let before = paused.state().position();
+        let mut own = entries[..4].to_vec();
+        own[0].payload = EntryPayload::Normal(Payload::from_static(b"bad"));
+        own[3].log_id = log_id(term, 5);
+        paused.commit(own).await.unwrap();
+        let snapshot = &snapshots[at - 1];
+        let ledger = snapshot.load().unwrap();
+        let taken = paused.storage.state_machine.take_over(snapshot.clone(), ledger).await.unwrap();
+        assert_eq!(taken, helps, "{case}");
+        assert_eq!(paused.state().position(), if helps { positions[4] } else { before }, "{case}");
+        assert_eq!(paused.state().paused().is_some(), !helps, "{case}");
+        if helps {
+            paused.commit(vec![entries[4].clone()]).await.unwrap();
+            paused = paused.restart().await;
+            assert_eq!(paused.state().position(), positions[5], "{case}");
+            let (_, members) = paused.storage.state_machine.applied_state().await.unwrap();
+            assert_eq!(*members.membership(), membership(&[1, 2]), "{case}");
+            paused.state().with_ledger(Ledger::audit).unwrap();
+        }
+    }
 }
 
 #[tokio::test]
