@@ -206,3 +206,77 @@ async fn a_broken_build_that_replays_what_the_others_applied_pauses_and_recovers
     cluster.restart(3).await;
     assert_eq!(cluster.agree().await.0, lsn);
 }
+
+#[tokio::test]
+async fn where_all_have_paused_alike_the_operator_decides_and_all_go_on_alike() {
+    let mut cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", 3).await;
+    let ids = cluster.ids();
+    let decide =
+        |cluster: &Cluster, id: u64, paused_at: &Value| cluster.api(id).post("/v1/cluster/resume", paused_at);
+
+    // Phase 1: what everybody has applied the broken build does otherwise, and everybody gets the broken build.
+    let path = reserved(&cluster, &hotel, 1).await;
+    cluster.api(1).post(&format!("{path}/cancel"), &json!({})).expect(200).await;
+    let last = reserved(&cluster, &hotel, 2).await;
+    let (_, hash) = cluster.agree().await;
+    let now = json!({"index": 1, "state_hash": hash});
+    assert_eq!(decide(&cluster, 1, &now).refused(409, "invalid_state").await["state"], "not_paused");
+    cluster.stop_all().await;
+    for &id in &ids {
+        cluster.node(id).plant(Some(BROKEN));
+        cluster.node(id).spawn();
+    }
+    let mut places = Vec::new();
+    for &id in &ids {
+        says_that_it_has_paused(&mut cluster, id).await;
+        places.push(cluster.own_row(id).await.expect("a node that answers")["paused_at"].clone());
+    }
+    assert!(places.iter().all(|place| *place == places[0]), "{places:?}");
+
+    // Phase 2: nothing but a decision about exactly that place is taken, at any node.
+    let (index, hash) = (places[0]["index"].to_string(), places[0]["state_hash"].as_str().expect("a hash"));
+    let elsewhere = json!({"index": places[0]["index"].as_u64().expect("an index") + 1, "state_hash": hash});
+    for id in ids.clone() {
+        let problem = decide(&cluster, id, &elsewhere).refused(409, "invalid_state").await;
+        assert_eq!(problem["state"], "paused_elsewhere");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(hash)), "{problem:?}");
+    }
+    decide(&cluster, 2, &json!({"index": 1})).refused(400, "malformed").await;
+    let said = cluster.innkeeper(&["status"]).await;
+    assert!(said.stdout.contains(&format!("innkeeper resume {index} {hash}")), "{}", said.in_words());
+    let said = cluster.innkeeper(&["resume", &index, hash]).await;
+    assert_eq!(said.code, Some(0), "{}", said.in_words());
+
+    // Phase 3: all go on, with one history: the broken build's.
+    cluster.wait_ready().await;
+    let after = reserved(&cluster, &hotel, 3).await;
+    cluster.agree().await;
+    for id in ids.clone() {
+        assert_eq!(quarantine(&cluster, id).await.len(), 1);
+        assert_eq!(cluster.api(id).get(&path).expect(200).await["status"], "confirmed");
+        assert_eq!(cluster.api(id).get(&last).expect(200).await["status"], "confirmed");
+    }
+    let said = cluster.innkeeper(&["status"]).await;
+    assert!(said.stdout.contains("node 2 follows an operator's decision"), "{}", said.in_words());
+
+    // Phase 4: one that replays it all comes out the same.
+    let said_so = "by an operator's decision this node goes on";
+    assert_eq!(cluster.node(2).log().matches(said_so).count(), 1);
+    let state = cluster.agree().await;
+    cluster.stop(2).await;
+    cluster.restart(2).await;
+    assert_eq!(cluster.agree().await, state);
+    assert_eq!(cluster.node(2).log().matches(said_so).count(), 2);
+
+    // Phase 5: behind a snapshot it does not matter any more which build replays what.
+    for id in ids.clone() {
+        cluster.snapshot(id).await;
+    }
+    restart_as(&mut cluster, &ids, None).await;
+    cluster.api(3).post(&format!("{after}/cancel"), &json!({})).expect(200).await;
+    let lsn = quarantine(&cluster, 1).await[0]["lsn"].to_string();
+    let retry = cluster.api(2).post(&format!("/v1/quarantine/{lsn}/retry"), &json!({}));
+    assert_eq!(retry.expect(200).await["status"], "canceled");
+    cluster.agree().await;
+}

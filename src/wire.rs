@@ -364,6 +364,28 @@ pub struct Member {
     /// Why the member has paused applying, where it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// What an operator would have to decide for it to go on, where it has paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_at: Option<PausedAt>,
+    /// The last decision of an operator that the member has followed since it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided: Option<Decided>,
+}
+
+/// The entry of the log at which a member has paused, and the state hash of its ledger before that.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PausedAt {
+    pub index: u64,
+    pub state_hash: crate::ledger::StateHash,
+}
+
+/// A decision that members which paused at `paused_at` go on from there with what they themselves make of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decided {
+    /// Where the log holds the decision.
+    pub index: u64,
+    pub paused_at: PausedAt,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

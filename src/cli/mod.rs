@@ -26,6 +26,7 @@ mod progress;
 mod put;
 mod quarantine;
 mod reserve;
+mod resume;
 mod serve;
 mod settings;
 mod show;
@@ -96,6 +97,7 @@ enum Command {
     Waitlist(waitlist::Waitlist),
     NightAudit(put::NightAudit),
     Quarantine(quarantine::Quarantine),
+    Resume(resume::Resume),
     Import(import::Import),
     Export(export::Export),
     Verify(verify::Verify),
@@ -142,6 +144,7 @@ impl Cli {
             Command::Waitlist(waitlist) => waitlist.run(&sources).await,
             Command::NightAudit(audit) => audit.run(&sources).await,
             Command::Quarantine(quarantine) => quarantine.run(&sources).await,
+            Command::Resume(resume) => resume.run(&sources).await,
             Command::Import(import) => import.run(&sources).await,
             Command::Export(export) => export.run(&sources).await,
             Command::Verify(verify) => verify.run(&sources).await,
@@ -291,6 +294,8 @@ mod tests {
             vec!["innkeeper", "serve", "--initial-cluster", "1=a:1,1=b:1"],
             vec!["innkeeper", "quarantine", "retry"],
             vec!["innkeeper", "quarantine", "discard", "last"],
+            vec!["innkeeper", "resume", "17"],
+            vec!["innkeeper", "resume", "17", "0123456789abcdef"],
             vec!["innkeeper", "import", "file.json"],
             vec!["innkeeper", "import", "--format", "kata"],
             vec!["innkeeper", "import", "--format", "csv", "file"],

@@ -70,17 +70,38 @@ fn table(cluster: &wire::Cluster, set_aside: usize) -> String {
     let paused = cluster.nodes.iter().filter_map(|member| {
         member.paused.as_ref().map(|reason| format!("\nnode {} has paused: {reason}", member.id))
     });
+    let decided = cluster.nodes.iter().filter_map(|member| {
+        let (id, decided) = (member.id, member.decided.as_ref()?);
+        let (at, entry) = (decided.index, decided.paused_at.index);
+        Some(format!("\nnode {id} follows an operator's decision, entry {at}: what was recorded from entry {entry} on is passed over"))
+    });
     let set_aside = match set_aside {
         0 => String::new(),
         1 => "\n1 command was set aside: see `innkeeper quarantine list`".to_owned(),
         more => format!("\n{more} commands were set aside: see `innkeeper quarantine list`"),
     };
-    format!("{first}\n\n{}{set_aside}{}", output::table(head, rows), paused.collect::<String>())
+    let (table, paused, decided) =
+        (output::table(head, rows), paused.collect::<String>(), decided.collect::<String>());
+    format!("{first}\n\n{table}{set_aside}{decided}{paused}{}", remedy(cluster))
+}
+
+/// What is left to do where nobody goes on.
+fn remedy(cluster: &wire::Cluster) -> String {
+    let all_paused = cluster.nodes.iter().all(|member| member.paused.is_some());
+    match cluster.nodes.first().and_then(|member| member.paused_at.as_ref()) {
+        Some(at) if all_paused => format!(
+            "\nall nodes have paused, so none has a snapshot for the others: start the build that they had before; or, to \
+             go on with what this build makes of the log: `innkeeper resume {} {}`",
+            at.index, at.state_hash
+        ),
+        _ => String::new(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::StateHash;
 
     fn member(id: u64) -> wire::Member {
         wire::Member {
@@ -98,6 +119,8 @@ mod tests {
             reachable: true,
             version: Some("0.1.0".into()),
             paused: None,
+            paused_at: None,
+            decided: None,
         }
     }
 
@@ -124,5 +147,17 @@ mod tests {
         assert!(!table(&cluster, 0).contains("set aside"));
         assert!(text.contains("leader: none is known") && text.contains("term 4"), "{text}");
         assert!(text.ends_with("node 3 has paused: the state hash at LSN 7 differs"), "{text}");
+
+        let paused_at = wire::PausedAt { index: 9, state_hash: StateHash(0xab) };
+        let all = [1, 2].map(|id| wire::Member {
+            paused: Some("why".into()),
+            paused_at: Some(paused_at.clone()),
+            ..member(id)
+        });
+        let text = table(&wire::Cluster { nodes: all.into(), ..cluster.clone() }, 0);
+        assert!(text.ends_with(&format!("`innkeeper resume 9 {:032x}`", 0xab)), "{text}");
+        let decided = wire::Member { decided: Some(wire::Decided { index: 12, paused_at }), ..member(1) };
+        let text = table(&wire::Cluster { nodes: vec![decided], ..cluster }, 0);
+        assert!(text.contains("node 1 follows an operator's decision, entry 12"), "{text}");
     }
 }

@@ -477,6 +477,11 @@ impl Client {
         Ok(self.drive(&call).await?.meta)
     }
 
+    /// Decides that the nodes which paused there go on with what their build makes of the log, see [`wire::Decided`].
+    pub async fn resume(&self, paused_at: &wire::PausedAt) -> Result<Answer<wire::Decided>, ClientError> {
+        self.send(Call::post(["cluster", "resume"], Some(paused_at))).await
+    }
+
     /// Of the node that answers: name one endpoint to ask one node.
     pub async fn state_hash(&self) -> Result<Answer<wire::StateHash>, ClientError> {
         self.send(Call::get(["cluster", "state-hash"])).await

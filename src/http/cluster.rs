@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::extract::{self, Params};
 use super::problem::Problem;
 use super::render;
 use crate::node::{MemberView, Node};
+use crate::replication::Decision;
 use crate::wire;
 
 pub async fn show(State(node): State<Arc<Node>>) -> Response {
@@ -45,12 +47,30 @@ fn render_member(view: MemberView, leader_last: Option<u64>) -> wire::Member {
         reachable: status.is_some(),
         version: status.map(|status| status.version.to_string()),
         paused: status.and_then(|status| status.paused.as_deref().map(str::to_owned)),
+        paused_at: status.and_then(|status| status.paused_at).map(render_pause),
+        decided: status
+            .and_then(|status| status.decided)
+            .map(|(index, decision)| wire::Decided { index, paused_at: render_pause(decision) }),
     }
+}
+
+fn render_pause(Decision { index, check }: Decision) -> wire::PausedAt {
+    wire::PausedAt { index, state_hash: check.state_hash }
 }
 
 pub async fn snapshot(State(node): State<Arc<Node>>) -> Response {
     node.take_snapshot_now().await;
     render::json(StatusCode::ACCEPTED, node.position().lsn, &json!({}))
+}
+
+/// An operator's decision that the nodes which paused at one entry go on from there as this build does. Answered by a paused
+/// node too.
+pub async fn resume(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
+    Params::of(request.uri())?.finish()?;
+    let paused_at: wire::PausedAt = extract::json(request).await?;
+    let index = node.decide(paused_at.index, paused_at.state_hash).await?;
+    let body = wire::Decided { index, paused_at };
+    Ok(render::json(StatusCode::OK, node.position().lsn, &body))
 }
 
 pub async fn state_hash(State(node): State<Arc<Node>>) -> Response {

@@ -10,7 +10,7 @@ use super::routes::LSN;
 use crate::history::NotTold;
 use crate::ledger::{BusinessDateMode, Lsn, Refusal};
 use crate::node::{NotInPast, NotRead, Unready};
-use crate::replication::NotApplied;
+use crate::replication::{NotApplied, NotDecided};
 use crate::wire;
 
 /// Declares the codes of the contract, each with its status, its name and its title.
@@ -322,6 +322,21 @@ impl From<NotApplied> for Problem {
                 "the command may or may not have happened; retry it with the same Idempotency-Key to learn which",
             ),
         }
+    }
+}
+
+impl From<NotDecided> for Problem {
+    fn from(not_decided: NotDecided) -> Problem {
+        let detail = not_decided.to_string();
+        let state = match not_decided {
+            NotDecided::NoLeader => return Problem::new(Code::NoLeader, detail),
+            NotDecided::Unknown => return Problem::new(Code::OutcomeUnknown, detail),
+            NotDecided::NotPaused { .. } => "not_paused",
+            NotDecided::PausedElsewhere { .. } => "paused_elsewhere",
+            NotDecided::Unreadable { .. } => "unreadable",
+            NotDecided::OthersGoOn { .. } => "others_go_on",
+        };
+        Problem::new(Code::InvalidState, detail).fact("state", json!(state))
     }
 }
 

@@ -89,6 +89,7 @@ pub fn routes(limits: &Limits) -> Routes {
         .route("/v1/quarantine/{lsn}/discard", post(quarantine::discard))
         .route("/v1/cluster", get(cluster::show))
         .route("/v1/cluster/snapshot", post(cluster::snapshot))
+        .route("/v1/cluster/resume", post(cluster::resume))
         .route("/v1/cluster/state-hash", get(cluster::state_hash))
         .route("/livez", get(cluster::livez))
         .route("/readyz", get(cluster::readyz))

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -43,11 +44,17 @@ impl<'de> Deserialize<'de> for StateHash {
         if !deserializer.is_human_readable() {
             return u128::deserialize(deserializer).map(StateHash);
         }
-        let text = String::deserialize(deserializer)?;
-        if text.len() != 32 {
-            return Err(de::Error::custom("expected 32 hexadecimal digits"));
-        }
-        u128::from_str_radix(&text, 16).map(StateHash).map_err(de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl FromStr for StateHash {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<StateHash, &'static str> {
+        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let parsed = digits.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        parsed.map(StateHash).ok_or("expected 32 hexadecimal digits")
     }
 }
 

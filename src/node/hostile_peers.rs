@@ -12,9 +12,10 @@ use uuid::Uuid;
 
 use super::Node;
 use super::tests::{CLUSTER, PEER, answer, assert_refused, claim, message, node};
+use crate::ledger::StateHash;
 use crate::replication::{
     DiskId, Endpoint, Envelope, FRAME_BYTES_MAX, Forwarded, Kind, PEER_PATH, PeerRefusal, Reply, Request,
-    SnapshotPiece, decode, encode,
+    SnapshotPiece, SnapshotRequest, decode, encode,
 };
 
 /// Where a frame's version, and its checksum, stand.
@@ -56,6 +57,8 @@ fn requests(node: &Node) -> Vec<Request> {
         piece(0, b"no snapshot", false),
         Request::Submit(Forwarded { submissions: Vec::new(), wait_ms: 5 }),
         Request::ReadIndex { wait_ms: 5 },
+        Request::FetchSnapshot(SnapshotRequest { from: 0, upto: u64::MAX, offset: u64::MAX }),
+        Request::Decide { index: 3, state_hash: StateHash(5) },
         Request::Status,
         Request::Hello,
         claim(node, CLUSTER),

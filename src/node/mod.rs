@@ -8,6 +8,7 @@ mod backfill;
 mod bootstrap;
 pub mod clock;
 mod config;
+mod decide;
 mod due;
 mod error;
 #[cfg(test)]

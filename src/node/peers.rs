@@ -194,6 +194,12 @@ impl Node {
             }
             Request::History(request) => self.history_for_peer(request).await,
             Request::FetchSnapshot(request) => self.snapshot_for_peer(request),
+            Request::Decide { index, state_hash } => {
+                if !self.leads() {
+                    return Err(PeerRefusal::NotLeader);
+                }
+                Ok(Reply::Decided(self.propose_decision(index, state_hash).await))
+            }
             Request::Status => Ok(Reply::Status(self.own_status())),
             Request::Hello => Ok(Reply::Hello(self.own_hello().await)),
             Request::Claim(claim) => self.be_claimed(claim).await.map(|()| Reply::Claimed),

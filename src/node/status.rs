@@ -71,6 +71,8 @@ impl Node {
             purged_index: metrics.purged.map(|log_id| log_id.index),
             version: VERSION.into(),
             paused: self.state.paused().map(Into::into),
+            paused_at: self.state.pause().map(|pause| pause.to_decide()),
+            decided: self.state.decided().map(|decided| (decided.at, decided.decision)),
         }
     }
 

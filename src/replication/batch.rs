@@ -64,7 +64,8 @@ impl Batch {
     }
 }
 
-/// The frame of a [`Batch`], as it stands in the log. Says nothing about whether it can be decoded.
+/// The frame of a [`Batch`], or of a [`Decision`](super::Decision), as it stands in the log. Says nothing about whether it
+/// can be decoded.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Payload(#[serde(with = "bytes_field")] pub Bytes);
@@ -100,6 +101,6 @@ pub enum BatchReply {
     Applied(Vec<Applied>),
     /// This node has paused: the entry is committed and was not applied here. Others may have applied it.
     Paused,
-    /// The entry held no batch: a blank one, or a change of membership.
+    /// The entry held no batch: a blank one, a change of membership, or a decision that was followed.
     NoBatch,
 }

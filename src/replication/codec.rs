@@ -34,6 +34,8 @@ pub enum Kind {
     Peer = 6,
     /// A run of what commands changed, in the history.
     History = 7,
+    /// An operator's decision: the payload of an entry of the log.
+    Decision = 8,
 }
 
 impl Kind {
@@ -46,6 +48,7 @@ impl Kind {
             5 => Kind::Identity,
             6 => Kind::Peer,
             7 => Kind::History,
+            8 => Kind::Decision,
             _ => return None,
         })
     }
@@ -60,7 +63,7 @@ impl Kind {
         match self {
             Kind::Batch => BATCH_BYTES_MAX - HEADER_BYTES,
             Kind::SnapshotHeader | Kind::SnapshotRecords => 8 << 20,
-            Kind::SnapshotTrailer => 1 << 10,
+            Kind::SnapshotTrailer | Kind::Decision => 1 << 10,
             Kind::Identity => 1 << 20,
             Kind::Peer | Kind::History => 40 << 20,
         }
@@ -138,6 +141,11 @@ impl Run {
         frame[CHECKSUM_AT..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
         Ok(self.frame)
     }
+}
+
+/// Whether bytes begin as a frame of `kind` does. Says nothing about whether they can be decoded.
+pub fn begins(kind: Kind, frame: &[u8]) -> bool {
+    frame.get(..4) == Some(&MAGIC) && frame.get(4) == Some(&(kind as u8))
 }
 
 /// Decodes exactly one frame, which must hold `kind`.

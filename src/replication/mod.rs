@@ -10,6 +10,7 @@
 pub mod batch;
 mod check;
 pub mod codec;
+mod decision;
 mod disk;
 mod durable;
 mod identity;
@@ -30,6 +31,7 @@ mod witness;
 
 pub use batch::*;
 pub use codec::{CodecError, Kind, decode, encode};
+pub use decision::{Decision, NotDecided};
 pub use disk::{Disk, DiskThreads, Work, blocking};
 pub use identity::{DataDirLock, Identity, IdentityError, IdentityFile};
 pub use log_store::{LogError, LogStore};
@@ -38,7 +40,7 @@ pub use network::*;
 pub use open::{GroupDirs, OpenError, Storage, open};
 pub use runtime::seed_this_thread;
 pub use snapshot::{IncomingSnapshot, SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
-pub use state::{Pause, Position, State};
+pub use state::{Decided, Pause, Position, State};
 pub use state_machine::StateMachine;
 pub use transport::*;
 pub use types::*;

@@ -24,10 +24,11 @@ use uuid::Uuid;
 
 use super::batch::EncodedSubmission;
 use super::codec::{self, CodecError, Kind};
+use super::decision::{Decision, NotDecided};
 use super::snapshot::{SnapshotFile, SnapshotMeta};
 use super::transport::{Lost, Transport};
 use super::types::{DiskId, GROUP, GroupId, Member, NodeId, RaftSnapshotMeta, TypeConfig, bytes_field};
-use crate::ledger::{Applied, Lsn, Mark, Timestamp};
+use crate::ledger::{Applied, Lsn, Mark, StateHash, Timestamp};
 
 /// The sender or the addressee of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,12 +60,19 @@ pub enum Request {
     TransferLeader(TransferLeaderRequest<TypeConfig>),
     Snapshot(SnapshotPiece),
     Submit(Forwarded),
-    ReadIndex { wait_ms: u64 },
+    ReadIndex {
+        wait_ms: u64,
+    },
     Status,
     Hello,
     Claim(Claim),
     History(HistoryRequest),
     FetchSnapshot(SnapshotRequest),
+    /// The decision on a pause at `index`, see [`Decision`].
+    Decide {
+        index: u64,
+        state_hash: StateHash,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -84,6 +92,7 @@ pub enum Reply {
     Claimed,
     History(HistoryPiece),
     FetchedSnapshot(FetchedPiece),
+    Decided(Result<u64, NotDecided>),
     Refused(PeerRefusal),
 }
 
@@ -159,6 +168,12 @@ pub struct MemberStatus {
     pub version: Box<str>,
     #[serde(default)]
     pub paused: Option<Box<str>>,
+    /// The entry of the log at which it has paused, and its ledger before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_at: Option<Decision>,
+    /// The last decision that it has followed since it started, and where the log holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided: Option<(u64, Decision)>,
 }
 
 /// The answer to a hello, given to any node of any cluster: it is how a node learns what it must not join.

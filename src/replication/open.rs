@@ -10,6 +10,7 @@ use raft_log::RaftLog;
 use tokio::sync::watch;
 
 use super::check::DecodedBatch;
+use super::decision::Decision;
 use super::disk::Disk;
 use super::log_record::LogTypes;
 use super::log_store::{self, LogError, LogStore};
@@ -146,7 +147,9 @@ fn replay(
 ) -> Result<(), Box<dyn std::error::Error>> {
     for logged in log.read(from, to.max(from)) {
         let (id, payload) = logged?;
-        if let EntryPayload::Normal(payload) = payload.into_entry(id)?.payload {
+        if let EntryPayload::Normal(payload) = payload.into_entry(id)?.payload
+            && Decision::of(&payload).is_none()
+        {
             DecodedBatch::decode(&payload)?.apply(&mut ledger, witness)?;
             witness.keep();
         }

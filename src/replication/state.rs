@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 use tokio::sync::watch;
 
 use super::batch::Check;
+use super::decision::Decision;
 use super::snapshot::SnapshotStore;
 use super::types::LogId;
 use crate::ledger::{Ledger, Lsn, StateHash, Timestamp};
@@ -36,7 +37,26 @@ impl Position {
 pub struct Pause {
     /// The entry of the log that was not applied.
     pub index: u64,
+    /// Where the ledger stands before it.
+    pub check: Check,
+    /// Whether the entry can be read: what can't be read no decision can have applied.
+    pub is_readable: bool,
     pub reason: String,
+}
+
+impl Pause {
+    /// The decision that would end it.
+    pub fn to_decide(&self) -> Decision {
+        Decision { index: self.index, check: self.check }
+    }
+}
+
+/// A decision that this node has followed since it started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// Where the log holds the decision.
+    pub at: u64,
+    pub decision: Decision,
 }
 
 /// Written by the state machine alone.
@@ -44,6 +64,7 @@ pub struct State {
     ledger: RwLock<Ledger>,
     position: watch::Sender<Position>,
     pause: watch::Sender<Option<Pause>>,
+    decided: watch::Sender<Option<Decided>>,
     snapshots: Arc<SnapshotStore>,
 }
 
@@ -53,6 +74,7 @@ impl State {
             position: watch::Sender::new(Position::new(log_id, &ledger)),
             ledger: RwLock::new(ledger),
             pause: watch::Sender::new(None),
+            decided: watch::Sender::new(None),
             snapshots,
         }
     }
@@ -88,6 +110,11 @@ impl State {
         self.pause.borrow().clone()
     }
 
+    /// The last decision that this node has followed since it started.
+    pub fn decided(&self) -> Option<Decided> {
+        *self.decided.borrow()
+    }
+
     pub fn snapshots(&self) -> &Arc<SnapshotStore> {
         &self.snapshots
     }
@@ -120,5 +147,9 @@ impl State {
 
     pub(super) fn set_pause(&self, pause: Option<Pause>) {
         self.pause.send_replace(pause);
+    }
+
+    pub(super) fn set_decided(&self, decided: Decided) {
+        self.decided.send_replace(Some(decided));
     }
 }

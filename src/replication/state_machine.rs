@@ -5,7 +5,8 @@
 //! position stay before that entry, so a restart comes to it again. A state that the ledger calls impossible is fatal.
 //!
 //! openraft takes all that it handed over for applied, and hands nothing over twice. What a paused node was handed and did
-//! not apply it reads from its own log once it can go on.
+//! not apply it reads from its own log once it can go on: behind a peer's snapshot, or where an operator's decision that
+//! was made for its pause stands in the log.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,11 +20,12 @@ use tokio::time::timeout;
 
 use super::batch::{BatchReply, Payload};
 use super::check::{DecodedBatch, OwnChecks};
+use super::decision::Decision;
 use super::disk::{Disk, blocking};
 use super::log_store::{LogStore, READ_BYTES_MAX};
 use super::log_worker::Fatal;
 use super::snapshot::{SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
-use super::state::{Pause, Position, State};
+use super::state::{Decided, Pause, Position, State};
 use super::types::{Entry, LogId, RaftSnapshotMeta, StoredMembership, TypeConfig};
 use super::witness::Witness;
 use crate::ledger::{Applied, Ledger, Mark};
@@ -33,6 +35,14 @@ use crate::planted::{Bug, planted};
 const KEPT_WITHIN: Duration = Duration::from_secs(10);
 
 type RaftSnapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotFile>;
+
+/// Whether what a batch's proposer recorded of its state is compared with this node's.
+#[derive(Clone, Copy)]
+enum Recorded {
+    Compared,
+    /// An operator has decided that it counts no more.
+    PassedOver,
+}
 
 /// Applies the log. openraft owns the only one; everybody else reads its [`State`].
 pub struct StateMachine {
@@ -89,41 +99,98 @@ impl StateMachine {
         self.state.pause().is_some()
     }
 
-    /// Takes an entry that follows the last one; a paused node leaves it in the log.
+    /// Takes an entry that follows the last one; a paused node leaves it in the log, but for a decision.
     async fn take(&mut self, entry: Entry) -> io::Result<BatchReply> {
         let id = entry.log_id;
-        Ok(match entry.payload {
-            _ if self.is_paused() => BatchReply::Paused,
-            EntryPayload::Normal(payload) => {
-                self.witness.has_room().await;
-                match self.guarded(Some(id), |machine| machine.apply_batch(id, &payload))?? {
-                    Some(outcomes) => BatchReply::Applied(outcomes),
-                    None => BatchReply::Paused,
+        let decision = match &entry.payload {
+            EntryPayload::Normal(payload) => Decision::of(payload),
+            _ => None,
+        };
+        match (decision, self.state.pause()) {
+            (Some(Ok(decision)), Some(pause)) if decision.is_for(&pause) => self.follow(id, decision).await,
+            (Some(_), Some(_)) => {
+                tracing::warn!(index = id.index, "a decision in the log was not made for this node's pause");
+                Ok(BatchReply::Paused)
+            }
+            (None, Some(_)) => Ok(BatchReply::Paused),
+            (Some(Err(error)), None) => {
+                self.pause(id, false, &error);
+                Ok(BatchReply::Paused)
+            }
+            (Some(Ok(decision)), None) => {
+                // What was decided must be this node's own past, too.
+                if let Err(difference) = self.own_checks.compare(decision.check) {
+                    self.pause(id, true, &difference);
+                    return Ok(BatchReply::Paused);
+                }
+                self.passed(id);
+                Ok(BatchReply::NoBatch)
+            }
+            (None, None) => self.apply_entry(entry, Recorded::Compared).await,
+        }
+    }
+
+    /// Goes on as `decision`, at `id`, says: applies what lies between as this build does.
+    async fn follow(&mut self, id: LogId, decision: Decision) -> io::Result<BatchReply> {
+        let Decision { index, check } = decision;
+        tracing::warn!(
+            index, lsn = check.lsn.0, state_hash = %check.state_hash, decided_at = id.index,
+            "by an operator's decision this node goes on from where it paused with what it makes of the log itself"
+        );
+        self.state.set_pause(None);
+        let mut next = index;
+        while next < id.index {
+            for entry in self.read_log(next, id.index).await? {
+                next = entry.log_id.index + 1;
+                let reply = self.apply_entry(entry, Recorded::PassedOver).await?;
+                if reply == BatchReply::Paused {
+                    return Ok(reply);
                 }
             }
-            EntryPayload::Blank => {
-                self.moved_to(Position { log_id: Some(id), ..self.state.position() });
-                BatchReply::NoBatch
+        }
+        self.passed(id);
+        self.state.set_decided(Decided { at: id.index, decision });
+        Ok(BatchReply::NoBatch)
+    }
+
+    /// Applies an entry that follows the last one. A decision in it changes nothing here.
+    async fn apply_entry(&mut self, entry: Entry, recorded: Recorded) -> io::Result<BatchReply> {
+        let id = entry.log_id;
+        match entry.payload {
+            EntryPayload::Normal(payload) if matches!(Decision::of(&payload), Some(Ok(_))) => self.passed(id),
+            EntryPayload::Normal(payload) => {
+                self.witness.has_room().await;
+                let applied =
+                    self.guarded(Some(id), |machine| machine.apply_batch(id, &payload, recorded))??;
+                return Ok(applied.map_or(BatchReply::Paused, BatchReply::Applied));
             }
+            EntryPayload::Blank => self.passed(id),
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(id), membership);
-                self.moved_to(Position { log_id: Some(id), ..self.state.position() });
-                BatchReply::NoBatch
+                self.passed(id);
             }
-        })
+        }
+        Ok(BatchReply::NoBatch)
     }
 
     /// Applies a batch at `id`, whole or not at all. `None`: this node is paused now.
-    fn apply_batch(&mut self, id: LogId, payload: &Payload) -> io::Result<Option<Vec<Applied>>> {
+    fn apply_batch(
+        &mut self,
+        id: LogId,
+        payload: &Payload,
+        recorded: Recorded,
+    ) -> io::Result<Option<Vec<Applied>>> {
         let batch = match DecodedBatch::decode(payload) {
             Ok(batch) => batch,
             Err(error) => {
-                self.pause(id, &error);
+                self.pause(id, false, &error);
                 return Ok(None);
             }
         };
-        if let Err(difference) = self.own_checks.compare(batch.check) {
-            self.pause(id, &difference);
+        if let Recorded::Compared = recorded
+            && let Err(difference) = self.own_checks.compare(batch.check)
+        {
+            self.pause(id, true, &difference);
             return Ok(None);
         }
         let (own_checks, witness) = (&mut self.own_checks, &*self.witness);
@@ -155,12 +222,18 @@ impl StateMachine {
         self.state.moved_to(position);
     }
 
-    fn pause(&self, id: LogId, reason: &dyn std::error::Error) {
-        let (index, lsn) = (id.index, self.state.position().lsn);
+    /// An entry at `id` that leaves the ledger as it is.
+    fn passed(&mut self, id: LogId) {
+        self.moved_to(Position { log_id: Some(id), ..self.state.position() });
+    }
+
+    fn pause(&self, id: LogId, is_readable: bool, reason: &dyn std::error::Error) {
+        let (index, check) = (id.index, self.state.check());
+        let lsn = check.lsn;
         let reason =
             format!("the entry of the log at index {index}, after LSN {lsn}, was not applied: {reason}");
         tracing::error!(%reason, "this node has paused applying");
-        self.state.set_pause(Some(Pause { index, reason }));
+        self.state.set_pause(Some(Pause { index, check, is_readable, reason }));
     }
 
     /// Puts the state of a snapshot that is one of this node's own in the place of its state, and goes on from there.
@@ -202,10 +275,7 @@ impl StateMachine {
         let snapshots = self.state.snapshots().clone();
         blocking(&*self.disk, move || snapshots.adopt(&snapshot)).await??;
         self.replace(meta, ledger)?;
-        if let Err(error) = self.catch_up().await {
-            self.fatal.report(format!("what followed a snapshot could not be read from the log: {error}"));
-            return Err(error);
-        }
+        self.catch_up().await?;
         Ok(true)
     }
 
@@ -214,17 +284,24 @@ impl StateMachine {
         let after = |id: Option<LogId>| id.map_or(0, |id| id.index + 1);
         let (mut next, end) = (after(self.applied), after(self.handed_over));
         while next < end {
-            let entries = self.log.read(next, end, READ_BYTES_MAX).await?;
-            if entries.first().is_none_or(|entry| entry.log_id.index != next) {
-                let reason = format!("entry {next} is missing from the log");
-                return Err(io::Error::new(io::ErrorKind::NotFound, reason));
-            }
-            for entry in entries {
+            for entry in self.read_log(next, end).await? {
                 next = entry.log_id.index + 1;
                 self.take(entry).await?;
             }
         }
         Ok(())
+    }
+
+    /// Some entries of `[from, to)`, which is not empty. To go on without them would be to skip them, so that stops the node.
+    async fn read_log(&self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
+        match self.log.read(from, to, READ_BYTES_MAX).await {
+            Ok(entries) if entries.first().is_some_and(|entry| entry.log_id.index == from) => Ok(entries),
+            read => {
+                let reason = read.err().map_or_else(|| "it is missing".to_owned(), |error| error.to_string());
+                self.fatal.report(format!("entry {from} of the log, which is to be applied: {reason}"));
+                Err(self.fatal.error())
+            }
+        }
     }
 
     fn meta(&self) -> SnapshotMeta {

@@ -2,7 +2,7 @@
 //!
 //! From the older kept snapshot on, where the log reaches back to it, every committed entry is applied again. Each
 //! proposer's check is compared, the newer snapshot's state too when its position is passed, and the ledger recomputes
-//! its capacity rules. Changes nothing but what any start would: a torn tail of the log is cut.
+//! its capacity rules. Where an operator has decided that what was recorded counts no more, it is passed over. Changes nothing but what any start would: a torn tail of the log is cut.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use raft_log::RaftLog;
 
 use super::batch::Check;
 use super::check::{DecodedBatch, OwnChecks};
+use super::decision::Decision;
 use super::identity::{self, Identity, IdentityError};
 use super::log_record::LogTypes;
 use super::log_store::{self, LogError};
@@ -107,8 +108,12 @@ pub fn verify(data_dir: &Path, told: Told<'_>) -> Result<Report, VerifyError> {
     let (applied, ledger) = start.unwrap_or_else(|| (None, Ledger::new()));
     let first_lsn = ledger.lsn();
     let own_checks = OwnChecks::new(&ledger);
-    let mut replay = Replay { own_checks, ledger, passed, entries: 0, audits: Audits::new(), told };
-    replay.run(&log, applied.map_or(0, |id| id.index + 1), committed)?;
+    let from = applied.map_or(0, |id| id.index + 1);
+    let decisions = decisions(&log, from, committed)?;
+    let audits = Audits::new();
+    let mut replay =
+        Replay { own_checks, ledger, passed, decisions, decided_upto: 0, entries: 0, audits, told };
+    replay.run(&log, from, committed)?;
     Ok(Report {
         identity,
         first_lsn,
@@ -118,6 +123,23 @@ pub fn verify(data_dir: &Path, told: Told<'_>) -> Result<Report, VerifyError> {
         audited: replay.audits.done,
         state_hash: replay.ledger.state_hash(),
     })
+}
+
+/// The decisions among the entries of `[from, to)`, each with its index.
+fn decisions(log: &RaftLog<LogTypes>, from: u64, to: u64) -> Result<Vec<(u64, Decision)>, VerifyError> {
+    let mut decisions = Vec::new();
+    for logged in log.read(from, to.max(from)) {
+        let unreadable = |source| VerifyError::Log { index: from, source };
+        let (id, payload) = logged.map_err(unreadable)?;
+        let entry = payload.into_entry(id).map_err(unreadable)?;
+        // One that can't be read is complained of when the replay comes to it.
+        if let EntryPayload::Normal(payload) = &entry.payload
+            && let Some(Ok(decision)) = Decision::of(payload)
+        {
+            decisions.push((entry.log_id.index, decision));
+        }
+    }
+    Ok(decisions)
 }
 
 fn check_of(ledger: &Ledger) -> Check {
@@ -135,6 +157,9 @@ struct Replay<'a> {
     ledger: Ledger,
     own_checks: OwnChecks,
     passed: Option<Passed>,
+    decisions: Vec<(u64, Decision)>,
+    /// What was recorded before this index is passed over.
+    decided_upto: u64,
     entries: u64,
     audits: Audits,
 }
@@ -154,9 +179,14 @@ impl Replay<'_> {
             }
             expected += 1;
             if let EntryPayload::Normal(payload) = &entry.payload {
-                let batch = DecodedBatch::decode(payload)
-                    .map_err(|error| self.wrong(format!("entry {}: {error}", entry.log_id.index)))?;
-                self.apply(&batch, entry.log_id)?;
+                let unreadable = |error| self.wrong(format!("entry {}: {error}", entry.log_id.index));
+                if let Some(decision) = Decision::of(payload) {
+                    let decision = decision.map_err(unreadable)?;
+                    self.compare(decision.check, entry.log_id)?;
+                } else {
+                    let batch = DecodedBatch::decode(payload).map_err(unreadable)?;
+                    self.apply(&batch, entry.log_id)?;
+                }
             }
             self.entries += 1;
             self.pass(entry.log_id)?;
@@ -169,10 +199,7 @@ impl Replay<'_> {
     }
 
     fn apply(&mut self, batch: &DecodedBatch, id: LogId) -> Result<(), Wrong> {
-        self.own_checks.compare(batch.check).map_err(|difference| Wrong {
-            lsn: batch.check.lsn,
-            what: format!("entry {}: {difference}", id.index),
-        })?;
+        self.compare(batch.check, id)?;
         for submission in &batch.submissions {
             self.ledger
                 .apply(batch.stamp, submission)
@@ -182,6 +209,19 @@ impl Replay<'_> {
         }
         self.own_checks.remember(&self.ledger);
         Ok(())
+    }
+
+    /// Compares what was recorded in the entry at `id` with this replay, unless that was decided to count no more: a node
+    /// would have paused here, and gone on when it came to the decision.
+    fn compare(&mut self, recorded: Check, id: LogId) -> Result<(), Wrong> {
+        let Err(difference) = self.own_checks.compare(recorded) else { return Ok(()) };
+        let pauses = Decision { index: id.index, check: check_of(&self.ledger) };
+        let decided = self.decisions.iter().find(|(at, decision)| *at > id.index && *decision == pauses);
+        self.decided_upto = decided.map_or(self.decided_upto, |(at, _)| *at);
+        if id.index < self.decided_upto {
+            return Ok(());
+        }
+        Err(Wrong { lsn: recorded.lsn, what: format!("entry {}: {difference}", id.index) })
     }
 
     /// Compares with the newer snapshot where the replay has come to its position.

@@ -415,6 +415,18 @@ pub const CALLS: &[Call] = &[
         .refusals(&[&["not_found"]]),
     call(Local, "GET", "/v1/cluster", "The members, as this node sees them", &[(200, "Cluster")]),
     call(Local, "POST", "/v1/cluster/snapshot", "Take a snapshot on this node", &[(202, "Empty")]),
+    call(
+        Local,
+        "POST",
+        "/v1/cluster/resume",
+        "Decide that the nodes which have paused at one entry of the log go on with what their build makes of it",
+        &[(200, "Decided")],
+    )
+    .body("PausedAt")
+    .refusals(&[
+        STATE,
+        &["malformed", "too_large", "unsupported_media_type", "no_leader", "outcome_unknown"],
+    ]),
     call(Local, "GET", "/v1/cluster/state-hash", "The hash of this node's state", &[(200, "StateHash")]),
     call(Local, "GET", "/livez", "Whether the process runs", &[(200, "Health")]),
     call(Local, "GET", "/readyz", "Whether the node may serve", &[(200, "Health")])

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::support::{batch, committed, put_room_type};
 use crate::ledger::{Lsn, StateHash};
 use crate::replication::codec::{self, CodecError, Frame, HEADER_BYTES, Kind, ReadError, Run};
-use crate::replication::{Batch, Check, DiskId, Identity, Payload};
+use crate::replication::{Batch, Check, Decision, DiskId, Identity, Payload};
 
 fn a_batch() -> Batch {
     let check = Check { lsn: Lsn(41), state_hash: StateHash(0x0123_4567_89ab_cdef_0011_2233_4455_6677) };
@@ -38,6 +38,8 @@ fn golden<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &
 #[test]
 fn golden_frames_keep_their_bytes_and_their_meaning() {
     golden("batch.v1", Kind::Batch, &a_batch());
+    let check = Check { lsn: Lsn(41), state_hash: StateHash(u128::MAX / 7) };
+    golden("decision.v1", Kind::Decision, &Decision { index: 17, check });
     golden("identity.v1", Kind::Identity, &an_identity());
 }
 

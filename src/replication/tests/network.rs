@@ -13,8 +13,9 @@ use super::support::{batch, committed, put_room_type};
 use crate::ledger::{Applied, EventChain, Lsn, Mark, Outcome, StateHash, Timestamp};
 use crate::replication::codec::{self, Kind};
 use crate::replication::{
-    Check, Claim, DiskId, EncodedSubmission, Endpoint, Entry, Envelope, Forwarded, GROUP, Hello,
-    HistoryPiece, HistoryRequest, MemberStatus, NotApplied, PeerRefusal, Reply, Request, SnapshotPiece,
+    Check, Claim, DiskId, EncodedSubmission, Endpoint, Entry, Envelope, FetchedPiece, Forwarded, GROUP,
+    Hello, HistoryPiece, HistoryRequest, MemberStatus, NotApplied, NotDecided, PeerRefusal, Reply, Request,
+    SnapshotMeta, SnapshotPiece, SnapshotRequest,
 };
 
 const CLUSTER: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00ff);
@@ -92,8 +93,19 @@ fn golden_messages_keep_their_bytes() {
             purged_index: Some(2),
             version: "0.1.0".into(),
             paused: Some("why".into()),
+            paused_at: None,
+            decided: None,
         }),
     );
+    let meta = SnapshotMeta { last_log_id: Some(leader(5)), membership: Default::default() };
+    golden("peer-fetch-snapshot.v1", Request::FetchSnapshot(SnapshotRequest { from: 4, upto: 9, offset: 7 }));
+    let fetched = FetchedPiece { meta, length: 40, bytes: Bytes::from_static(b"a piece") };
+    golden("peer-fetched-snapshot.v1", Reply::FetchedSnapshot(fetched));
+    let (index, state_hash) = (17, StateHash(u128::MAX / 5));
+    golden("peer-decide.v1", Request::Decide { index, state_hash });
+    golden("peer-decided.v1", Reply::Decided(Ok(18)));
+    let elsewhere = NotDecided::PausedElsewhere { leader: 2, index, state_hash };
+    golden("peer-not-decided.v1", Reply::Decided(Err(elsewhere)));
     let after = Mark { lsn: Lsn(40), chain: EventChain(u128::MAX / 3) };
     golden("peer-history.v1", Request::History(HistoryRequest { after, upto: Lsn(90) }));
     let frame = Bytes::from_static(b"a chunk");

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use super::support::{Group, batch, blank, cancel, check_of, entry_of, house, log_id, membership, reserve};
 use crate::ledger::{Ledger, Lsn, StateHash};
 use crate::replication::codec::{self, HEADER_BYTES, Kind};
-use crate::replication::{Check, Entry, Payload};
+use crate::replication::{Check, Decided, Decision, Entry, Payload};
 
 /// A group with a house and a reservation, applied.
 async fn group() -> (TempDir, Group) {
@@ -37,7 +37,7 @@ async fn an_unreadable_entry_pauses_now_and_after_a_restart() {
     let not_a_submission = serde_json::json!({
         "stamp": 9_000, "check": {"lsn": 0, "state_hash": 0}, "submissions": [],
     });
-    let cases: [(&str, Payload); 8] = [
+    let cases: [(&str, Payload); 9] = [
         ("empty", Payload::from_static(b"")),
         ("no frame", Payload::from_static(b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0")),
         ("cut short", Payload(sound[..sound.len() - 1].to_vec().into())),
@@ -45,6 +45,7 @@ async fn an_unreadable_entry_pauses_now_and_after_a_restart() {
         ("another kind", with_checksum(another_kind)),
         ("bad checksum", Payload(bad_checksum.into())),
         ("no batch", Payload(codec::encode(Kind::Batch, &17).unwrap().into())),
+        ("no decision", Payload(codec::encode(Kind::Decision, &17).unwrap().into())),
         ("half a batch", Payload(codec::encode(Kind::Batch, &not_a_submission).unwrap().into())),
     ];
     for (case, payload) in cases {
@@ -205,6 +206,75 @@ async fn a_paused_node_goes_on_from_a_peers_snapshot_with_what_its_own_log_has_b
             paused.state().with_ledger(Ledger::audit).unwrap();
         }
     }
+}
+
+#[tokio::test]
+async fn a_decision_made_for_a_pause_ends_it_now_and_at_every_replay() {
+    use openraft::storage::RaftStateMachine;
+
+    let (_dir, mut group) = group().await;
+    let own = group.check();
+    // What nodes recorded of states that this one never had.
+    let foreign = Check { state_hash: StateHash(own.state_hash.0 ^ 1), ..own };
+    let later = Check { lsn: own.lsn.next(), state_hash: StateHash(7) };
+    let recorded = |at: u32, check| {
+        entry_of(1, at.into(), batch(9_000, check, &[reserve(at.into(), 2, at)]).encode().unwrap())
+    };
+    let members = Entry { log_id: log_id(1, 3), payload: EntryPayload::Membership(membership(&[1, 2])) };
+    group.commit(vec![recorded(2, foreign), members, recorded(4, later)]).await.unwrap();
+    let before = group.state().position();
+
+    let decision = Decision { index: 2, check: own };
+    let rows = [
+        ("another entry", Decision { index: 4, ..decision }, false),
+        ("another state", Decision { check: foreign, ..decision }, false),
+        ("this pause", decision, true),
+        ("this pause, once more", decision, true),
+    ];
+    for (case, decision, ends) in rows {
+        group.commit(vec![entry_of(1, group.next, decision.encode().unwrap())]).await.unwrap();
+        assert_eq!(group.state().paused().is_none(), ends, "{case}");
+        assert_eq!(group.state().position() == before, !ends, "{case}");
+    }
+    assert_eq!(group.state().position().lsn.0, own.lsn.0 + 2);
+    assert_eq!(group.state().decided(), Some(Decided { at: 7, decision }));
+
+    group.submit(&[reserve(9, 3, 9)]).await;
+    let position = group.state().position();
+    for snapshot in [false, true] {
+        if snapshot {
+            group.snapshot().await;
+        }
+        group = group.restart().await;
+        assert_eq!(group.state().position(), position, "with a snapshot: {snapshot}");
+        let (_, members) = group.storage.state_machine.applied_state().await.unwrap();
+        assert_eq!(*members.membership(), membership(&[1, 2]));
+        group.state().with_ledger(Ledger::audit).unwrap();
+    }
+    // What is recorded behind a decision counts again.
+    let next = u32::try_from(group.next).unwrap();
+    let check = Check { state_hash: StateHash(7), ..group.check() };
+    group.commit(vec![recorded(next, check)]).await.unwrap();
+    assert!(group.state().paused().is_some());
+}
+
+#[tokio::test]
+async fn a_decision_pauses_who_has_another_past_and_lets_nobody_pass_what_cannot_be_read() {
+    let (_dir, mut group) = group().await;
+    let own = group.check();
+    let decide = |index, check| Decision { index, check }.encode().unwrap();
+    group.commit(vec![entry_of(1, 2, decide(2, own))]).await.unwrap();
+    assert_eq!(group.state().paused(), None);
+    let other = Check { state_hash: StateHash(own.state_hash.0 ^ 1), ..own };
+    group.commit(vec![entry_of(1, 3, decide(2, other))]).await.unwrap();
+    assert!(group.state().paused().unwrap().contains("state hash"));
+
+    let (_dir, mut group) = self::group().await;
+    let bad = Payload::from_static(b"bad");
+    group.commit(vec![entry_of(1, 2, bad), entry_of(1, 3, decide(2, own))]).await.unwrap();
+    let pause = group.state().pause().unwrap();
+    assert_eq!((pause.index, pause.is_readable), (2, false));
+    assert_eq!(group.state().decided(), None);
 }
 
 #[tokio::test]

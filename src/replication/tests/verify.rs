@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::support::{Group, batch, cancel, entry_of, house, reserve};
 use crate::ledger::{Lsn, StateHash};
 use crate::replication::{
-    Check, DiskId, GroupDirs, IdentityError, IdentityFile, OpenError, SnapshotMeta, SnapshotStore,
+    Check, Decision, DiskId, GroupDirs, IdentityError, IdentityFile, OpenError, SnapshotMeta, SnapshotStore,
     VerifyError, verify,
 };
 
@@ -54,6 +54,25 @@ async fn a_proposer_with_another_state_is_found() {
         panic!("it was not found")
     };
     assert_eq!(wrong.lsn, own.lsn, "{wrong}");
+}
+
+#[tokio::test]
+async fn what_an_operator_decided_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut group = group(dir.path(), 2).await;
+    let (own, next) = (group.check(), group.next);
+    let recorded =
+        |at: u64, check| entry_of(1, at, batch(9_000, check, &[cancel(at.into())]).encode().unwrap());
+    let wrong = Check { state_hash: StateHash(own.state_hash.0 ^ 1), ..own };
+    let later = Check { lsn: own.lsn.next(), state_hash: StateHash(7) };
+    let decision = Decision { index: next, check: own }.encode().unwrap();
+    let entries = vec![recorded(next, wrong), recorded(next + 1, later), entry_of(1, next + 2, decision)];
+    group.commit(entries).await.unwrap();
+    group.submit(&[cancel(1)]).await;
+    let last = group.state().position();
+    group.close().await;
+    let report = verify(dir.path(), &mut |_| Ok(())).unwrap();
+    assert_eq!((report.last_lsn, report.state_hash), (last.lsn, last.state_hash));
 }
 
 #[tokio::test]

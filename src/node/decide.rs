@@ -1,0 +1,95 @@
+//! An operator's decision that the cluster goes on from where it has paused: proposed by the leader, which has paused itself.
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::ClientWriteError;
+use openraft::impls::ProgressResponder;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Node, change_of_leader};
+use crate::ledger::StateHash;
+use crate::replication::{BatchReply, Decision, NodeId, NotDecided, Reply, Request};
+
+/// How long to wait before another try, where no change of leader is seen earlier. Paused leaders hand over.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+impl Node {
+    /// Has the decision taken that nodes which paused at the entry `index` with this state hash go on from there. Answers the
+    /// index at which the log holds it.
+    pub async fn decide(&self, index: u64, state_hash: StateHash) -> Result<u64, NotDecided> {
+        let deadline = self.deadline();
+        let mut leadership = self.raft.server_metrics();
+        while Instant::now() < deadline {
+            drop(leadership.borrow_and_update());
+            let taken = match self.leader() {
+                Some(leader) if leader == self.id() => self.propose_decision(index, state_hash).await,
+                Some(leader) => self.forward_decision(leader, index, state_hash, deadline).await,
+                None => Err(NotDecided::NoLeader),
+            };
+            if taken != Err(NotDecided::NoLeader) {
+                return taken;
+            }
+            change_of_leader(leadership.changed(), RETRY_AFTER).await;
+        }
+        Err(NotDecided::NoLeader)
+    }
+
+    async fn forward_decision(
+        &self,
+        leader: NodeId,
+        index: u64,
+        state_hash: StateHash,
+        deadline: Instant,
+    ) -> Result<u64, NotDecided> {
+        let member = self.member(leader).ok_or(NotDecided::NoLeader)?;
+        let wait = deadline.saturating_duration_since(Instant::now());
+        match self.peers.call_member(leader, &member, Request::Decide { index, state_hash }, wait).await {
+            Ok(Reply::Decided(taken)) => taken,
+            Err(error) if error.nothing_happened() => Err(NotDecided::NoLeader),
+            Ok(_) | Err(_) => Err(NotDecided::Unknown),
+        }
+    }
+
+    /// Only where this leader has paused itself at that place, and nobody that answers goes on: then there is no newer
+    /// snapshot, and none to come.
+    pub(super) async fn propose_decision(
+        &self,
+        index: u64,
+        state_hash: StateHash,
+    ) -> Result<u64, NotDecided> {
+        let leader = self.id();
+        let pause = self.state.pause().ok_or(NotDecided::NotPaused { leader })?;
+        let decision = pause.to_decide();
+        if (decision.index, decision.check.state_hash) != (index, state_hash) {
+            let (index, state_hash) = (decision.index, decision.check.state_hash);
+            return Err(NotDecided::PausedElsewhere { leader, index, state_hash });
+        }
+        if !pause.is_readable {
+            return Err(NotDecided::Unreadable { index });
+        }
+        let goes_on = (self.cluster().await.members.into_iter())
+            .find(|member| member.status.as_ref().is_some_and(|status| status.paused.is_none()));
+        if let Some(member) = goes_on {
+            return Err(NotDecided::OthersGoOn { node: member.id });
+        }
+        self.append_decision(decision).await
+    }
+
+    async fn append_decision(&self, decision: Decision) -> Result<u64, NotDecided> {
+        let payload = decision.encode().map_err(|error| {
+            tracing::error!(%error, "a decision could not be encoded");
+            NotDecided::NoLeader
+        })?;
+        let (responder, applied) = ProgressResponder::complete_only();
+        let deadline = self.deadline();
+        let sent = timeout_at(deadline, self.raft.client_write_ff(payload, Some(responder))).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            return Err(NotDecided::Unknown);
+        }
+        match timeout_at(deadline, applied).await {
+            Ok(Ok(Ok(written))) if written.data == BatchReply::NoBatch => Ok(written.log_id.index),
+            Ok(Ok(Err(ClientWriteError::ForwardToLeader(_)))) => Err(NotDecided::NoLeader),
+            _ => Err(NotDecided::Unknown),
+        }
+    }
+}
