@@ -109,6 +109,9 @@ bugs! {
     CancelPanics = "cancel-panics",
     /// Which room a stay by type gets is not the same on every node.
     RoomByChance = "room-by-chance",
+    // The history.
+    /// Nothing of it is kept. No test looks for this one: it is there to measure what the history costs.
+    HistoryNotKept = "history-not-kept",
 }
 
 #[cfg(feature = "planted-bugs")]
