@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::support::node::{Said, run};
 use crate::support::{Api, Cluster, Hotel, eventually};
 
 /// Longest that a refusal may take: a client must be able to go elsewhere.
@@ -75,11 +76,15 @@ async fn story(cluster: &mut Cluster, hotel: &Hotel, alone: u64) {
     .await;
     let not_ready = api.get("/readyz").answer().await;
     assert!(String::from_utf8_lossy(&not_ready.body).contains("leader"), "{}", not_ready.in_words());
+    let said = asked_whether_ready(cluster, alone).await;
+    assert!(said.code == Some(1) && said.stderr.contains("leader"), "{}", said.in_words());
     assert_eq!(api.get("/v1/cluster").expect(200).await["leader"], Value::Null);
 
     // One of the others makes a majority again.
     cluster.restart(others[0]).await;
     cluster.wait_ready_of(&[alone]).await;
+    let said = asked_whether_ready(cluster, alone).await;
+    assert_eq!((said.code, said.stdout.as_str()), (Some(0), "ready\n"), "{}", said.in_words());
     assert_eq!(api.get(&path).expect(200).await, made);
     hotel.reserve(&api, "n2", 0, 2, "after").expect(201).await;
     // What was refused with `outcome_unknown` may stand, once; asked again under its key it is known.
@@ -93,6 +98,12 @@ async fn story(cluster: &mut Cluster, hotel: &Hotel, alone: u64) {
         keys.sort_unstable();
         assert_eq!(keys, ["after", "alone", "before"]);
     }
+}
+
+/// As a health check asks it.
+async fn asked_whether_ready(cluster: &Cluster, id: u64) -> Said {
+    let endpoint = format!("http://{}", cluster.nodes[id as usize - 1].client_addr);
+    run(&["status", "--ready", "--endpoint", &endpoint], REFUSED_WITHIN).await
 }
 
 /// A write is refused in bounded time, by one of the two codes that tell a client what it may believe.

@@ -1,11 +1,13 @@
 //! `status`: the cluster, as one of its nodes sees it.
 
 use clap::Args;
+use serde_json::json;
 
 use super::failure::Failure;
 use super::output::or_dash;
 use super::settings::Sources;
 use super::{Target, output};
+use crate::client::Readiness;
 use crate::wire;
 
 /// Shows the cluster: who leads, and how far each node is
@@ -13,12 +15,24 @@ use crate::wire;
 pub(super) struct Status {
     #[command(flatten)]
     target: Target,
+    /// Asks only whether the node may serve, and fails where it may not: for health checks. The first endpoint is asked
+    #[arg(long)]
+    ready: bool,
 }
 
 impl Status {
     pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
         let client = self.target.client(sources)?;
         let format = self.target.format(sources)?;
+        if self.ready {
+            return match client.readyz().await {
+                Readiness::Ready => {
+                    output::show(format, &json!({ "status": "ready" }), |_| "ready".to_owned())
+                }
+                Readiness::NotReady(reason) => Err(Failure::Failed(format!("not ready: {reason}"))),
+                Readiness::Silent(reason) => Err(Failure::Failed(format!("no answer: {reason}"))),
+            };
+        }
         let cluster = client.cluster().await?.value;
         let set_aside = client.quarantine().await?.value.commands.len();
         output::show(format, &cluster, |cluster| table(cluster, set_aside))
