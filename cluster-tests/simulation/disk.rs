@@ -6,7 +6,7 @@
 //! time, so they are there whole or not at all. A bit may turn over in what is durable. A full disk refuses flushes, or
 //! breaks writes off in their middle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -177,8 +177,9 @@ impl SimulatedDisk {
         Some(Flipped::flip(path, at, bit, Some(true)))
     }
 
-    /// Turns over a bit of the newest snapshot. The machine's process is gone already.
-    pub fn flip_snapshot_bit(&self) -> Option<Flipped> {
+    /// Turns over a bit of the newest snapshot. The machine's process is gone already. `sent` are the positions of the
+    /// snapshots that leaders sent to this node: behind these its log began anew.
+    pub fn flip_snapshot_bit(&self, sent: &BTreeSet<u64>) -> Option<Flipped> {
         let entries = fs::read_dir(&self.snapshots).ok()?;
         let paths = entries.flatten().map(|entry| entry.path());
         let mut kept: Vec<PathBuf> =
@@ -188,8 +189,10 @@ impl SimulatedDisk {
         let length = newest.metadata().ok()?.len();
         let mut state = self.state();
         let (at, bit) = (state.random.random_range(0..length), state.random.random_range(0..8));
-        // The log reaches back to the older one.
-        let is_needed = if kept.is_empty() { None } else { Some(false) };
+        // The log reaches back to the older one, where both were taken here.
+        let name = newest.file_stem()?.to_str()?;
+        let index: u64 = name.split('-').next()?.parse().ok()?;
+        let is_needed = if kept.is_empty() || sent.contains(&index) { None } else { Some(false) };
         Some(Flipped::flip(newest, at, bit, is_needed))
     }
 

@@ -206,10 +206,10 @@ impl Machine {
             Question::Frame(frame) => {
                 let (node, build) = (node.clone(), process.build);
                 let frame = build.hears(frame);
-                let floor = observer.lock().expect("one thread").promised(id);
+                let asked = observer.lock().expect("one thread").asked(id, &frame);
                 process.runtime.spawn(async move {
                     let answer = node.handle_frame(&frame).await;
-                    observer.lock().expect("one thread").exchanged(id, floor, &frame, &answer);
+                    observer.lock().expect("one thread").exchanged(id, asked, &answer);
                     network.answer(exchange, Answer::Frame(build.says(answer)));
                 });
             }

@@ -391,13 +391,18 @@ impl Simulation {
             }
             Fault::Members(wanted) => self.operator.iter_mut().for_each(|it| it.want(wanted.clone())),
             Fault::FlipLog(id) => self.damage(id, SimulatedDisk::flip_log_bit),
-            Fault::FlipSnapshot(id) => self.damage(id, SimulatedDisk::flip_snapshot_bit),
+            Fault::FlipSnapshot(id) => {
+                let observer = self.observer.clone();
+                self.damage(id, move |disk| {
+                    disk.flip_snapshot_bit(&observer.lock().expect("one thread").snapshots_sent(id))
+                });
+            }
             Fault::Wall(id, ms) => self.machine(id).wall.set(ms),
         }
     }
 
     /// Kills a node, turns over a bit of what it had flushed, and starts it.
-    fn damage(&mut self, id: NodeId, flip: fn(&SimulatedDisk) -> Option<Flipped>) {
+    fn damage(&mut self, id: NodeId, flip: impl FnOnce(&SimulatedDisk) -> Option<Flipped>) {
         self.happen(Fault::Kill(id));
         // One bit a disk: what two do together says nothing of either.
         self.damaged.repair_of(id);

@@ -14,12 +14,20 @@ pub mod log_matching;
 pub mod room_night;
 pub mod state_equality;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use innkeeper::replication::{Envelope, Kind, NodeId, Position, Reply, Request, Vote, decode};
 
 use super::network::CLIENTS;
 
 /// What was broken, in words.
 pub type Violation = String;
+
+/// What a node was asked, and what it had promised by then.
+pub struct Asked {
+    question: Option<Envelope<Request>>,
+    floor: Option<Vote>,
+}
 
 /// Watches every message that a node took and answered, and every position that it applied.
 #[derive(Default)]
@@ -31,19 +39,31 @@ pub struct Observer {
     /// Snapshots that were begun to be sent, and those that were taken whole.
     pub snapshots_begun: u64,
     pub snapshots_installed: u64,
+    /// The positions of those that a node was sent to their ends.
+    sent: BTreeMap<NodeId, BTreeSet<u64>>,
     violations: Vec<Violation>,
 }
 
 impl Observer {
-    /// What a node has promised by the time that it is asked something.
-    pub fn promised(&self, node: NodeId) -> Option<Vote> {
-        self.elections.promised(node)
+    /// A question has come to a node, which may never answer it.
+    pub fn asked(&mut self, answerer: NodeId, question: &[u8]) -> Asked {
+        let question = decode::<Envelope<Request>>(Kind::Peer, question).ok();
+        if let Some(Request::Snapshot(piece)) = question.as_ref().map(|question| &question.body)
+            && piece.last
+        {
+            self.sent.entry(answerer).or_default().extend(piece.meta.last_log_id.map(|id| id.index));
+        }
+        Asked { question, floor: self.elections.promised(answerer) }
     }
 
-    /// `floor` is what the answerer had [promised](Observer::promised) when the question came.
-    pub fn exchanged(&mut self, answerer: NodeId, floor: Option<Vote>, question: &[u8], answer: &[u8]) {
+    /// The positions of the snapshots that leaders sent to a node.
+    pub fn snapshots_sent(&self, node: NodeId) -> BTreeSet<u64> {
+        self.sent.get(&node).cloned().unwrap_or_default()
+    }
+
+    pub fn exchanged(&mut self, answerer: NodeId, asked: Asked, answer: &[u8]) {
         debug_assert_ne!(answerer, CLIENTS);
-        let Ok(question) = decode::<Envelope<Request>>(Kind::Peer, question) else { return };
+        let Asked { question: Some(question), floor } = asked else { return };
         let Ok(answer) = decode::<Envelope<Reply>>(Kind::Peer, answer) else { return };
         let found = self.elections.exchanged(answerer, floor, &question, &answer.body);
         self.violations.extend(found.err());
