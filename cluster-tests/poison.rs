@@ -175,6 +175,14 @@ async fn a_broken_build_that_replays_what_the_others_applied_pauses_and_recovers
     cluster.wait_ready().await;
     cluster.agree().await;
     assert!(cluster.node(3).log().contains("a peer's snapshot was fetched"));
+    let told = event_types_after(&cluster, 1, 0).await;
+    eventually("node 3 tells of the past that its state has now", async || {
+        let answer = cluster.api(3).get("/v1/events?after=0-0&limit=1000").send().await?;
+        let types = answer.json()["events"].as_array().cloned().unwrap_or_default();
+        let types: Vec<_> = types.iter().map(|event| event["type"].as_str().unwrap_or_default()).collect();
+        if types == told { Ok(()) } else { Err(answer.in_words()) }
+    })
+    .await;
     assert_eq!(cluster.api(3).get(&path).expect(200).await["status"], "canceled");
 
     // Phase 4: and again. A snapshot of the others that is newer than all that it has is taken over at its start.
@@ -259,6 +267,26 @@ async fn where_all_have_paused_alike_the_operator_decides_and_all_go_on_alike() 
     }
     let said = cluster.innkeeper(&["status"]).await;
     assert!(said.stdout.contains("node 2 follows an operator's decision"), "{}", said.in_words());
+
+    // What they had told before is not what they have now. It is gone, everywhere alike.
+    let mut firsts = Vec::new();
+    for id in ids.clone() {
+        let first = eventually(&format!("node {id} tells no past that is not its own"), async || {
+            let answer = cluster.api(id).get("/v1/events?after=0-0").send().await?;
+            match answer.status {
+                410 => Ok(answer.json()["first_lsn"].as_u64().expect("where it begins")),
+                _ => Err(answer.in_words()),
+            }
+        })
+        .await;
+        firsts.push(first);
+    }
+    assert!(firsts.iter().all(|first| *first == firsts[0]), "{firsts:?}");
+    let told = event_types_after(&cluster, 1, firsts[0]).await;
+    assert!(told.contains(&"reservation.confirmed".to_owned()), "{told:?}");
+    for id in [2, 3] {
+        assert_eq!(event_types_after(&cluster, id, firsts[0]).await, told);
+    }
 
     // Phase 4: one that replays it all comes out the same.
     let said_so = "by an operator's decision this node goes on";

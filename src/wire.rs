@@ -374,7 +374,6 @@ pub struct Member {
 
 /// The entry of the log at which a member has paused, and the state hash of its ledger before that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct PausedAt {
     pub index: u64,
     pub state_hash: crate::ledger::StateHash,

@@ -449,6 +449,14 @@ impl Witness for History {
         self.told(mark, unkept);
     }
 
+    fn diverged(&self, mark: Mark) {
+        let mut inner = self.lock();
+        inner.diverge(mark);
+        drop(inner);
+        self.told(mark, 0);
+        self.work.notify_one();
+    }
+
     fn forget(&self, mark: Mark) {
         let mut inner = self.lock();
         // A replay tells of earlier marks again.

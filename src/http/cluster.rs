@@ -5,11 +5,13 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::extract::{self, Params};
 use super::problem::Problem;
 use super::render;
+use crate::ledger::StateHash;
 use crate::node::{MemberView, Node};
 use crate::replication::Decision;
 use crate::wire;
@@ -63,13 +65,20 @@ pub async fn snapshot(State(node): State<Arc<Node>>) -> Response {
     render::json(StatusCode::ACCEPTED, node.position().lsn, &json!({}))
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PauseFields {
+    index: u64,
+    state_hash: StateHash,
+}
+
 /// An operator's decision that the nodes which paused at one entry go on from there as this build does. Answered by a paused
 /// node too.
 pub async fn resume(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
     Params::of(request.uri())?.finish()?;
-    let paused_at: wire::PausedAt = extract::json(request).await?;
-    let index = node.decide(paused_at.index, paused_at.state_hash).await?;
-    let body = wire::Decided { index, paused_at };
+    let PauseFields { index, state_hash } = extract::json(request).await?;
+    let decided = node.decide(index, state_hash).await?;
+    let body = wire::Decided { index: decided, paused_at: wire::PausedAt { index, state_hash } };
     Ok(render::json(StatusCode::OK, node.position().lsn, &body))
 }
 

@@ -1,5 +1,7 @@
 //! How a node that has paused goes on while it runs: with a peer's snapshot that lies past what it could not apply.
 //!
+//! An operator's decision ends a pause too: what is left to do behind it is done here.
+//!
 //! openraft takes all that it handed over for applied, so no leader sends this node a snapshot of its own accord.
 
 use std::sync::Weak;
@@ -7,6 +9,7 @@ use std::time::Duration;
 
 use super::Node;
 use super::peers::SNAPSHOT_BYTES_MAX;
+use crate::ledger::{Command, Submission};
 use crate::replication::{
     FetchedPiece, NodeId, Pause, PeerRefusal, Reply, Request, SnapshotFile, SnapshotRequest, blocking,
 };
@@ -21,6 +24,7 @@ pub async fn run(node: Weak<Node>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(node) = node.upgrade() else { return };
+        node.forget_what_nobody_can_tell().await;
         let Some(pause) = node.state.pause() else { continue };
         for peer in node.peers_to_ask() {
             match node.go_on_with_snapshot_of(peer, &pause).await {
@@ -33,6 +37,22 @@ pub async fn run(node: Weak<Node>) {
 }
 
 impl Node {
+    /// What all nodes were told before a decision was not the past of the state that they have since, and so is set aside.
+    /// No peer has another: it is forgotten by an entry of the log, so that nobody waits for it.
+    async fn forget_what_nobody_can_tell(&self) {
+        let Some(decided) = self.state.decided().filter(|_| self.leads()) else { return };
+        let window = decided.decision.check.lsn..=decided.lsn;
+        let Some(gap) = self.history.gap().filter(|gap| window.contains(&gap.upto.lsn)) else { return };
+        tracing::warn!(
+            upto = gap.upto.lsn.0,
+            "the history up to here is forgotten: a decision made it another"
+        );
+        let submission = Submission { key: None, command: Command::ForgetHistory(gap.upto) };
+        if let Err(error) = self.submit(&submission).await {
+            tracing::debug!(%error, "nothing was forgotten; it will be tried again");
+        }
+    }
+
     /// The leader first: what it has applied is what the log goes on from.
     fn peers_to_ask(&self) -> Vec<NodeId> {
         let leader = self.leader();

@@ -57,6 +57,8 @@ pub struct Decided {
     /// Where the log holds the decision.
     pub at: u64,
     pub decision: Decision,
+    /// Where that left the ledger.
+    pub lsn: Lsn,
 }
 
 /// Written by the state machine alone.

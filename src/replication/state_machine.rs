@@ -149,7 +149,8 @@ impl StateMachine {
             }
         }
         self.passed(id);
-        self.state.set_decided(Decided { at: id.index, decision });
+        let lsn = self.state.position().lsn;
+        self.state.set_decided(Decided { at: id.index, decision, lsn });
         Ok(BatchReply::NoBatch)
     }
 
@@ -242,8 +243,14 @@ impl StateMachine {
         self.membership = meta.membership;
         let position = Position::new(meta.last_log_id, &ledger);
         let (mark, forgotten) = (Mark::of(&ledger), ledger.history_from());
+        // A difference came from something that this node had applied otherwise, and told.
+        let differed = self.state.pause().is_some_and(|pause| pause.is_readable);
         self.guarded(position.log_id, |machine| {
-            machine.witness.restored(mark);
+            if differed {
+                machine.witness.diverged(mark);
+            } else {
+                machine.witness.restored(mark);
+            }
             if let Some(forgotten) = forgotten {
                 machine.witness.forget(forgotten);
             }

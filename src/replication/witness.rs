@@ -18,6 +18,10 @@ pub trait Witness: Send + Sync + 'static {
     /// The state was replaced by one that stands at `mark`: what lies between may be missing. Never blocks.
     fn restored(&self, mark: Mark);
 
+    /// The state was replaced by one that stands at `mark`, and what was told before may not be its past: it is to be had from
+    /// others. Never blocks.
+    fn diverged(&self, mark: Mark);
+
     /// What came up to `mark` is not asked for any more, on any node. Never blocks.
     fn forget(&self, mark: Mark);
 
@@ -42,6 +46,8 @@ impl Witness for Unwitnessed {
     fn applied(&self, _: Mark, _: Mark, _: Vec<Commit>) {}
 
     fn restored(&self, _: Mark) {}
+
+    fn diverged(&self, _: Mark) {}
 
     fn forget(&self, _: Mark) {}
 

@@ -237,7 +237,8 @@ async fn a_decision_made_for_a_pause_ends_it_now_and_at_every_replay() {
         assert_eq!(group.state().position() == before, !ends, "{case}");
     }
     assert_eq!(group.state().position().lsn.0, own.lsn.0 + 2);
-    assert_eq!(group.state().decided(), Some(Decided { at: 7, decision }));
+    let lsn = group.state().position().lsn;
+    assert_eq!(group.state().decided(), Some(Decided { at: 7, decision, lsn }));
 
     group.submit(&[reserve(9, 3, 9)]).await;
     let position = group.state().position();
