@@ -1,5 +1,7 @@
 //! Nodes are stopped or killed and come back with what they had.
 
+use std::net::TcpStream;
+
 use crate::support::load::Load;
 use crate::support::{Cluster, Hotel, checker};
 
@@ -70,4 +72,29 @@ async fn all_go_and_come_back(how: How) {
     cluster.restart_all().await;
     assert_eq!(cluster.agree().await, (lsn, hash), "a start without commands changes nothing");
     assert_eq!(hotel.reservations(&cluster.api(3)).await, listed);
+}
+
+/// Whoever starts a node may think better of it before it serves.
+#[tokio::test]
+async fn a_node_that_is_stopped_while_it_starts_ends_in_order() {
+    let mut cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", ROOMS).await;
+    let load = Load::start(&cluster, &hotel, CLIENTS);
+    load.acknowledges(SOME, "before").await;
+    let history = load.stop().await;
+    for _ in 0..5 {
+        cluster.stop(3).await;
+        let seen = cluster.node(3).log().len();
+        cluster.node(3).spawn();
+        // Its ports are the first that it takes; it serves a good while later.
+        let address = cluster.node(3).client_addr.clone();
+        while TcpStream::connect(&address).is_err() {
+            assert!(cluster.node(3).running(), "node 3 ended by itself");
+        }
+        cluster.node(3).stop().await;
+        let said = cluster.node(3).log()[seen..].to_owned();
+        assert!(said.contains("asked to stop"), "{said}");
+        cluster.restart(3).await;
+    }
+    checker::holds(&cluster, &hotel, &history).await;
 }

@@ -3,10 +3,11 @@
 use std::future::{Future, pending};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -27,7 +28,9 @@ pub fn history_dir(data_dir: &Path) -> PathBuf {
 
 /// Serves until SIGTERM or SIGINT, which end it in order, or until the node must stop, which is an error.
 pub async fn serve(config: Config) -> Result<(), StartError> {
-    // Taken first: an address in use is found before anything is written.
+    // From here on a signal ends the node in order.
+    let mut signals = Signals::new().map_err(StartError::Signals)?;
+    // Taken next: an address in use is found before anything is written.
     let client_port = listen("--client-addr", &config.client_addr).await?;
     let peer_port = listen("--peer-addr", &config.peer_addr).await?;
     let transport = HttpTransport::new().map_err(|error| StartError::PeerClient(error.to_string()))?;
@@ -37,8 +40,20 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let (client_addr, peer_addr) = (config.client_addr.clone(), config.peer_addr.clone());
     let history = Keeping::OnDisk(history_dir(&config.data_dir));
     let transport = Arc::new(transport);
-    let node =
-        Node::start(config, World { clock, transport, ids, disk: Arc::new(DiskThreads), history }).await?;
+    let world = World { clock, transport, ids, disk: Arc::new(DiskThreads), history };
+    let mut start = Box::pin(Node::start(config, world));
+    let node = tokio::select! {
+        started = &mut start => started?,
+        () = signals.stop() => {
+            tracing::info!("asked to stop while starting");
+            // What was begun is ended where that is soon; nobody has been promised anything yet.
+            if let Ok(started) = timeout(shutdown_wait, start).await {
+                let node = started?;
+                shut_down(&node, shutdown_wait).await;
+            }
+            return Ok(());
+        }
+    };
 
     let (clients_max, peers_max) = connections_max();
     let (client_port, peer_port) =
@@ -50,7 +65,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let clients = tokio::spawn(run(client_port, clients, async move { stop.notified().await }));
     tracing::info!(node = node.id(), %client_addr, %peer_addr, "serving");
 
-    let stopped = stop_reason(&node).await;
+    let stopped = stop_reason(&node, &mut signals).await;
     if stopped.is_none() {
         tracing::info!("asked to stop: requests in flight end, leadership is handed over");
     }
@@ -60,14 +75,38 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     if timeout(shutdown_wait, clients).await.is_err() {
         tracing::warn!("some requests did not end in time");
     }
-    if timeout(shutdown_wait, node.shut_down()).await.is_err() {
-        tracing::warn!("raft did not end in time");
-    }
+    shut_down(&node, shutdown_wait).await;
     // Peers keep their connections open; there is nothing left to wait for.
     peers.abort();
     match stopped {
         None => Ok(()),
         Some(reason) => Err(StartError::Stopped(reason)),
+    }
+}
+
+async fn shut_down(node: &Node, wait: Duration) {
+    if timeout(wait, node.shut_down()).await.is_err() {
+        tracing::warn!("raft did not end in time");
+    }
+}
+
+/// SIGTERM and SIGINT, which are remembered from when they are first listened to.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    /// Returns once the node is asked to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
     }
 }
 
@@ -99,15 +138,10 @@ fn connections_max() -> (usize, usize) {
 }
 
 /// `None` when asked to stop, else why the node must.
-async fn stop_reason(node: &Node) -> Option<String> {
+async fn stop_reason(node: &Node, signals: &mut Signals) -> Option<String> {
     let mut fatal = node.fatal();
-    let (mut term, mut int) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(term), Ok(int)) => (term, int),
-        (Err(error), _) | (_, Err(error)) => return Some(format!("signals can't be handled: {error}")),
-    };
     tokio::select! {
-        _ = term.recv() => None,
-        _ = int.recv() => None,
+        () = signals.stop() => None,
         reason = fatal.wait_for(Option::is_some) => {
             reason.map_or_else(|_| Some("the node is gone".to_owned()), |reason| reason.clone())
         }

@@ -61,6 +61,8 @@ async fn a_block_keeps_rooms_for_those_who_name_it() {
         Row::put("far too long", FAIR, fair(json!({"to": "2199-01-01"})), 400, "malformed").names("to"),
         Row::put("beyond the horizon", FAIR, fair(json!({"to": date(1_200)})), 422, "beyond_horizon"),
         Row::put("no such status", FAIR, fair(json!({"status": "firm"})), 400, "malformed").names("status"),
+        Row::put("an object", FAIR, fair(json!({"status": {"definite": null}})), 400, "malformed")
+            .names("status"),
         Row::put("a negative count", FAIR, fair(json!({"rooms": -1})), 400, "malformed").names("rooms"),
         Row::put("no such type", FAIR, fair(json!({"room_type": "x"})), 404, "room_type_not_found"),
         Row::put("an unknown field", FAIR, fair(json!({"name": "x"})), 400, "malformed").names("name"),
@@ -73,6 +75,10 @@ async fn a_block_keeps_rooms_for_those_who_name_it() {
     for api in cluster.apis() {
         let list = api.get(&format!("{GRAND}/blocks")).expect(200).await;
         assert_eq!(list, json!({"blocks": [shown(body.clone(), [1, 1])]}));
+        let told = api.get("/v1/events?limit=1000").expect(200).await;
+        let events = told["events"].as_array().expect("events");
+        let made = events.iter().find(|event| event["type"] == "block.defined").expect("the block was made");
+        assert_eq!(made["after"], shown(body.clone(), [0, 0]));
     }
     let path = format!("{GRAND}/availability?from={}&to={}", date(10), date(11));
     let night = api.get(&path).expect(200).await["room_types"]["double"][0].clone();

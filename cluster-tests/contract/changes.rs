@@ -13,7 +13,8 @@ async fn what_a_change_is_refused_for() {
     let cluster = Cluster::start(3).await;
     open_grand(&cluster).await;
     let api = cluster.api(1);
-    let confirmed = path_of(&reserve(&api, json!({})).await);
+    let made = reserve(&api, json!({})).await;
+    let (confirmed, booking) = (path_of(&made), made["booking_id"].as_str().expect("an id").to_owned());
     let canceled = path_of(&reserve(&api, json!({"room": "102"})).await);
     api.post(&format!("{canceled}/cancel"), &json!({})).expect(200).await;
     let short = json!({"room": "201", "occupancy": 1, "hold_seconds": 1});
@@ -46,6 +47,9 @@ async fn what_a_change_is_refused_for() {
         post("confirming an old revision", format!("{held}/confirm"), 412, "version_mismatch")
             .header("if-match", "\"7\"")
             .facts(json!({"revision": 1})),
+        post("a revision that none has", format!("{held}/confirm"), 412, "version_mismatch")
+            .header("if-match", "\"0\"")
+            .facts(json!({"revision": 1})),
         post("a revision without quotes", format!("{held}/confirm"), 400, "malformed")
             .header("if-match", "1")
             .names("If-Match"),
@@ -55,6 +59,18 @@ async fn what_a_change_is_refused_for() {
         Row::post("a body with a field", format!("{held}/confirm"), json!({"now": true}), 400, "malformed")
             .names("now"),
         Row::get("an unknown parameter", format!("{held}?verbose=1"), 400, "malformed").names("verbose"),
+        Row::get("of the cluster", "/v1/cluster?verbose=1", 400, "malformed").names("verbose"),
+        Row::get("of the hash", "/v1/cluster/state-hash?verbose=1", 400, "malformed").names("verbose"),
+        Row::get("of what was set aside", "/v1/quarantine?verbose=1", 400, "malformed").names("verbose"),
+        Row::get("a booking in braces", format!("/v1/bookings/%7B{booking}%7D"), 400, "malformed")
+            .names("id"),
+        Row::get(
+            "a booking in capitals",
+            format!("/v1/bookings/{}", booking.to_uppercase()),
+            400,
+            "malformed",
+        )
+        .names("id"),
     ];
     ask(&cluster, &rows).await;
 

@@ -47,6 +47,9 @@ async fn what_a_reservation_is_refused_for() {
         row("nobody", json!({"occupancy": 0}), 422, "occupancy_invalid"),
         row("three in a double", json!({"occupancy": 3}), 422, "occupancy_invalid"),
         row("far too many", json!({"occupancy": 4_294_967_295u32}), 422, "occupancy_invalid"),
+        row("more than can be counted", json!({"occupancy": 4_294_967_296u64}), 422, "occupancy_invalid"),
+        row("more than any number", json!({"occupancy": 1e30}), 422, "occupancy_invalid"),
+        row("a hold without end", json!({"hold_seconds": 1e30}), 422, "hold_ttl_invalid"),
         row("a hold of no time", json!({"hold_seconds": 0}), 422, "hold_ttl_invalid"),
         row("a hold of over a day", json!({"hold_seconds": 86_401}), 422, "hold_ttl_invalid"),
         row("an occupancy without a price", json!({"room": "301", "occupancy": 3}), 422, "not_priced")

@@ -14,7 +14,8 @@ pub struct Version {
     pub commit: Arc<Commit>,
     /// Which of the commit's changes made it.
     pub change: usize,
-    pub event_type: EventType,
+    /// `None` where nothing is told: the command planned another room, and in the end the one that it had.
+    pub event_type: Option<EventType>,
 }
 
 impl Version {
@@ -84,7 +85,7 @@ impl History {
     /// Every version that is kept, plans left out, oldest first. Blocks.
     pub fn versions(&self, newest: &ReservationRecord) -> Result<Vec<Version>, NotTold> {
         let mut versions = self.versions_until(newest, |_| false)?;
-        versions.retain(|version| version.event_type != EventType::ReservationMoved);
+        versions.retain(|version| version.event_type.is_some_and(|it| it != EventType::ReservationMoved));
         versions.reverse();
         Ok(versions)
     }
@@ -111,13 +112,81 @@ impl History {
         let run = self.after(Lsn(lsn.0.saturating_sub(1)))?;
         let found = run.commits.first().filter(|commit| commit.lsn == lsn).and_then(|commit| {
             let change = commit.changes.iter().position(|change| change.key == RecordKey::Reservation(id))?;
-            let (_, event_type, _) =
-                commit.events().find(|(_, _, told)| told.key == RecordKey::Reservation(id))?;
+            let told = commit.events().find(|(_, _, told)| told.key == RecordKey::Reservation(id));
+            let event_type = told.map(|(_, event_type, _)| event_type);
             Some(Version { commit: commit.clone(), change, event_type })
         });
         found.ok_or_else(|| {
             tracing::error!(lsn = lsn.0, "a change of a reservation is not in the history");
             NotTold::Missing
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Keeping, Mark};
+    use crate::ledger::{
+        BookGroup, BookingId, Command, GroupStay, RoomId, RoomTypeId, Submission, Timestamp, Wanted,
+    };
+    use crate::replication::Witness;
+    use crate::replication::tests::support::{cancel, house};
+
+    /// A room, or any double, on the nights `[from, to)` of March.
+    fn stay(n: u128, room: Option<&str>, from: u32, to: u32) -> GroupStay {
+        let day = |day: u32| format!("2027-03-{day:02}").parse().unwrap();
+        let double = || Wanted::RoomType(RoomTypeId::new("double").unwrap());
+        GroupStay {
+            id: ReservationId(uuid::Uuid::from_u128(n)),
+            wanted: room.map_or_else(double, |room| Wanted::Room(RoomId::new(room).unwrap())),
+            arrival: day(from),
+            departure: day(to),
+            occupancy: 2,
+            currency: None,
+            currency_known: true,
+            hold_seconds: None,
+            expected_total: None,
+            block: None,
+            external_ref: None,
+        }
+    }
+
+    fn book(stays: Vec<GroupStay>) -> Submission {
+        let (booking_id, property) = (BookingId(stays[0].id.0), PropertyId::new("grand").unwrap());
+        let command = Command::BookGroup(BookGroup { booking_id, property, guest: "g".into(), stays });
+        Submission { key: None, command }
+    }
+
+    #[test]
+    fn a_stay_that_was_moved_there_and_back_by_one_command_has_its_past() {
+        let (history, mut ledger) = (History::open(Keeping::InMemory), Ledger::new());
+        let mut states = vec![ledger.clone()];
+        let alone = |n, room, from, to| book(vec![stay(n, room, from, to)]);
+        // For the first of the last booking the tails of both rooms change places, for the second all of it.
+        let moved = 4;
+        let commands = [
+            alone(1, None, 3, 5),
+            alone(2, None, 3, 5),
+            alone(3, Some("2"), 7, 8),
+            alone(moved, None, 5, 6),
+            cancel(1),
+            book(vec![stay(5, None, 4, 7), stay(6, None, 6, 9)]),
+        ];
+        for submission in house(2).iter().chain(&commands) {
+            let before = Mark::of(&ledger);
+            let (_, commit) = ledger.apply_recorded(Timestamp(1_000), submission).unwrap();
+            history.applied(before, Mark::of(&ledger), commit.into_iter().collect());
+            states.push(ledger.clone());
+        }
+        let id = ReservationId(uuid::Uuid::from_u128(moved));
+        let newest = ledger.reservation_record(id).unwrap();
+        assert_eq!(newest.moved_lsn, Some(ledger.lsn()), "it was moved, and has the room that it had");
+        let versions = history.versions(&newest).unwrap();
+        assert_eq!(versions.len(), 1);
+        for (lsn, then) in (0..).map(Lsn).zip(&states) {
+            let found = history.version_at(&newest, lsn).unwrap();
+            assert_eq!(found.map(|record| record.reservation), then.reservation(id).ok(), "at {lsn}");
+        }
     }
 }

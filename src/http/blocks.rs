@@ -8,6 +8,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::extract::{Segments, json};
+use super::fields::word;
 use super::inventory::{counted_range, show, write};
 use super::problem::Problem;
 use super::render;
@@ -22,6 +23,7 @@ struct BlockFields {
     from: Date,
     to: Date,
     rooms: u32,
+    #[serde(deserialize_with = "word")]
     status: BlockStatus,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     release_date: Option<Date>,

@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::asked::Asked;
-use super::extract::{GROUP_BYTES_MAX, Params, Segments, Text, json_up_to, judge_currency, no_body};
+use super::extract::{GROUP_BYTES_MAX, Params, Segments, json_up_to, judge_currency, no_body};
+use super::fields::{Text, Whole, objects};
 use super::inventory::{read, write};
 use super::problem::Problem;
 use super::render;
-use super::reservations::wanted;
+use super::reservations::{plain_uuid, wanted};
 use crate::ledger::{
     BlockId, BookGroup, Booking, BookingChange, BookingId, Command, Date, GroupStay, Ledger, Lsn, PropertyId,
     Refusal, ReservationId, RoomId, RoomTypeId,
@@ -27,6 +28,7 @@ pub const STAYS_MAX: usize = 500;
 #[serde(deny_unknown_fields)]
 pub struct BookFields {
     guest: Text,
+    #[serde(deserialize_with = "objects")]
     reservations: Vec<StayFields>,
 }
 
@@ -53,11 +55,11 @@ struct StayFields {
     room_type: Option<RoomTypeId>,
     arrival: Date,
     departure: Date,
-    occupancy: u32,
+    occupancy: Whole,
     #[serde(default)]
     currency: Option<String>,
     #[serde(default)]
-    hold_seconds: Option<u64>,
+    hold_seconds: Option<Whole>,
     #[serde(default)]
     expected_total: Option<i64>,
     #[serde(default)]
@@ -75,10 +77,10 @@ impl StayFields {
             wanted: wanted(&name, self.room.as_ref(), self.room_type.as_ref())?,
             arrival: self.arrival,
             departure: self.departure,
-            occupancy: self.occupancy,
+            occupancy: self.occupancy.count(),
             currency,
             currency_known,
-            hold_seconds: self.hold_seconds,
+            hold_seconds: self.hold_seconds.map(|seconds| seconds.0),
             expected_total: self.expected_total,
             block: self.block.clone(),
             external_ref: self.external_ref.as_ref().map(|text| text.0.clone()),
@@ -97,8 +99,19 @@ pub async fn book(
     fields.at(&node.ids, property)?.send(&node, &headers).await
 }
 
+/// An id as answers write it.
+struct PlainBookingId(BookingId);
+
+impl std::str::FromStr for PlainBookingId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<PlainBookingId, Self::Err> {
+        plain_uuid(text).map(BookingId).map(PlainBookingId)
+    }
+}
+
 fn booking_id(segments: &Segments) -> Result<BookingId, Problem> {
-    segments.get::<Uuid>(0, "id").map(BookingId)
+    segments.get(0, "id").map(|PlainBookingId(id)| id)
 }
 
 async fn change(

@@ -16,7 +16,8 @@ use crate::node::{MemberView, Node};
 use crate::replication::Decision;
 use crate::wire;
 
-pub async fn show(State(node): State<Arc<Node>>) -> Response {
+pub async fn show(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
+    Params::of(request.uri())?.finish()?;
     let cluster = node.cluster().await;
     let leader_last = (cluster.members.iter())
         .find(|member| Some(member.id) == cluster.leader)
@@ -28,7 +29,7 @@ pub async fn show(State(node): State<Arc<Node>>) -> Response {
         term: cluster.term,
         nodes: cluster.members.into_iter().map(|member| render_member(member, leader_last)).collect(),
     };
-    render::json(StatusCode::OK, node.position().lsn, &body)
+    Ok(render::json(StatusCode::OK, node.position().lsn, &body))
 }
 
 fn render_member(view: MemberView, leader_last: Option<u64>) -> wire::Member {
@@ -60,9 +61,10 @@ fn render_pause(Decision { index, check }: Decision) -> wire::PausedAt {
     wire::PausedAt { index, state_hash: check.state_hash }
 }
 
-pub async fn snapshot(State(node): State<Arc<Node>>) -> Response {
+pub async fn snapshot(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
+    Params::of(request.uri())?.finish()?;
     node.take_snapshot_now().await;
-    render::json(StatusCode::ACCEPTED, node.position().lsn, &json!({}))
+    Ok(render::json(StatusCode::ACCEPTED, node.position().lsn, &json!({})))
 }
 
 #[derive(Debug, Deserialize)]
@@ -82,10 +84,11 @@ pub async fn resume(State(node): State<Arc<Node>>, request: Request) -> Result<R
     Ok(render::json(StatusCode::OK, node.position().lsn, &body))
 }
 
-pub async fn state_hash(State(node): State<Arc<Node>>) -> Response {
+pub async fn state_hash(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
+    Params::of(request.uri())?.finish()?;
     let position = node.position();
     let body = wire::StateHash { lsn: position.lsn, hash: position.state_hash.to_string() };
-    render::json(StatusCode::OK, position.lsn, &body)
+    Ok(render::json(StatusCode::OK, position.lsn, &body))
 }
 
 pub async fn livez() -> Response {

@@ -12,9 +12,10 @@ use axum::extract::{FromRequestParts, RawPathParams, Request};
 use axum::http::{HeaderMap, Uri, header, request::Parts};
 use futures_util::StreamExt;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, DeserializeOwned, DeserializeSeed, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::fields;
 use super::problem::{Code, Problem};
 use crate::ledger::{Currency, IdempotencyKey, Lsn};
 use crate::node::Consistency;
@@ -24,8 +25,6 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// The longest body of a group booking.
 pub const GROUP_BYTES_MAX: usize = 32 << 20;
 const BODY_WAIT: Duration = Duration::from_secs(30);
-/// The longest free text: names, locations, guests, references.
-pub const TEXT_CHARS_MAX: usize = 255;
 
 /// The variable segments of the path, decoded, in order.
 pub struct Segments(Vec<String>);
@@ -218,8 +217,9 @@ pub fn parse_beside<'de, T: Deserialize<'de>>(
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
     let value = Object { beside, value: PhantomData }.deserialize(tracked).map_err(|error| {
+        let error = fields::in_plain_words(&error);
         match track.path().to_string().as_str() {
-            "." => Problem::new(Code::Malformed, error.to_string()),
+            "." => Problem::new(Code::Malformed, error),
             path => Problem::malformed(path, error),
         }
     })?;
@@ -227,10 +227,10 @@ pub fn parse_beside<'de, T: Deserialize<'de>>(
     Ok(value)
 }
 
-/// A body that is an object. Left to itself, serde takes an array for a struct as well, by the order of its fields.
-struct Object<T> {
-    beside: &'static [&'static str],
-    value: PhantomData<T>,
+/// A body or a field that is an object. Left to itself, serde takes an array for a struct as well, by the order of its fields.
+pub(super) struct Object<T> {
+    pub(super) beside: &'static [&'static str],
+    pub(super) value: PhantomData<T>,
 }
 
 impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Object<T> {
@@ -277,53 +277,6 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Others<A> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
         self.map.next_value_seed(seed)
-    }
-}
-
-/// A text of 1 to 255 characters, none of them a control character.
-#[derive(Clone, Debug, Serialize)]
-#[serde(transparent)]
-pub struct Text(pub Box<str>);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let chars = text.chars().count();
-        if !(1..=TEXT_CHARS_MAX).contains(&chars) || text.chars().any(char::is_control) {
-            return Err(de::Error::custom("expected 1 to 255 characters, none of them a control character"));
-        }
-        Ok(Text(text.into()))
-    }
-}
-
-/// A JSON object as a map in which no key comes twice.
-#[derive(Clone, Debug, Serialize)]
-#[serde(transparent)]
-pub struct UniqueMap<K, V>(pub BTreeMap<K, V>);
-
-impl<'de, K: Deserialize<'de> + Ord + Display, V: Deserialize<'de>> Deserialize<'de> for UniqueMap<K, V> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<UniqueMap<K, V>, D::Error> {
-        struct Unique<K, V>(PhantomData<(K, V)>);
-
-        impl<'de, K: Deserialize<'de> + Ord + Display, V: Deserialize<'de>> Visitor<'de> for Unique<K, V> {
-            type Value = UniqueMap<K, V>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-                let mut map = BTreeMap::new();
-                while let Some((key, value)) = access.next_entry::<K, V>()? {
-                    if map.contains_key(&key) {
-                        return Err(de::Error::custom(format!("duplicate field `{key}`")));
-                    }
-                    map.insert(key, value);
-                }
-                Ok(UniqueMap(map))
-            }
-        }
-        deserializer.deserialize_map(Unique(PhantomData))
     }
 }
 
@@ -381,20 +334,21 @@ fn digest128(parts: &[&[u8]]) -> u128 {
     u128::from_le_bytes(digest)
 }
 
-/// `If-Match: "<revision>"`.
+/// `If-Match: "<revision>"`; a number that no revision has is one that the reservation is not at.
 pub fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     let quoted = value.to_str().ok().and_then(|text| text.strip_prefix('"')?.strip_suffix('"'));
+    let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     quoted
-        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0'))
-        .and_then(|text| text.parse().ok())
-        .map(Some)
+        .filter(|text| is_number(text) && (*text == "0" || !text.starts_with('0')))
+        .map(|text| Some(text.parse().unwrap_or(u64::MAX)))
         .ok_or_else(|| Problem::malformed("If-Match", "must be the revision in quotes, such as \"3\""))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::fields::{Text, UniqueMap};
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -404,6 +358,22 @@ mod tests {
         count: u32,
         #[serde(default)]
         prices: Option<UniqueMap<String, i64>>,
+    }
+
+    #[test]
+    fn a_revision_is_a_number_in_quotes() {
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_MATCH, text.parse().unwrap());
+            if_match(&headers).map_err(|problem| problem.to_wire().code)
+        };
+        let beyond = "\"99999999999999999999\"";
+        for (text, revision) in [("\"3\"", 3), ("\"0\"", 0), (beyond, u64::MAX)] {
+            assert_eq!(read(text), Ok(Some(revision)), "{text}");
+        }
+        for text in ["", "3", "\"\"", "\"03\"", "\"+3\"", "\"-1\"", "W/\"3\"", "*"] {
+            assert_eq!(read(text), Err("malformed".to_owned()), "{text}");
+        }
     }
 
     /// A retry may meet a node of a later release: what a request is compared by stays the same.

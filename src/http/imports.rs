@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::bookings::STAYS_MAX;
-use super::extract::{GROUP_BYTES_MAX, Segments, Text, json_up_to, judge_currency};
+use super::extract::{GROUP_BYTES_MAX, Segments, json_up_to, judge_currency};
+use super::fields::{Text, object, objects, word};
 use super::inventory::write;
 use super::problem::Problem;
 use crate::ledger::{
@@ -22,6 +23,7 @@ use crate::node::Node;
 #[serde(deny_unknown_fields)]
 struct ImportFields {
     guest: Text,
+    #[serde(deserialize_with = "objects")]
     reservations: Vec<StayFields>,
 }
 
@@ -36,9 +38,11 @@ struct StayFields {
     arrival: Date,
     departure: Date,
     occupancy: u32,
+    #[serde(deserialize_with = "word")]
     status: Status,
     #[serde(default)]
     hold_expires_at: Option<String>,
+    #[serde(deserialize_with = "object")]
     price: PriceFields,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     block: Option<BlockId>,
@@ -50,6 +54,7 @@ struct StayFields {
 #[serde(deny_unknown_fields)]
 struct PriceFields {
     currency: String,
+    #[serde(deserialize_with = "objects")]
     nights: Vec<NightFields>,
 }
 

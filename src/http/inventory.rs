@@ -9,7 +9,8 @@ use axum::response::Response;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::asked::Asked;
-use super::extract::{Params, Segments, Text, UniqueMap, json, judge_currency, key_of_headers, no_body};
+use super::extract::{Params, Segments, json, judge_currency, key_of_headers, no_body};
+use super::fields::{Text, UniqueMap};
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{

@@ -12,6 +12,7 @@ mod cluster;
 mod drain;
 mod events;
 mod extract;
+mod fields;
 mod imports;
 mod inventory;
 mod listen;

@@ -15,12 +15,13 @@ use crate::node::Node;
 use crate::wire;
 
 /// Those that nobody has dealt with, oldest first.
-pub async fn list(State(node): State<Arc<Node>>) -> Response {
+pub async fn list(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
+    Params::of(request.uri())?.finish()?;
     let (commands, lsn) = node.with_ledger(|ledger| {
         let commands = ledger.quarantined().map(render::set_aside).collect();
         (commands, ledger.lsn())
     });
-    render::json(StatusCode::OK, lsn, &wire::Quarantine { commands })
+    Ok(render::json(StatusCode::OK, lsn, &wire::Quarantine { commands }))
 }
 
 /// Applies one again, and answers as its own call would.

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::extract::{Params, Segments};
+use super::fields::Whole;
 use super::inventory::{read, read_property, shown_range};
 use super::problem::Problem;
 use super::render;
@@ -25,7 +26,7 @@ pub async fn free_rooms(
         property: segments.get(0, "property")?,
         arrival: params.required("arrival")?,
         departure: params.required("departure")?,
-        occupancy: params.required("occupancy")?,
+        occupancy: params.required::<Whole>("occupancy")?.count(),
         currency,
         currency_known,
         room: params.optional("room")?,
@@ -60,7 +61,7 @@ pub async fn search(State(node): State<Arc<Node>>, request: Request) -> Result<R
         location: params.optional::<String>("location")?.map(Into::into),
         arrival: params.required("arrival")?,
         departure: params.required("departure")?,
-        occupancy: params.required("occupancy")?,
+        occupancy: params.required::<Whole>("occupancy")?.count(),
         currency,
         currency_known,
         limit: params.limit()?,

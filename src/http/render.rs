@@ -265,7 +265,10 @@ pub fn event(position: String, commit: &Commit, event_type: EventType, change: &
         actor: actor(commit, change).to_owned(),
         idempotency_key: commit.key.as_deref().filter(|_| !change.due).map(str::to_owned),
         before: change.before.as_ref().and_then(record),
-        after: change.after.as_ref().and_then(record),
+        after: match &change.after {
+            Some(Record::Block(it)) if change.before.is_none() => Some(block_as_made(&it.block)),
+            after => after.as_ref().and_then(record),
+        },
         moved,
     }
 }
@@ -295,6 +298,12 @@ fn record(record: &Record) -> Option<serde_json::Value> {
     Some(shown.expect("a resource has string keys and finite numbers"))
 }
 
+/// Nothing of it was picked up.
+fn block_as_made(it: &Arc<ledger::Block>) -> serde_json::Value {
+    let made = block(&ledger::as_created(Arc::clone(it)));
+    serde_json::to_value(made).expect("a resource has string keys and finite numbers")
+}
+
 /// Without what was picked up, which reservations tell of.
 fn block_record(it: &ledger::Block) -> serde_json::Value {
     serde_json::json!({
@@ -315,15 +324,15 @@ pub fn set_aside(it: &ledger::Quarantined) -> wire::SetAside {
     wire::SetAside { lsn: it.lsn, code: it.code.as_str().to_owned(), command }
 }
 
-/// One version of a reservation; `None` where the command that made it left none.
+/// One version of a reservation; `None` where the command that made it left none, or told nothing.
 pub fn version(it: &history::Version) -> Option<wire::Version> {
-    let record = it.record()?;
+    let (record, event_type) = (it.record()?, it.event_type?);
     Some(wire::Version {
         revision: record.reservation.revision,
         lsn: it.commit.lsn,
         time: instant(it.commit.at),
         actor: actor(&it.commit, it.change()).to_owned(),
-        kind: it.event_type.as_str().to_owned(),
+        kind: event_type.as_str().to_owned(),
         reservation: reservation(&record.reservation),
     })
 }

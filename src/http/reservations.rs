@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use super::asked::Asked;
-use super::extract::{Params, Segments, Text, if_match, json, judge_currency, no_body};
+use super::extract::{Params, Segments, if_match, json, judge_currency, no_body};
+use super::fields::{Text, Whole};
 use super::inventory::read;
 use super::problem::Problem;
 use super::render;
@@ -30,11 +31,11 @@ pub struct ReserveFields {
     room_type: Option<RoomTypeId>,
     arrival: Date,
     departure: Date,
-    occupancy: u32,
+    occupancy: Whole,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     currency: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    hold_seconds: Option<u64>,
+    hold_seconds: Option<Whole>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expected_total: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,10 +56,10 @@ impl ReserveFields {
             wanted: wanted("room", self.room.as_ref(), self.room_type.as_ref())?,
             arrival: self.arrival,
             departure: self.departure,
-            occupancy: self.occupancy,
+            occupancy: self.occupancy.count(),
             currency,
             currency_known,
-            hold_seconds: self.hold_seconds,
+            hold_seconds: self.hold_seconds.map(|seconds| seconds.0),
             expected_total: self.expected_total,
             block: self.block.clone(),
             external_ref: self.external_ref.as_ref().map(|text| text.0.clone()),
@@ -109,7 +110,6 @@ impl Step {
     pub fn of(self, reservation: ReservationId, if_match: Option<u64>) -> Asked<()> {
         let path = vec![reservation.to_string()];
         let command = (self.command)(Change { reservation, if_match });
-        // Without If-Match: a key is looked up before it, and stands for the same request with and without it.
         Asked { call: self.call, path, fields: (), command }
     }
 }
@@ -184,15 +184,19 @@ pub struct AmendFields {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     room: Option<Option<RoomId>>,
     #[serde(default)]
-    occupancy: Option<u32>,
+    occupancy: Option<Whole>,
 }
+
+/// The fields of a change, and nothing in the place where the revision of `If-Match` stood once: a key is looked up before
+/// that, and stands for the same request with and without it.
+type Unconditional<F> = (F, Option<u64>);
 
 impl AmendFields {
     pub fn of(
         self,
         reservation: ReservationId,
         if_match: Option<u64>,
-    ) -> Result<Asked<(AmendFields, Option<u64>)>, Problem> {
+    ) -> Result<Asked<Unconditional<AmendFields>>, Problem> {
         if let (Some(Some(_)), Some(_)) = (&self.room, &self.room_type) {
             return Err(Problem::malformed("room", "excludes `room_type`: it has a type; give one of them"));
         }
@@ -204,9 +208,9 @@ impl AmendFields {
             departure: self.departure,
             room_type: self.room_type.clone(),
             room: self.room.clone().map(|room| room.map_or(RoomChange::Unpin, RoomChange::Pin)),
-            occupancy: self.occupancy,
+            occupancy: self.occupancy.map(Whole::count),
         }));
-        Ok(Asked { call: "amend", path, fields: (self, if_match), command })
+        Ok(Asked { call: "amend", path, fields: (self, None), command })
     }
 }
 
@@ -232,10 +236,10 @@ pub struct AssignFields {
 }
 
 impl AssignFields {
-    pub fn of(self, reservation: ReservationId, if_match: Option<u64>) -> Asked<(AssignFields, Option<u64>)> {
+    pub fn of(self, reservation: ReservationId, if_match: Option<u64>) -> Asked<Unconditional<AssignFields>> {
         let path = vec![reservation.to_string()];
         let command = Command::Assign(Assign { reservation, if_match, room: self.room.clone() });
-        Asked { call: "assign", path, fields: (self, if_match), command }
+        Asked { call: "assign", path, fields: (self, None), command }
     }
 }
 

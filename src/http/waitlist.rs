@@ -8,7 +8,8 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::extract::{Params, Segments, Text, json, judge_currency, no_body};
+use super::extract::{Params, Segments, json, judge_currency, no_body};
+use super::fields::{Text, Whole};
 use super::inventory::{read, show, write};
 use super::problem::Problem;
 use super::render;
@@ -24,7 +25,7 @@ struct WaitlistFields {
     room_type: RoomTypeId,
     arrival: Date,
     departure: Date,
-    occupancy: u32,
+    occupancy: Whole,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     currency: Option<String>,
 }
@@ -57,7 +58,7 @@ pub async fn join(
         room_type: fields.room_type.clone(),
         arrival: fields.arrival,
         departure: fields.departure,
-        occupancy: fields.occupancy,
+        occupancy: fields.occupancy.count(),
         currency,
         currency_known,
     }));

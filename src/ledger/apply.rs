@@ -207,9 +207,23 @@ fn execute(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &Command) -
         Err(failed) => Err(failed),
         Ok(outcome) => {
             waitlist::follow(txn, before)?;
-            Ok(outcome)
+            // Where there is one change, it is what the outcome shows.
+            let changed = txn.changes_since(before).len();
+            if changed > 1 { as_left(txn, outcome) } else { Ok(outcome) }
         }
     }
+}
+
+/// The outcome with its reservations as they stand now: what came behind their own change may have planned other rooms
+/// for them.
+fn as_left(ledger: &Ledger, outcome: Outcome) -> Result<Outcome, Halt> {
+    Ok(match outcome {
+        Outcome::Reserved(it) => Outcome::Reserved(ledger.find(it.id)?.reservation),
+        Outcome::Changed(it) => Outcome::Changed(ledger.find(it.id)?.reservation),
+        Outcome::Booked(it) => Outcome::Booked(group::shown(ledger, it.id)),
+        Outcome::BookingChanged(it) => Outcome::BookingChanged(group::shown(ledger, it.id)),
+        other => other,
+    })
 }
 
 /// Applies a command that was set aside as if it came now, under the key that came with it, and answers as it does.

@@ -338,6 +338,8 @@ pub fn coalesce(journal: &mut Vec<RecordChange>) {
             let (after, digest) = (journal[at].after.take(), journal[at].digests.after);
             journal[first].after = after;
             journal[first].digests.after = digest;
+            // What the command did as well is told as the doing of whoever sent it.
+            journal[first].due &= journal[at].due;
             // Nothing before and nothing after: left out below.
             journal[at].before = None;
             journal[at].digests = Digests::default();

@@ -14,13 +14,12 @@ use super::txn::{Halt, Txn};
 pub fn book(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &BookGroup) -> Result<Outcome, Halt> {
     txn.book(&command.property)?;
     let of = command.stays.len() as u32;
-    let mut reservations = Vec::with_capacity(command.stays.len());
     for (index, stay) in (0..of).zip(&command.stays) {
         let stay = command.reserve(stay);
         let made = reserve::make(txn, key, &stay, Some(Member { index, of }));
-        reservations.push(made.map_err(|halt| of_member(index, halt))?);
+        made.map_err(|halt| of_member(index, halt))?;
     }
-    Ok(Outcome::Booked(Booking { id: command.booking_id, reservations }))
+    Ok(Outcome::Booked(shown(txn, command.booking_id)))
 }
 
 impl BookGroup {
@@ -72,7 +71,8 @@ fn change(
     Ok(Outcome::BookingChanged(shown(txn, booking)))
 }
 
-fn shown(ledger: &Ledger, id: BookingId) -> Booking {
+/// The booking as it stands.
+pub fn shown(ledger: &Ledger, id: BookingId) -> Booking {
     let reservations = ledger.members(id).map(|member| member.reservation).collect();
     Booking { id, reservations }
 }

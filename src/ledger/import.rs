@@ -8,7 +8,7 @@ use super::book::{Book, TypeBook};
 use super::command::{ImportBooking, ImportedStay};
 use super::date::Date;
 use super::id::{IdempotencyKey, RoomId, RoomTypeId};
-use super::outcome::{Booking, Outcome, Refusal};
+use super::outcome::{Outcome, Refusal};
 use super::plan::Move;
 use super::rate::AMOUNT_MAX;
 use super::record::Member;
@@ -26,13 +26,12 @@ pub fn import(
 ) -> Result<Outcome, Halt> {
     txn.book(&command.property)?;
     let of = command.stays.len() as u32;
-    let mut reservations = Vec::with_capacity(command.stays.len());
     for (index, stay) in (0..of).zip(&command.stays) {
         let decided = decide(txn, command, stay);
         let (reservation, moves) = decided.map_err(|refusal| group::of_member(index, refusal.into()))?;
-        reservations.push(reserve::put(txn, key, reservation, &moves, Some(Member { index, of }))?);
+        reserve::put(txn, key, reservation, &moves, Some(Member { index, of }))?;
     }
-    Ok(Outcome::Booked(Booking { id: command.booking_id, reservations }))
+    Ok(Outcome::Booked(group::shown(txn, command.booking_id)))
 }
 
 /// The reservation and who moves for it, or the first reason against it in the contract's order.

@@ -15,6 +15,8 @@ pub enum StartError {
     Raft(#[from] openraft::errors::Fatal<TypeConfig>),
     #[error("{what} {address} can't be listened on: {source}")]
     Listen { what: &'static str, address: String, source: std::io::Error },
+    #[error("signals can't be handled: {0}")]
+    Signals(std::io::Error),
     #[error("the HTTP client for peers can't be made: {0}")]
     PeerClient(String),
     /// The node ran and had to stop.

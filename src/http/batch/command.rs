@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::super::asked::Asked;
 use super::super::bookings::BookFields;
 use super::super::extract::{Key, parse as parse_json, parse_beside};
+use super::super::fields::word;
 use super::super::inventory::{RatesFields, RoomFields};
 use super::super::problem::Problem;
 use super::super::reservations::{
@@ -49,6 +50,7 @@ enum Op {
 
 #[derive(Deserialize)]
 struct Head {
+    #[serde(deserialize_with = "word")]
     op: Op,
     #[serde(default)]
     idempotency_key: Option<String>,

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::super::extract::Key;
 use super::super::problem::Problem;
-use super::super::reservations::{CANCEL, PlainReservationId, ReserveFields};
+use super::super::reservations::{AmendFields, AssignFields, CANCEL, PlainReservationId, ReserveFields};
 use super::command::parse;
 use super::form::Form;
 use super::result::{Detail, Results};
@@ -88,14 +88,43 @@ fn a_key_stands_for_the_same_request_alone_and_in_a_batch() {
     assert_eq!(read(&batched).unwrap().key, alone.key);
 }
 
+/// A key is looked up before `If-Match`.
+#[test]
+fn a_key_stands_for_the_same_change_whatever_revision_is_asked_for() {
+    let PlainReservationId(id) = ID.parse().unwrap();
+    let key = || Some(Key::new(b"order-1").unwrap());
+    let op = |op: &str, fields: Value| {
+        with(json!({"op": op, "reservation": ID, "idempotency_key": "order-1"}), fields)
+    };
+    let (later, room) = (json!({"departure": "2027-03-05"}), json!({"room": "102"}));
+    let amended = read(&op("amend", later.clone())).unwrap();
+    let assigned = read(&op("assign", room.clone())).unwrap();
+    for if_match in [None, Some(1), Some(2)] {
+        let fields: AmendFields = serde_json::from_value(later.clone()).unwrap();
+        let amend = fields.of(id, if_match).unwrap().submission(key()).unwrap();
+        assert_eq!(amend.key, amended.key);
+        assert_eq!(amend.command == amended.command, if_match.is_none());
+        let fields: AssignFields = serde_json::from_value(room.clone()).unwrap();
+        let assign = fields.of(id, if_match).submission(key()).unwrap();
+        assert_eq!(assign.key, assigned.key);
+        assert_eq!(assign.command == assigned.command, if_match.is_none());
+    }
+}
+
 #[test]
 fn a_command_that_can_not_be_read_names_the_field() {
     let reserve = |fields: Value| with(with(stay(), json!({"op": "reserve", "property": "grand"})), fields);
     let cancel = |fields: Value| with(json!({"op": "cancel", "reservation": ID}), fields);
+    let group =
+        |stays: Value| json!({"op": "book_group", "property": "grand", "guest": "g", "reservations": stays});
     for (command, code, named) in [
         (json!(7), "malformed", "object"),
         (json!({}), "malformed", "op"),
         (json!({"op": "destroy"}), "malformed", "destroy"),
+        (json!({"op": {"cancel": null}, "reservation": ID}), "malformed", "op"),
+        (group(json!([["101", null, "2027-03-01", "2027-03-04", 2]])), "malformed", "`reservations[0]`"),
+        (group(json!(["x"])), "malformed", "expected an object"),
+        (group(json!([stay()])), "malformed", "guest"),
         (reserve(json!({"property": null})), "malformed", "property"),
         (reserve(json!({"property": "a/b"})), "malformed", "property"),
         (reserve(json!({"reservation": ID})), "malformed", "reservation"),

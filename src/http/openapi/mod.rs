@@ -146,7 +146,7 @@ fn parameters(call: &Call) -> Vec<Value> {
         parameters.push(json!({
             "name": "If-Match", "in": "header",
             "description": "The revision that is to be changed, in quotes.",
-            "schema": { "type": "string", "pattern": "^\"[1-9][0-9]*\"$" },
+            "schema": { "type": "string", "pattern": "^\"(0|[1-9][0-9]*)\"$" },
         }));
     }
     parameters

@@ -218,7 +218,9 @@ fn replan(
     room_from: Option<Date>,
 ) -> Result<(), Halt> {
     let stay = &record.reservation;
-    let key = record.key.as_ref().map(|key| key.keeping(stay));
+    // What it looks like in the middle of the command that makes it is nothing that a retry is told.
+    let is_new = record.created_lsn == txn.lsn();
+    let key = record.key.clone().map(|key| if is_new { key } else { key.keeping(stay) });
     let moved_lsn = Some(txn.lsn()).filter(|lsn| *lsn != stay.lsn);
     let reservation = Arc::new(Reservation { room, room_from, ..(**stay).clone() });
     Ok(txn.put(Record::Reservation(ReservationRecord { reservation, key, moved_lsn, ..record }))?)

@@ -99,6 +99,21 @@ fn what_is_due_is_nobodys_doing() {
 }
 
 #[test]
+fn what_a_client_changes_right_after_what_was_due_is_the_clients_doing() {
+    let mut house = House::new();
+    house.run(put_room_type("suite", 1));
+    house.reserved(Reserve { hold_seconds: Some(60), ..by_type(1, "suite", 10, 13) });
+    assert_eq!(house.reserved(by_type(2, "suite", 10, 13)).room, None);
+    house.later(61_000);
+    // The end of the hold gives it a room in the same command.
+    house.run_keyed(key(1, 1), Command::Cancel(change(2)));
+    let both = house.commits.last().unwrap();
+    let told: Vec<_> = both.events().map(|(n, event_type, change)| (n, event_type, change.due)).collect();
+    let expected = [(0, EventType::ReservationExpired, true), (1, EventType::ReservationCanceled, false)];
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn a_retry_and_a_refusal_tell_nothing() {
     let mut house = House::new();
     house.run_keyed(key(1, 1), by_room(1, "101", 10, 13));

@@ -154,3 +154,25 @@ fn a_change_that_one_member_refuses_changes_none() {
     assert_eq!(house.refused(confirm(4)), member(1, Refusal::HoldExpired));
     sound(&house);
 }
+
+#[test]
+fn a_booking_is_answered_as_it_stands_once_all_of_it_is_made() {
+    // The second takes the room that was planned for the first.
+    let by_type_first = ImportedStay { room: None, room_pinned: false, ..imported(1, "double", 10, 12) };
+    let commands: [Command; 2] = [
+        group(&[by_type(1, "double", 10, 12), by_room(2, "101", 10, 12)]).into(),
+        import(vec![by_type_first, imported(2, "double", 10, 12)]).into(),
+    ];
+    for command in commands {
+        let mut house = House::new();
+        let first = house.run_keyed(key(1, 1), command.clone());
+        let made = booked(first.outcome.clone());
+        let rooms: Vec<_> = made.reservations.iter().map(|stay| stay.room.clone()).collect();
+        assert_eq!(rooms, [Some(room("102")), Some(room("101"))]);
+        assert_eq!(made, house.ledger.booking(booking(1)).unwrap());
+        house.changed(assign(1, "103"));
+        let again = house.run_keyed(key(1, 1), command);
+        assert_eq!((again.replayed, again.outcome), (true, first.outcome));
+        sound(&house);
+    }
+}

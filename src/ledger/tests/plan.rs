@@ -375,3 +375,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_amended_stay_is_answered_with_the_room_that_it_has_in_the_end() {
+    let mut house = house(2, 1);
+    house.reserved(by_type(1, "double", 1, 5));
+    house.reserved(by_room(2, "r1", 1, 3));
+    house.reserved(by_type(3, "double", 1, 4));
+    let room_of = |house: &House, n| house.get(n).room.clone();
+    assert_eq!((room_of(&house, 1), room_of(&house, 3)), (Some(room("r0")), None));
+    // What it leaves of its room goes to the stay that has none, for which it moves itself.
+    let later =
+        Submission { key: Some(key(1, 1)), command: Amend { arrival: Some(day(3)), ..amend(1) }.into() };
+    let answered = house.submit(&later).outcome;
+    assert_eq!((room_of(&house, 1), room_of(&house, 3)), (Some(room("r1")), Some(room("r0"))));
+    assert_eq!(answered, Outcome::Changed(house.get(1)));
+    let again = house.submit(&later);
+    assert_eq!((again.replayed, again.outcome), (true, answered));
+    sound(&house);
+}

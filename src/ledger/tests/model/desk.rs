@@ -230,7 +230,7 @@ impl Model {
             let stays = command.stays[..=index].to_vec();
             let house = seen.if_asked(BookGroup { stays, ..command.clone() });
             let planned = house.ledger.reservation(stay.id).ok().and_then(|made| made.room.clone());
-            let made = self.reserve(&reserve, seen.room(stay.id).or(planned));
+            let made = self.reserve(&reserve, planned);
             reservations.push(of_member(index as u32, made)?);
             self.take_over_rooms(&house);
         }
@@ -243,7 +243,7 @@ impl Model {
             let stays = command.stays[..=index].to_vec();
             let house = seen.if_asked(ImportBooking { stays, ..command.clone() });
             let planned = house.ledger.reservation(stay.id).ok().and_then(|made| made.room.clone());
-            let made = self.import_stay(command, stay, seen.room(stay.id).or(planned));
+            let made = self.import_stay(command, stay, planned);
             reservations.push(of_member(index as u32, made)?);
             self.take_over_rooms(&house);
         }
