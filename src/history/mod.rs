@@ -296,11 +296,12 @@ impl Inner {
             Keeping::OnDisk(dir) => Arc::new(SledStore::open(dir)?),
             Keeping::InMemory => Arc::new(MemoryStore::default()),
         };
-        let note: Note = match store.note()? {
-            Some(note) => codec::from_message_pack(&note)?,
-            None => Note::default(),
-        };
+        let note: Option<Note> = store.note()?.map(|note| codec::from_message_pack(&note)).transpose()?;
         let last = store.at_or_before(Lsn(u64::MAX))?.map(|frame| Chunk::decode(&frame)).transpose()?;
+        if note.is_none() && last.is_some() {
+            return Err(HistoryError::Damaged("chunks, and no note of what they lack"));
+        }
+        let note = note.unwrap_or_default();
         let start = note.gap.map_or(note.first, |gap| gap.upto);
         let last_stored = last.map(|chunk| chunk.last());
         let stored = last_stored.filter(|last| last.lsn > start.lsn).unwrap_or(start);

@@ -292,6 +292,31 @@ fn a_damaged_store_is_set_aside_and_never_believed() {
     }
 }
 
+/// What a power cut leaves may lack its beginning, and only the note would say so.
+#[test]
+fn chunks_without_a_note_are_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history");
+    let (mut told, history) = (Told::new(), History::open(Keeping::OnDisk(path.clone())));
+    told.open(&history);
+    history.keep();
+    drop(history);
+    // sled's own threads hold on to its lock for a moment.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    let store = loop {
+        match sled::open(&path) {
+            Ok(store) => break store,
+            Err(error) => assert!(std::time::Instant::now() < until, "{error}"),
+        }
+    };
+    store.remove(b"note").unwrap().expect("the note, which is written with the first chunk");
+    store.flush().unwrap();
+    drop(store);
+    let history = History::open(Keeping::OnDisk(path.clone()));
+    assert_eq!(history.known(), Lsn(0));
+    assert!(path.with_extension("damaged").exists());
+}
+
 #[test]
 fn what_has_no_store_yet_is_kept_from_the_first_command_on() {
     let history: Arc<History> = History::open(Keeping::InMemory);

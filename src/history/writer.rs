@@ -93,6 +93,12 @@ impl History {
                 self.kept.send_replace(tip.lsn);
                 return Ok(());
             }
+            if writer.noted.as_ref().is_none_or(|(generation, _)| *generation != pending.generation) {
+                // What a crash leaves of a store must say what it lacks: chunks alone would be taken for everything.
+                let note = Note { tip: pending.after, first, gap, indexed: true, bytes };
+                store.put_note(&codec::to_message_pack(&note)?)?;
+                writer.noted = Some((pending.generation, note));
+            }
             let (open, is_full) = writer.fill(&pending)?;
             let frame = open.chunk.encode()?;
             store.put(open.chunk.after.lsn, &frame, &open.of)?;

@@ -19,7 +19,7 @@ use super::durable::{self, NewFile};
 use super::types::{LogId, RaftSnapshotMeta, StoredMembership};
 use crate::ledger::{Damage, Header, Ledger, Record};
 
-/// Snapshots that are kept. The log reaches back to the older one.
+/// Snapshots that are kept. The log reaches back to the older one, unless a leader sent the newer.
 pub const KEPT: usize = 2;
 /// A frame of records is written when it has grown to this.
 const FRAME_BYTES: usize = 256 << 10;
