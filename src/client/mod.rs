@@ -529,7 +529,10 @@ impl Client {
             let Some(turn) = course.next(Instant::now()) else {
                 return Err(course.give_up(call));
             };
-            tokio::time::sleep_until(turn.at).await;
+            if turn.at > Instant::now() {
+                // Asked only where it is needed: a sleep takes a millisecond at least, even until now.
+                tokio::time::sleep_until(turn.at).await;
+            }
             let endpoint = &self.endpoints[turn.endpoint];
             let outcome =
                 attempt::attempt(&self.http, endpoint, call, course.deadline_of_attempt(Instant::now()))
