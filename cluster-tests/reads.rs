@@ -53,6 +53,16 @@ async fn a_local_read_says_how_old_it_is_and_never_waits_for_ever() {
         assert_eq!(read.status, 200, "{}", read.in_words());
         assert_eq!(read.lsn(), lsn, "nothing is written meanwhile: {options}");
     }
+    // What is always of the node itself may be asked for as that, and as nothing else.
+    for own in ["/v1/cluster", "/v1/cluster/state-hash", "/v1/quarantine", "/v1/events"] {
+        follower.get(&format!("{own}?consistency=local")).expect(200).await;
+        let problem =
+            follower.get(&format!("{own}?consistency=linearizable")).refused(400, "malformed").await;
+        assert!(
+            problem["detail"].as_str().is_some_and(|detail| detail.contains("consistency")),
+            "{problem:?}"
+        );
+    }
     // A position that nobody has reached is refused in bounded time.
     let ahead = follower.get(&format!("{path}?consistency=local&min_lsn={}", lsn + 1_000_000)).answer().await;
     assert!(matches!(ahead.status, 422 | 503), "{}", ahead.in_words());

@@ -17,7 +17,9 @@ use crate::replication::Decision;
 use crate::wire;
 
 pub async fn show(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
-    Params::of(request.uri())?.finish()?;
+    let mut params = Params::of(request.uri())?;
+    params.always_local()?;
+    params.finish()?;
     let cluster = node.cluster().await;
     let leader_last = (cluster.members.iter())
         .find(|member| Some(member.id) == cluster.leader)
@@ -85,7 +87,9 @@ pub async fn resume(State(node): State<Arc<Node>>, request: Request) -> Result<R
 }
 
 pub async fn state_hash(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
-    Params::of(request.uri())?.finish()?;
+    let mut params = Params::of(request.uri())?;
+    params.always_local()?;
+    params.finish()?;
     let position = node.position();
     let body = wire::StateHash { lsn: position.lsn, hash: position.state_hash.to_string() };
     Ok(render::json(StatusCode::OK, position.lsn, &body))

@@ -81,6 +81,7 @@ pub async fn list(
     let query = Query { after, limit: params.limit()?, property: params.optional("property")? };
     let wait_ms = params.optional("wait_ms")?.unwrap_or(0);
     let min_lsn = params.optional("min_lsn")?.map(Lsn);
+    params.always_local()?;
     params.finish()?;
     if wait_ms > WAIT_MS_MAX {
         return Err(Problem::malformed("wait_ms", "must be at most 60,000"));

@@ -103,6 +103,16 @@ impl Params {
         Ok((consistency, min_lsn))
     }
 
+    /// For reads that are always of what this node has: `consistency` may say so, and nothing else.
+    pub fn always_local(&mut self) -> Result<(), Problem> {
+        match self.optional::<String>("consistency")?.as_deref() {
+            None | Some("local") => Ok(()),
+            Some(_) => {
+                Err(Problem::malformed("consistency", "must be local, as this read always is, or absent"))
+            }
+        }
+    }
+
     pub fn finish(self) -> Result<(), Problem> {
         match self.0.into_keys().next() {
             None => Ok(()),

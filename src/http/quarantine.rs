@@ -16,7 +16,9 @@ use crate::wire;
 
 /// Those that nobody has dealt with, oldest first.
 pub async fn list(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
-    Params::of(request.uri())?.finish()?;
+    let mut params = Params::of(request.uri())?;
+    params.always_local()?;
+    params.finish()?;
     let (commands, lsn) = node.with_ledger(|ledger| {
         let commands = ledger.quarantined().map(render::set_aside).collect();
         (commands, ledger.lsn())

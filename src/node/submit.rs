@@ -35,7 +35,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(25);
 /// than many small ones, and under light load nothing is under way.
 const WORTH_AN_ENTRY: usize = 128;
 const GATHER_WAIT: Duration = Duration::from_millis(5);
-/// How long an entry waits, where nothing is under way, for as many commands as the last one took.
+/// How long an entry waits, where nothing is under way, for as many commands as the last one took. tokio's timer counts
+/// whole milliseconds: it may be twice that.
 const COMPANY_WAIT: Duration = Duration::from_millis(1);
 
 /// How long after its deadline a command's answer is awaited, so that the batcher's more exact one is heard.
@@ -252,8 +253,7 @@ impl Batcher {
                 biased;
                 next = self.queue.recv() => {
                     let Some(next) = next else { return };
-                    commands += next.submissions.len();
-                    waiting.push_back(next);
+                    commands += put_behind(waiting, next);
                 }
                 () = self.answered.notified() => {}
                 () = sleep_until(deadline) => return,
@@ -272,8 +272,7 @@ impl Batcher {
                 biased;
                 next = self.queue.recv() => {
                     let Some(next) = next else { return };
-                    commands += next.submissions.len();
-                    waiting.push_back(next);
+                    commands += put_behind(waiting, next);
                 }
                 () = sleep_until(deadline) => break,
             }
@@ -282,8 +281,7 @@ impl Batcher {
             yield_now().await;
             let before = commands;
             while let Ok(next) = self.queue.try_recv() {
-                commands += next.submissions.len();
-                waiting.push_back(next);
+                commands += put_behind(waiting, next);
             }
             if commands == before {
                 return;
@@ -312,6 +310,13 @@ impl Batcher {
         }
         batch
     }
+}
+
+/// Puts a run behind those that wait, and answers how many commands it holds.
+fn put_behind(waiting: &mut VecDeque<Pending>, run: Pending) -> usize {
+    let commands = run.submissions.len();
+    waiting.push_back(run);
+    commands
 }
 
 /// What became of an attempt to have a batch applied.

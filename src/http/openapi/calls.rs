@@ -402,7 +402,8 @@ pub const CALLS: &[Call] = &[
     )
     .query(&["after", "limit", "wait_ms", "property", "min_lsn"])
     .refusals(&[PAST, &["malformed", "too_stale", "not_ready"]]),
-    call(Local, "GET", "/v1/quarantine", "Commands that applying set aside", &[(200, "Quarantine")]),
+    call(Local, "GET", "/v1/quarantine", "Commands that applying set aside", &[(200, "Quarantine")])
+        .refusals(&[&["malformed"]]),
     call(
         Write,
         "POST",
@@ -413,8 +414,10 @@ pub const CALLS: &[Call] = &[
     .refusals(&[&["not_found"], RETRIED]),
     call(Write, "POST", "/v1/quarantine/{lsn}/discard", "Forget a command that was set aside", &[(204, "")])
         .refusals(&[&["not_found"]]),
-    call(Local, "GET", "/v1/cluster", "The members, as this node sees them", &[(200, "Cluster")]),
-    call(Local, "POST", "/v1/cluster/snapshot", "Take a snapshot on this node", &[(202, "Empty")]),
+    call(Local, "GET", "/v1/cluster", "The members, as this node sees them", &[(200, "Cluster")])
+        .refusals(&[&["malformed"]]),
+    call(Local, "POST", "/v1/cluster/snapshot", "Take a snapshot on this node", &[(202, "Empty")])
+        .refusals(&[&["malformed"]]),
     call(
         Local,
         "POST",
@@ -427,7 +430,8 @@ pub const CALLS: &[Call] = &[
         STATE,
         &["malformed", "too_large", "unsupported_media_type", "no_leader", "outcome_unknown"],
     ]),
-    call(Local, "GET", "/v1/cluster/state-hash", "The hash of this node's state", &[(200, "StateHash")]),
+    call(Local, "GET", "/v1/cluster/state-hash", "The hash of this node's state", &[(200, "StateHash")])
+        .refusals(&[&["malformed"]]),
     call(Local, "GET", "/livez", "Whether the process runs", &[(200, "Health")]),
     call(Local, "GET", "/readyz", "Whether the node may serve", &[(200, "Health")])
         .refusals(&[&["not_ready"]]),
