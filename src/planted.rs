@@ -110,6 +110,10 @@ bugs! {
     /// Which room a stay by type gets is not the same on every node.
     RoomByChance = "room-by-chance",
     // The history.
+    /// What a node missed while it took a snapshot is not known to be missing, nor found to be.
+    GapNotNoticed = "gap-not-noticed",
+    /// A page that ends within a command ends the command.
+    PageEndsCommand = "page-ends-command",
     /// Nothing of it is kept. No test looks for this one: it is there to measure what the history costs.
     HistoryNotKept = "history-not-kept",
 }

@@ -80,6 +80,13 @@ async fn a_block_keeps_rooms_for_those_who_name_it() {
         let made = events.iter().find(|event| event["type"] == "block.defined").expect("the block was made");
         assert_eq!(made["after"], shown(body.clone(), [0, 0]));
     }
+    let later = fair(json!({"release_date": date(9)}));
+    assert_eq!(api.put(FAIR, &later).expect(200).await, shown(later.clone(), [1, 1]));
+    cluster.agree().await;
+    let told = api.get("/v1/events?limit=1000").expect(200).await;
+    let changed = told["events"].as_array().expect("events").last().expect("the block was changed");
+    assert_eq!(changed["type"], "block.changed");
+    assert_eq!((&changed["before"], &changed["after"]), (&shown(body, [1, 1]), &shown(later, [1, 1])));
     let path = format!("{GRAND}/availability?from={}&to={}", date(10), date(11));
     let night = api.get(&path).expect(200).await["room_types"]["double"][0].clone();
     assert_eq!((&night["sold"], &night["blocked"], &night["available"]), (&json!(2), &json!(0), &json!(0)));

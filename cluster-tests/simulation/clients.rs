@@ -106,8 +106,18 @@ impl Desk {
         self.epoch.elapsed().as_millis() as u64
     }
 
+    /// How many nodes there are to ask.
+    pub fn nodes(&self) -> u64 {
+        self.nodes
+    }
+
+    /// Whether clients go on.
+    pub fn is_open(&self) -> bool {
+        *self.is_open.lock().expect("one thread")
+    }
+
     /// Asks one node once.
-    async fn ask(&self, node: NodeId, request: HttpRequest) -> Option<Answer> {
+    pub async fn ask(&self, node: NodeId, request: HttpRequest) -> Option<Answer> {
         self.network.ask(CLIENTS, node, Question::Http(request), ANSWER_WAIT).await
     }
 
@@ -159,7 +169,7 @@ impl Desk {
         let mut known: Vec<Uuid> = Vec::new();
         loop {
             sleep(Duration::from_millis(random.random_range(1..60))).await;
-            if !*self.is_open.lock().expect("one thread") {
+            if !self.is_open() {
                 return;
             }
             let call = choose(&mut random, &known);

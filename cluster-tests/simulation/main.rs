@@ -9,6 +9,7 @@ mod clients;
 mod clock;
 mod disk;
 mod faults;
+mod feed;
 mod history;
 mod machine;
 mod model;

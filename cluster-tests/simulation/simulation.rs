@@ -16,6 +16,7 @@ use super::builds::Build;
 use super::clients::{Clients, Desk};
 use super::disk::{FAST_MS, Flipped, SimulatedDisk};
 use super::faults::{Fault, Faults};
+use super::feed::Stretch;
 use super::history::{Answered, Reply};
 use super::machine::{Ended, Machine};
 use super::network::{Network, Weather, peer_addr};
@@ -24,7 +25,8 @@ use super::panics;
 use super::properties::damage::Damaged;
 use super::properties::failed_flush::FailedFlush;
 use super::properties::{
-    Observer, Violation, capacity, durable, hold_expiry, key_once, linearizability, log_clock, room_night,
+    Observer, Violation, capacity, durable, event_feed, hold_expiry, key_once, linearizability, log_clock,
+    room_night,
 };
 use super::trace::Trace;
 
@@ -87,6 +89,8 @@ struct Simulation {
     /// All wall clocks are right to the millisecond, unless a fault moves them.
     has_exact_clocks: bool,
     observer: Arc<Mutex<Observer>>,
+    /// What was told of events.
+    told: Arc<Mutex<Vec<Stretch>>>,
     trace: Arc<Mutex<Trace>>,
     seed: u64,
     violations: Vec<Violation>,
@@ -122,6 +126,7 @@ impl Simulation {
             operator: None,
             has_exact_clocks: random.random_bool(0.5),
             observer,
+            told: Arc::default(),
             trace,
             seed,
             violations: Vec::new(),
@@ -167,7 +172,9 @@ impl Simulation {
     fn suffer(&mut self) -> Result<(), Violation> {
         self.faults = Faults::new(self.order.random(), NODES, self.now_ms + 300);
         self.tell(format!("faults: {}", self.faults.kinds()));
-        let clients = self.clients.open(CLIENTS, self.seed.rotate_left(17));
+        let mut clients = self.clients.open(CLIENTS, self.seed.rotate_left(17));
+        let (random, told) = (StdRng::seed_from_u64(self.seed.rotate_left(29)), self.told.clone());
+        clients.push(self.clients.spawn(|desk| desk.follow(random, told)));
         let end = self.now_ms + SAFETY_MS;
         while self.now_ms < end {
             for fault in self.faults.due(self.now_ms) {
@@ -217,6 +224,12 @@ impl Simulation {
             self.run_until(WRITES_WITHIN_MS, "liveness: a node shows nothing", |_| filled(&list))?;
             shown.extend(list.lock().expect("one thread").take());
         }
+        for id in 1..=NODES {
+            let feed = self.clients.spawn(move |desk| desk.read_feed_at(id));
+            self.run_until(AGREE_WITHIN_MS, "liveness: a node does not tell its events", |_| filled(&feed))?;
+            let stretches = feed.lock().expect("one thread").take();
+            self.told.lock().expect("one thread").extend(stretches.into_iter().flatten());
+        }
         self.judge(&shown)
     }
 
@@ -245,6 +258,9 @@ impl Simulation {
             key_once::check(last)?;
             durable::check(&history, last)?;
             linearizability::check(&history, stamps.clone(), last, answered.lsn)?;
+        }
+        if let Some(Reply::Reservations(last)) = shown.last().map(|answered| &answered.reply) {
+            event_feed::check(&history, &self.told.lock().expect("one thread"), last)?;
         }
         log_clock::check(&history, self.clock_slack_ms())?;
         hold_expiry::check(&history, self.clock_slack_ms())

@@ -71,13 +71,22 @@ impl History {
         Ok(true)
     }
 
-    /// Nobody has what is missing: what is kept begins behind it.
-    pub fn give_up(&self) {
+    /// Everything after this is there.
+    pub fn begins(&self) -> Mark {
+        let inner = self.lock();
+        inner.gap.map_or(inner.first, |gap| gap.upto)
+    }
+
+    /// Nobody has what comes next in the gap. What is kept begins where a peer's does, or behind the gap.
+    pub fn give_up(&self, gap: Gap, peers: Option<Mark>) {
         let mut inner = self.lock();
-        if let Some(gap) = inner.gap.take() {
-            tracing::warn!(first = gap.upto.lsn.next().0, "nobody has the history before this command");
-            inner.first = gap.upto;
+        if inner.gap != Some(gap) {
+            return;
         }
+        let within = |mark: &Mark| mark.lsn > gap.filled_upto().lsn && mark.lsn < gap.upto.lsn;
+        let first = peers.filter(within).unwrap_or(gap.upto);
+        tracing::warn!(first = first.lsn.next().0, "nobody has the history before this command");
+        inner.forget(first);
     }
 
     fn has_filled(&self, generation: u64, gap: Gap, upto: Mark, bytes: u64) {

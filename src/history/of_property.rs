@@ -85,9 +85,12 @@ fn stored_after(
     limit: Lsn,
     property: &PropertyId,
 ) -> Result<Run, HistoryError> {
-    // The chunk in which the position is, and the next.
-    let places = [store.last_of(property, position.next())?, store.first_of(property, position.next())?];
-    for after in places.into_iter().flatten().filter(|after| *after < limit) {
+    // The chunk in which the position is, and those after it. One may be noted that was not kept with all that it was to tell.
+    let mut next = store.last_of(property, position.next())?;
+    if next.is_none() {
+        next = store.first_of(property, position.next())?;
+    }
+    while let Some(after) = next.filter(|after| *after < limit) {
         let chunk = indexed(store, after)?;
         let upto = chunk.last().lsn.min(limit);
         let wanted =
@@ -96,6 +99,7 @@ fn stored_after(
         if !commits.is_empty() {
             return Ok(Run { commits, upto });
         }
+        next = store.first_of(property, after.max(position).next())?;
     }
     Ok(Run { commits: Vec::new(), upto: limit })
 }

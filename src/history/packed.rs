@@ -9,17 +9,11 @@ const LZ4: u8 = 1;
 const HEAD_BYTES: usize = 5;
 
 pub fn pack(frame: &[u8]) -> Vec<u8> {
-    let mut packed = vec![0; HEAD_BYTES + lz4_flex::block::get_maximum_output_size(frame.len())];
-    match lz4_flex::block::compress_into(frame, &mut packed[HEAD_BYTES..]) {
-        Ok(length) => {
-            packed[0] = LZ4;
-            packed[1..HEAD_BYTES].copy_from_slice(&(frame.len() as u32).to_le_bytes());
-            packed.truncate(HEAD_BYTES + length);
-            packed
-        }
-        // It asks for no more room than it said.
-        Err(_) => frame.to_vec(),
-    }
+    let mut packed = Vec::with_capacity(HEAD_BYTES + frame.len() / 4);
+    packed.push(LZ4);
+    packed.extend_from_slice(&(frame.len() as u32).to_le_bytes());
+    packed.extend_from_slice(&lz4_flex::block::compress(frame));
+    packed
 }
 
 /// The length of a frame, by the beginning of what it was packed to. All that is counted of a history is counted in frames.

@@ -100,28 +100,70 @@ fn lsn_in(bytes: &[u8]) -> Result<Lsn, HistoryError> {
     Ok(Lsn(u64::from_be_bytes(bytes)))
 }
 
+/// The command that the chunk of a key follows, and which part of it that is.
+fn place_in(key: &[u8]) -> Result<(Lsn, u16), HistoryError> {
+    let read =
+        key.split_first_chunk::<8>().and_then(|(after, part)| Some((after, *part.first_chunk::<2>()?)));
+    let (after, part) = read.ok_or(HistoryError::Damaged("a key that is too short"))?;
+    Ok((Lsn(u64::from_be_bytes(*after)), u16::from_be_bytes(part)))
+}
+
 impl SledStore {
-    /// All parts of the chunk of which one has this key.
-    fn whole(&self, key: &[u8]) -> Result<Vec<u8>, HistoryError> {
-        let prefix = key.get(..8).ok_or(HistoryError::Damaged("a key that is too short"))?;
+    /// All parts of a chunk, of which one is there; `None` where it was never written to its end.
+    fn whole(&self, after: Lsn) -> Result<Option<Vec<u8>>, HistoryError> {
         let mut packed = Vec::new();
-        for part in self.chunks.scan_prefix(prefix) {
-            packed.extend_from_slice(&part?.1);
+        for (place, part) in self.chunks.scan_prefix(after.0.to_be_bytes()).enumerate() {
+            let (key, bytes) = part?;
+            if place == 0 && place_in(&key)?.1 != 0 {
+                return Ok(None);
+            }
+            packed.extend_from_slice(&bytes);
         }
-        unpack(packed)
+        unpack(packed).map(Some)
     }
 
-    /// Notes what a chunk tells of, before it is kept: none is kept that can't be found.
-    fn index(&self, after: Lsn, of: &BTreeSet<PropertyId>) -> Result<(), HistoryError> {
+    /// Puts a chunk where none is. Its first part comes last, and a crash loses what was written last: what has a first part
+    /// has all. It is several times cheaper than a batch.
+    fn put_new(&self, after: Lsn, packed: &[u8], of: &BTreeSet<PropertyId>) -> Result<(), HistoryError> {
+        // What a crash left of one that was not written to its end.
+        if !self.told_of(after)?.is_empty() {
+            self.unindex(after)?;
+        }
+        self.index(after, of)?;
+        let parts: Vec<(u16, &[u8])> = (0..).zip(packed.chunks(PART_BYTES_MAX)).collect();
+        for (part, bytes) in parts.into_iter().rev() {
+            self.chunks.insert(key(after, part), bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a chunk in the place of one that was shorter, or was not written to its end: at once, or not at all.
+    fn replace(
+        &self,
+        old: Vec<sled::IVec>,
+        after: Lsn,
+        packed: &[u8],
+        of: &BTreeSet<PropertyId>,
+    ) -> Result<(), HistoryError> {
         let known = self.told_of(after)?;
-        if of.iter().all(|property| known.contains(property)) {
-            return Ok(());
+        if of.iter().any(|property| !known.contains(property)) {
+            self.index(after, &known.union(of).cloned().collect())?;
         }
         let mut batch = sled::Batch::default();
-        of.iter().for_each(|property| batch.insert(key_of(property, after), &[]));
-        self.by_property.apply_batch(batch)?;
-        let names: Vec<&str> = known.union(of).map(PropertyId::as_str).collect();
+        old.into_iter().for_each(|key| batch.remove(key));
+        for (part, bytes) in (0..).zip(packed.chunks(PART_BYTES_MAX)) {
+            batch.insert(&key(after, part), bytes);
+        }
+        Ok(self.chunks.apply_batch(batch)?)
+    }
+
+    /// Notes what a chunk tells of, before it is kept: none is kept that can't be found. What was noted may not be kept.
+    fn index(&self, after: Lsn, of: &BTreeSet<PropertyId>) -> Result<(), HistoryError> {
+        let names: Vec<&str> = of.iter().map(PropertyId::as_str).collect();
         self.properties.insert(after.0.to_be_bytes(), names.join("\n").as_bytes())?;
+        for property in of {
+            self.by_property.insert(key_of(property, after), &[])?;
+        }
         Ok(())
     }
 
@@ -129,7 +171,8 @@ impl SledStore {
         let Some(names) = self.properties.get(after.0.to_be_bytes())? else { return Ok(BTreeSet::new()) };
         let unreadable = || HistoryError::Damaged("a property that is none");
         let names = std::str::from_utf8(&names).map_err(|_| unreadable())?;
-        names.split('\n').map(|name| PropertyId::new(name).map_err(|_| unreadable())).collect()
+        let names = names.split('\n').filter(|name| !name.is_empty());
+        names.map(|name| PropertyId::new(name).map_err(|_| unreadable())).collect()
     }
 
     fn unindex(&self, after: Lsn) -> Result<(), HistoryError> {
@@ -144,33 +187,43 @@ impl SledStore {
 impl Store for SledStore {
     fn put(&self, after: Lsn, frame: &[u8], of: &BTreeSet<PropertyId>) -> Result<(), HistoryError> {
         guarded(|| {
-            self.index(after, of)?;
-            let mut batch = sled::Batch::default();
-            let mut end = 0;
-            for (part, bytes) in (0..).zip(pack(frame).chunks(PART_BYTES_MAX)) {
-                batch.insert(&key(after, part), bytes);
-                end = part + 1;
+            let packed = pack(frame);
+            let old = self.chunks.scan_prefix(after.0.to_be_bytes()).keys().collect::<Result<Vec<_>, _>>()?;
+            if old.is_empty() {
+                self.put_new(after, &packed, of)
+            } else {
+                self.replace(old, after, &packed, of)
             }
-            // Of a longer one that stood there.
-            while self.chunks.contains_key(key(after, end))? {
-                batch.remove(&key(after, end));
-                end += 1;
-            }
-            Ok(self.chunks.apply_batch(batch)?)
         })
     }
 
     fn at_or_before(&self, after: Lsn) -> Result<Option<Vec<u8>>, HistoryError> {
         guarded(|| {
-            let nearest = self.chunks.range(..=key(after, u16::MAX)).next_back().transpose()?;
-            nearest.map(|(key, _)| self.whole(&key)).transpose()
+            let mut end = key(after, u16::MAX);
+            loop {
+                let nearest = self.chunks.range(..=end).next_back().transpose()?;
+                let Some((found, _)) = nearest else { return Ok(None) };
+                let (found, _) = place_in(&found)?;
+                if let Some(frame) = self.whole(found)? {
+                    return Ok(Some(frame));
+                }
+                let Some(before) = found.0.checked_sub(1) else { return Ok(None) };
+                end = key(Lsn(before), u16::MAX);
+            }
         })
     }
 
-    fn next(&self, from: Lsn) -> Result<Option<Vec<u8>>, HistoryError> {
+    fn next(&self, mut from: Lsn) -> Result<Option<Vec<u8>>, HistoryError> {
         guarded(|| {
-            let next = self.chunks.range(key(from, 0)..).next().transpose()?;
-            next.map(|(key, _)| self.whole(&key)).transpose()
+            loop {
+                let next = self.chunks.range(key(from, 0)..).next().transpose()?;
+                let Some((found, _)) = next else { return Ok(None) };
+                let (found, _) = place_in(&found)?;
+                if let Some(frame) = self.whole(found)? {
+                    return Ok(Some(frame));
+                }
+                from = found.next();
+            }
         })
     }
 
@@ -196,13 +249,13 @@ impl Store for SledStore {
             let (mut bytes, mut last) = (0, None);
             for part in self.chunks.range(key(from, 0)..key(to, 0)) {
                 let (key, part) = part?;
-                let after = lsn_in(key.get(..8).unwrap_or_default())?;
+                let (after, place) = place_in(&key)?;
                 if bytes >= REMOVED_BYTES && last != Some(after) {
                     break;
                 }
                 if last != Some(after) {
                     self.unindex(after)?;
-                    bytes += frame_bytes(&part);
+                    bytes += if place == 0 { frame_bytes(&part) } else { 0 };
                 }
                 last = Some(after);
                 batch.remove(key);
@@ -226,5 +279,50 @@ impl Store for SledStore {
             let file = File::open(self.dir.join("db")).and_then(|file| file.sync_data());
             file.map_err(|error| HistoryError::Store(format!("its file can't be flushed: {error}")))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(names: &[&str]) -> BTreeSet<PropertyId> {
+        names.iter().map(|name| PropertyId::new(name).unwrap()).collect()
+    }
+
+    /// Bytes that don't get shorter.
+    fn frame(seed: u64, bytes: usize) -> Vec<u8> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        (0..bytes).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn what_was_not_written_to_its_end_is_not_there_and_gives_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SledStore::open(dir.path()).unwrap();
+        let (first, second) = (frame(1, 20_000), frame(2, 30_000));
+        store.put(Lsn(0), &first, &of(&["grand"])).unwrap();
+        store.put(Lsn(100), &second, &of(&["grand", "inn"])).unwrap();
+        assert_eq!(store.at_or_before(Lsn(u64::MAX)).unwrap().as_ref(), Some(&second));
+        // As a crash leaves it: the first part is written last.
+        for part in 0..2 {
+            assert!(store.chunks.remove(key(Lsn(100), part)).unwrap().is_some());
+        }
+        assert_eq!(store.at_or_before(Lsn(u64::MAX)).unwrap().as_ref(), Some(&first));
+        assert_eq!(store.next(Lsn(1)).unwrap(), None);
+        let again = frame(3, 6_000);
+        store.put(Lsn(100), &again, &of(&["grand"])).unwrap();
+        assert_eq!(store.next(Lsn(1)).unwrap().as_ref(), Some(&again));
+        let more = frame(4, 40_000);
+        store.put(Lsn(100), &more, &of(&["grand", "inn"])).unwrap();
+        assert_eq!(store.at_or_before(Lsn(300)).unwrap().as_ref(), Some(&more));
+        assert_eq!(store.first_of(&PropertyId::new("inn").unwrap(), Lsn(0)).unwrap(), Some(Lsn(100)));
+        assert_eq!(store.remove_some(Lsn(0), Lsn(200)).unwrap(), 60_000);
+        assert_eq!(store.at_or_before(Lsn(300)).unwrap(), None);
+        assert_eq!(store.last_of(&PropertyId::new("grand").unwrap(), Lsn(300)).unwrap(), None);
     }
 }

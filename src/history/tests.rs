@@ -225,6 +225,29 @@ fn what_is_missing_is_taken_from_a_peer_that_has_the_same_past_and_no_other() {
 }
 
 #[test]
+fn what_nobody_has_is_given_up_as_far_as_a_peer_has_the_rest() {
+    let (history, peer) = (History::open(Keeping::InMemory), History::open(Keeping::InMemory));
+    let mut told = Told::new();
+    told.open(&History::open(Keeping::InMemory));
+    let begins = Mark::of(&told.ledger);
+    peer.restored(begins);
+    let gap = peer.gap().expect("all that there was");
+    peer.give_up(gap, None);
+    assert_eq!((peer.gap(), peer.begins()), (None, begins));
+    told.book(&peer, 6_000);
+    history.restored(Mark::of(&told.ledger));
+    let gap = history.gap().expect("all that there was");
+    let first = begins.lsn.next();
+    assert_eq!(peer.piece(gap.filled_upto(), gap.upto.lsn).unwrap_err(), NotTold::Gone { first });
+    history.give_up(gap, Some(peer.begins()));
+    while let Some(gap) = history.gap() {
+        assert!(history.fill(&peer.piece(gap.filled_upto(), gap.upto.lsn).unwrap()).unwrap());
+    }
+    assert_eq!(history.after(Lsn(0)).unwrap_err(), NotTold::Gone { first });
+    assert_eq!(all_after(&history, begins.lsn), (expected(&told, begins.lsn), None));
+}
+
+#[test]
 fn a_state_that_replays_what_is_known_tells_nothing_twice() {
     let history = History::open(Keeping::InMemory);
     let mut told = Told::new();

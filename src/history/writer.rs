@@ -4,29 +4,38 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until};
 
 use super::chunk::{StoredChunk, StoredCommit, properties_of};
-use super::{History, HistoryError, Mark, Note, RECENT};
+use super::store::Store;
+use super::{History, HistoryError, Inner, Mark, Note, RECENT};
 use crate::ledger::{Commit, PropertyId};
 use crate::replication::{Disk, blocking, codec};
 
 /// A chunk is full with so many commits, or so many bytes.
 pub const CHUNK_COMMITS: usize = 512;
-const CHUNK_BYTES: usize = 64 << 10;
-/// So many commits that wait are written before their time has come. Each write ends with a flush of sled's, which costs
-/// more than a chunk.
-pub const WORTH_A_WRITE: usize = 16 * CHUNK_COMMITS;
-/// How long what was told stays only in memory, where nobody waits for it.
-const WRITE_EVERY: Duration = Duration::from_millis(500);
+const CHUNK_BYTES: usize = 96 << 10;
+/// So many commits that wait fill a chunk, whatever they hold. It is written then, and flushed later: sled's flush costs more
+/// than a chunk, and who writes everything at once takes the processor from those who book.
+pub const WORTH_A_WRITE: usize = CHUNK_COMMITS;
+/// Then it is looked whether something is to be flushed.
+const CHUNKS_AT_ONCE: usize = 16;
+/// How long what was told is not durable, where nobody waits for it.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
-/// The chunk that is not full yet: it is written again with what comes next.
+/// The chunk that is not full yet.
 #[derive(Default)]
 pub struct Writer {
     open: Option<Open>,
     generation: u64,
     /// What was last said of the store.
-    noted: Option<(u64, Note)>,
+    noted: Option<Noted>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+struct Noted {
+    generation: u64,
+    note: Note,
 }
 
 struct Open {
@@ -35,6 +44,17 @@ struct Open {
     of: BTreeSet<PropertyId>,
     /// Bytes that the store was last given of it.
     stored: u64,
+    /// Commits that the store was given of it.
+    stored_commits: usize,
+}
+
+/// How much is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Amount {
+    /// Some chunks, as far as they are full.
+    FullChunks,
+    /// All that was told, and it is made durable.
+    All,
 }
 
 /// What is to be written next.
@@ -47,69 +67,88 @@ struct Pending {
 /// Writes until the history is gone. An error where writing panicked: nothing is kept any more, and sooner or later apply
 /// would wait for that for ever.
 pub async fn run(history: Weak<History>, disk: Arc<dyn Disk>) -> std::io::Result<()> {
+    let mut due = Instant::now() + FLUSH_EVERY;
     while let Some(history) = history.upgrade() {
-        // Either there is work, or the time has come to look for some.
-        let _ = timeout(WRITE_EVERY, history.work.notified()).await;
+        let amount = tokio::select! {
+            biased;
+            () = history.hurry.notified() => Amount::All,
+            () = sleep_until(due) => Amount::All,
+            () = history.work.notified() => Amount::FullChunks,
+        };
         let writing = history.clone();
-        blocking(&*disk, move || writing.write()).await?;
+        blocking(&*disk, move || writing.write(amount)).await?;
+        if amount == Amount::All {
+            due = Instant::now() + FLUSH_EVERY;
+        }
     }
     Ok(())
 }
 
 impl History {
-    /// Writes all that was told and makes it durable. Blocks.
-    pub(super) fn write(&self) {
+    /// Writes what was told. Blocks.
+    pub(super) fn write(&self, amount: Amount) {
         let mut writer = self.writer.lock().expect("a panic while the history is written ends its writing");
         self.replace_unusable();
         let generation = self.lock().generation;
-        let written = self.write_all(&mut writer).and_then(|()| self.remove_forgotten());
+        let written = self.write_told(&mut writer, amount).and_then(|()| self.remove_forgotten());
         if let Err(error) = written {
             self.fail(generation, &error);
             writer.open = None;
         }
     }
 
-    fn write_all(&self, writer: &mut Writer) -> Result<(), HistoryError> {
+    fn write_told(&self, writer: &mut Writer, amount: Amount) -> Result<(), HistoryError> {
+        let mut written = 0;
         loop {
-            let (store, pending, tip, gap, first, bytes) = {
+            let (store, pending, note) = {
                 let inner = self.lock();
                 if inner.unusable {
                     return Ok(());
                 }
-                let at = inner.recent.partition_point(|commit| commit.lsn <= inner.stored.lsn);
-                let commits = inner.recent.range(at..).take(CHUNK_COMMITS).cloned().collect();
-                let pending = Pending { commits, after: inner.stored, generation: inner.generation };
-                (inner.store.clone(), pending, inner.tip, inner.gap, inner.first, inner.bytes)
+                let pending = writer.pending(&inner);
+                let Inner { tip, gap, first, bytes, .. } = *inner;
+                (inner.store.clone(), pending, Note { tip, first, gap, indexed: true, bytes })
             };
-            if pending.commits.is_empty() {
-                let note = Note { tip, first, gap, indexed: true, bytes };
-                let noted = Some((pending.generation, note));
-                if writer.noted == noted {
-                    return Ok(());
-                }
+            if writer.noted.is_none_or(|noted| noted.generation != pending.generation) {
+                // What a crash leaves of a store must say what it lacks: chunks alone would be taken for everything.
+                let note = Note { tip: pending.after, ..note };
                 store.put_note(&codec::to_message_pack(&note)?)?;
-                store.sync()?;
-                writer.noted = noted;
-                self.kept.send_replace(tip.lsn);
+                writer.noted = Some(Noted { generation: pending.generation, note });
+            }
+            let is_end = pending.commits.is_empty();
+            let is_full = writer.fill(&pending)?;
+            if !is_full && amount == Amount::FullChunks {
                 return Ok(());
             }
-            if writer.noted.as_ref().is_none_or(|(generation, _)| *generation != pending.generation) {
-                // What a crash leaves of a store must say what it lacks: chunks alone would be taken for everything.
-                let note = Note { tip: pending.after, first, gap, indexed: true, bytes };
-                store.put_note(&codec::to_message_pack(&note)?)?;
-                writer.noted = Some((pending.generation, note));
+            if !is_full && !is_end {
+                continue;
             }
-            let (open, is_full) = writer.fill(&pending)?;
+            let Some(open) = writer.open.as_mut().filter(|open| open.is_unstored()) else {
+                return self.flush(&*store, writer, Noted { generation: pending.generation, note });
+            };
             let frame = open.chunk.encode()?;
             store.put(open.chunk.after.lsn, &frame, &open.of)?;
-            let stored = open.chunk.last().unwrap_or(pending.after);
-            let more = (frame.len() as u64).saturating_sub(open.stored);
-            open.stored += more;
+            let more = open.has_stored(frame.len());
+            self.has_stored(pending.generation, open.last(), more);
             if is_full {
-                writer.open = None;
+                (writer.open, written) = (None, written + 1);
+                if written == CHUNKS_AT_ONCE && amount == Amount::FullChunks {
+                    return Ok(());
+                }
             }
-            self.has_stored(pending.generation, stored, more);
         }
+    }
+
+    /// Makes what the store holds durable, and says what that is.
+    fn flush(&self, store: &dyn Store, writer: &mut Writer, noted: Noted) -> Result<(), HistoryError> {
+        let tip = noted.note.tip.lsn;
+        if writer.noted != Some(noted) {
+            store.put_note(&codec::to_message_pack(&noted.note)?)?;
+            store.sync()?;
+            writer.noted = Some(noted);
+        }
+        self.kept.send_replace(tip);
+        Ok(())
     }
 
     fn has_stored(&self, generation: u64, stored: Mark, more: u64) {
@@ -131,22 +170,22 @@ impl History {
 }
 
 impl Writer {
-    /// Takes of what is pending into the open chunk until that is full.
-    fn fill(&mut self, pending: &Pending) -> Result<(&mut Open, bool), HistoryError> {
-        let follows = self.open.as_ref().and_then(|open| open.chunk.last()) == Some(pending.after);
-        if !follows || self.generation != pending.generation {
-            self.open = None;
+    /// What follows the open chunk, where that is still of what the store holds.
+    fn pending(&mut self, inner: &Inner) -> Pending {
+        if self.generation != inner.generation {
+            (self.open, self.generation) = (None, inner.generation);
         }
-        self.generation = pending.generation;
-        let open = self.open.get_or_insert_with(|| Open {
-            chunk: StoredChunk { after: pending.after, commits: Vec::new() },
-            bytes: 0,
-            of: BTreeSet::new(),
-            stored: 0,
-        });
-        let mut is_full = false;
+        let after = self.open.as_ref().map_or(inner.stored, Open::last);
+        let at = inner.recent.partition_point(|commit| commit.lsn <= after.lsn);
+        let commits = inner.recent.range(at..).take(CHUNK_COMMITS).cloned().collect();
+        Pending { commits, after, generation: inner.generation }
+    }
+
+    /// Takes of what is pending into the open chunk until that is full, and says whether it is.
+    fn fill(&mut self, pending: &Pending) -> Result<bool, HistoryError> {
         for commit in &pending.commits {
             let stored = StoredCommit::new(commit)?;
+            let open = self.open.get_or_insert_with(|| Open::after(pending.after));
             open.bytes += stored.bytes();
             open.chunk.commits.push(stored);
             for property in properties_of(commit) {
@@ -154,11 +193,33 @@ impl Writer {
                     open.of.insert(property.clone());
                 }
             }
-            is_full = open.chunk.commits.len() >= CHUNK_COMMITS || open.bytes >= CHUNK_BYTES;
-            if is_full {
-                break;
+            if open.chunk.commits.len() >= CHUNK_COMMITS || open.bytes >= CHUNK_BYTES {
+                return Ok(true);
             }
         }
-        Ok((open, is_full))
+        Ok(false)
+    }
+}
+
+impl Open {
+    fn after(after: Mark) -> Open {
+        let chunk = StoredChunk { after, commits: Vec::new() };
+        Open { chunk, bytes: 0, of: BTreeSet::new(), stored: 0, stored_commits: 0 }
+    }
+
+    fn last(&self) -> Mark {
+        self.chunk.last().unwrap_or(self.chunk.after)
+    }
+
+    fn is_unstored(&self) -> bool {
+        self.chunk.commits.len() > self.stored_commits
+    }
+
+    /// The store was given all of it. Returns how many bytes more than it was given before.
+    fn has_stored(&mut self, bytes: usize) -> u64 {
+        let more = (bytes as u64).saturating_sub(self.stored);
+        self.stored += more;
+        self.stored_commits = self.chunk.commits.len();
+        more
     }
 }

@@ -264,11 +264,11 @@ pub fn event(position: String, commit: &Commit, event_type: EventType, change: &
         property: change.property().cloned(),
         actor: actor(commit, change).to_owned(),
         idempotency_key: commit.key.as_deref().filter(|_| !change.due).map(str::to_owned),
-        before: change.before.as_ref().and_then(record),
-        after: match &change.after {
-            Some(Record::Block(it)) if change.before.is_none() => Some(block_as_made(&it.block)),
-            after => after.as_ref().and_then(record),
+        before: match (&change.before, &change.after) {
+            (Some(Record::Block(before)), Some(Record::Block(after))) => Some(block_changed(before, after)),
+            (before, _) => before.as_ref().and_then(record),
         },
+        after: change.after.as_ref().and_then(record),
         moved,
     }
 }
@@ -286,7 +286,7 @@ fn record(record: &Record) -> Option<serde_json::Value> {
         // One that is retired is shown to nobody.
         Record::Room(it) if it.retired.is_some() => return None,
         Record::Room(it) => serde_json::to_value(room(&it.room)),
-        Record::Block(it) => Ok(block_record(&it.block)),
+        Record::Block(it) => Ok(block_changed(it, it)),
         Record::Waitlist(it) => serde_json::to_value(waitlist_entry(&it.entry)),
         Record::Rate(it) => serde_json::to_value(rate_record(it)),
         Record::Reservation(it) => serde_json::to_value(reservation(&it.reservation)),
@@ -298,18 +298,10 @@ fn record(record: &Record) -> Option<serde_json::Value> {
     Some(shown.expect("a resource has string keys and finite numbers"))
 }
 
-/// Nothing of it was picked up.
-fn block_as_made(it: &Arc<ledger::Block>) -> serde_json::Value {
-    let made = block(&ledger::as_created(Arc::clone(it)));
-    serde_json::to_value(made).expect("a resource has string keys and finite numbers")
-}
-
-/// Without what was picked up, which reservations tell of.
-fn block_record(it: &ledger::Block) -> serde_json::Value {
-    serde_json::json!({
-        "block": it.block, "room_type": it.room_type, "from": it.from, "to": it.to, "rooms": it.rooms,
-        "status": it.status, "release_date": it.release_date,
-    })
+/// A block before or after the change that left `after`.
+fn block_changed(it: &ledger::BlockRecord, after: &ledger::BlockRecord) -> serde_json::Value {
+    let shown = block(&ledger::as_changed(Arc::clone(&it.block), after));
+    serde_json::to_value(shown).expect("a resource has string keys and finite numbers")
 }
 
 fn rate_record(it: &ledger::RateRecord) -> wire::Rate {

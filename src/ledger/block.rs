@@ -59,6 +59,11 @@ impl BlockBook {
         of_night.map_or(0, |block| block.rooms.saturating_sub(self.picked_up_on(night)))
     }
 
+    /// What is picked up, as a record of it says.
+    fn picked_up_now(&self) -> Option<Arc<BTreeMap<Date, u32>>> {
+        (!self.picked_up.is_empty()).then(|| Arc::new(self.picked_up.clone()))
+    }
+
     fn shown(&self, created: bool) -> Option<BlockShown> {
         let block = Arc::clone(&self.record.as_ref()?.block);
         let picked_up = block.from.until(block.to).map(|night| self.picked_up_on(night)).collect();
@@ -70,6 +75,13 @@ impl BlockBook {
 pub fn as_created(block: Arc<Block>) -> BlockShown {
     let nights = block.from.nights_to(block.to).max(0) as usize;
     BlockShown { created: true, block, picked_up: vec![0; nights] }
+}
+
+/// A block as the change that left `after` found or left it: no such change picks up or gives back.
+pub fn as_changed(block: Arc<Block>, after: &BlockRecord) -> BlockShown {
+    let picked_up_on = |night| after.picked_up.as_ref().and_then(|nights| nights.get(&night).copied());
+    let picked_up = block.from.until(block.to).map(|night| picked_up_on(night).unwrap_or(0)).collect();
+    BlockShown { created: false, block, picked_up }
 }
 
 pub fn put(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &PutBlock) -> Result<Outcome, Halt> {
@@ -90,12 +102,13 @@ pub fn put(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &PutBlock) 
     judge(book, old.map(Arc::as_ref), &block, released)?;
     let old = old.and_then(|old| old.record.clone());
     let created = old.is_none();
+    let picked_up = txn.book(property)?.blocks.get(&block.block).and_then(|block| block.picked_up_now());
     let key = match old {
         Some(old) => old.key.map(|key| key.keeping(&old.block)),
         None => created_under(key),
     };
     let id = block.block.clone();
-    txn.put(Record::Block(BlockRecord { block, key, released }))?;
+    txn.put(Record::Block(BlockRecord { block, key, released, picked_up }))?;
     let shown = txn.book(property)?.blocks.get(&id).and_then(|block| block.shown(created));
     Ok(Outcome::Block(shown.ok_or(Refusal::BlockNotFound)?))
 }
@@ -169,9 +182,10 @@ pub fn release(txn: &mut Txn<'_>, property: &PropertyId, left: usize) -> Result<
     let due: Vec<BlockId> = due.map(|((_, block), ())| block.clone()).collect();
     let left = left - due.len();
     for id in due {
-        let record = txn.book(property)?.blocks.get(&id).and_then(|block| block.record.clone());
+        let block = txn.book(property)?.blocks.get(&id).ok_or(Refusal::BlockNotFound)?;
+        let (record, picked_up) = (block.record.clone(), block.picked_up_now());
         let record = record.ok_or(Refusal::BlockNotFound)?;
-        txn.put(Record::Block(BlockRecord { released: true, ..record }))?;
+        txn.put(Record::Block(BlockRecord { released: true, picked_up, ..record }))?;
     }
     Ok(left)
 }

@@ -58,7 +58,7 @@ mod tests;
 
 pub use apply::Broken;
 pub use audit::Violation;
-pub use block::{NIGHTS_MAX as BLOCK_NIGHTS_MAX, as_created};
+pub use block::{NIGHTS_MAX as BLOCK_NIGHTS_MAX, as_changed};
 pub use command::*;
 pub use date::{Date, NotADate};
 pub use digest::StateHash;

@@ -3,6 +3,7 @@
 //! Everything else in the ledger (calendars, counts, indexes) is derived from records and the [`Header`], and is
 //! rebuilt from them. Names and tags here are written to disk and never change their meaning.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -137,6 +138,10 @@ pub struct BlockRecord {
     /// Its release date has come: what is left of it is free.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub released: bool,
+    /// Reservations that had a night from it when this was written, which the events tell; no night has none. What is
+    /// picked up now is counted from the reservations themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picked_up: Option<Arc<BTreeMap<Date, u32>>>,
 }
 
 /// Prices of a target on each night of `[from, to)`. Those of one target don't overlap.
@@ -390,7 +395,7 @@ digest_fields! {
     WaitlistRecord { entry, created_lsn, key }
     RoomTypeRecord { room_type, key }
     RoomRecord { room, key; retired = 1 }
-    BlockRecord { block, key, released }
+    BlockRecord { block, key, released; picked_up = 1 }
     RateRecord { property, target, from, to, prices }
     ReservationRecord { reservation, created_lsn, key; member = 1, moved_lsn = 2 }
     Member { index, of }

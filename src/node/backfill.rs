@@ -4,8 +4,11 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use super::Node;
-use crate::history::Gap;
-use crate::replication::{HistoryPiece, HistoryRequest, NodeId, PeerRefusal, Reply, Request, blocking};
+use crate::history::{Gap, NotTold};
+use crate::ledger::Mark;
+use crate::replication::{
+    HistoryPiece, HistoryRequest, NodeId, PeerError, PeerRefusal, Reply, Request, blocking,
+};
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -23,20 +26,8 @@ pub async fn run(node: Weak<Node>) {
                 upto = gap.upto.lsn.0,
                 "fetching the history from a peer"
             );
-            lacks = Some(gap);
         }
-        let members = node.members();
-        if members.keys().eq([&node.id()]) {
-            node.history.give_up();
-            continue;
-        }
-        for id in members.into_keys().filter(|id| *id != node.id()) {
-            while let Progress::Some = node.fetch_from(id).await {}
-            if node.history.gap().is_none() {
-                tracing::info!(from = id, "the history is whole again");
-                break;
-            }
-        }
+        node.fetch_gap(gap).await;
         lacks = node.history.gap();
     }
 }
@@ -44,9 +35,35 @@ pub async fn run(node: Weak<Node>) {
 enum Progress {
     Some,
     None,
+    /// The peer lacks it too. What it has begins here.
+    Lacks(Mark),
 }
 
 impl Node {
+    /// Fetches what is missing from whoever has it. What every member has lost is given up.
+    async fn fetch_gap(&self, gap: Gap) {
+        let mut begins = Vec::new();
+        let peers: Vec<NodeId> = self.members().into_keys().filter(|id| *id != self.id()).collect();
+        for id in &peers {
+            loop {
+                match self.fetch_from(*id).await {
+                    Progress::Some => continue,
+                    Progress::None => {}
+                    Progress::Lacks(mark) => begins.push(mark),
+                }
+                break;
+            }
+            if self.history.gap().is_none() {
+                tracing::info!(from = id, "the history is whole again");
+                return;
+            }
+        }
+        // Who did not answer may have it. What came in this round changes what was asked for.
+        if begins.len() == peers.len() && self.history.gap() == Some(gap) {
+            self.history.give_up(gap, begins.into_iter().min_by_key(|mark| mark.lsn));
+        }
+    }
+
     /// Fetches the next piece of what is missing.
     async fn fetch_from(&self, peer: NodeId) -> Progress {
         let (Some(gap), Some(member)) = (self.history.gap(), self.member(peer)) else {
@@ -59,7 +76,13 @@ impl Node {
             Ok(_) => return Progress::None,
             Err(error) => {
                 tracing::debug!(peer, %error, "a peer gave no history");
-                return Progress::None;
+                return match error {
+                    PeerError::Refused {
+                        refusal: PeerRefusal::NoHistory { begins: Some(begins), .. },
+                        ..
+                    } => Progress::Lacks(begins),
+                    _ => Progress::None,
+                };
             }
         };
         let history = self.history.clone();
@@ -81,8 +104,10 @@ impl Node {
     pub(super) async fn history_for_peer(&self, request: HistoryRequest) -> Result<Reply, PeerRefusal> {
         let HistoryRequest { after, upto } = request;
         let piece = self.ask_history(move |history| history.piece(after, upto)).await;
-        piece
-            .map(|frame| Reply::History(HistoryPiece { frame: frame.into() }))
-            .map_err(|reason| PeerRefusal::NoHistory { reason: reason.to_string() })
+        piece.map(|frame| Reply::History(HistoryPiece { frame: frame.into() })).map_err(|reason| {
+            let lacks = reason != NotTold::InFuture;
+            let begins = lacks.then(|| self.history.begins());
+            PeerRefusal::NoHistory { reason: reason.to_string(), begins }
+        })
     }
 }

@@ -58,6 +58,16 @@ impl Kind {
         1
     }
 
+    /// Room that is asked for at once, where frames are seldom smaller and nobody holds on to them: to grow byte by byte
+    /// is to copy, and to ask the system for memory again and again.
+    fn usual_bytes(self) -> usize {
+        match self {
+            Kind::Peer => 8 << 10,
+            Kind::History => 128 << 10,
+            _ => HEADER_BYTES,
+        }
+    }
+
     /// The longest body, in bytes.
     pub fn body_bytes_max(self) -> usize {
         match self {
@@ -113,7 +123,9 @@ pub struct Run {
 
 impl Run {
     pub fn new(kind: Kind) -> Run {
-        Run { kind, frame: vec![0; HEADER_BYTES] }
+        let mut frame = Vec::with_capacity(kind.usual_bytes());
+        frame.resize(HEADER_BYTES, 0);
+        Run { kind, frame }
     }
 
     pub fn push<T: Serialize>(&mut self, value: &T) -> Result<(), CodecError> {

@@ -224,7 +224,12 @@ pub enum PeerRefusal {
     #[error("this node has no such replication group")]
     OtherGroup,
     #[error("this node does not have that history: {reason}")]
-    NoHistory { reason: String },
+    NoHistory {
+        reason: String,
+        /// Everything after this it has; `None` where it has not come that far, or can't tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        begins: Option<Mark>,
+    },
     #[error("the message is addressed to another node or another disk")]
     NotAddressee,
     #[error("the sender's disk is not the one that this cluster knows it by")]

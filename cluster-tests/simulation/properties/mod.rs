@@ -4,6 +4,7 @@ pub mod capacity;
 pub mod damage;
 pub mod durable;
 pub mod election_safety;
+pub mod event_feed;
 pub mod failed_flush;
 pub mod hold_expiry;
 pub mod key_once;

@@ -4,6 +4,7 @@
 //! is on somebody's disk. A new kind needs a sample here; then `INNKEEPER_WRITE_GOLDEN=1 cargo test golden` writes the
 //! files that are missing, and leaves those that exist alone.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -311,12 +312,17 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
     let key = created_under(digest, original.clone());
     samples.push((
         "block".into(),
-        Record::Block(BlockRecord { block: Arc::clone(&block), key, released: true }),
+        Record::Block(BlockRecord { block: Arc::clone(&block), key, released: true, picked_up: None }),
+    ));
+    let (of, picked_up) = (Arc::clone(&block), Some(Arc::new(BTreeMap::from([(day(3), 2)]))));
+    samples.push((
+        "block_picked_up".into(),
+        Record::Block(BlockRecord { block: of, key: None, released: false, picked_up }),
     ));
     let canceled_block = Arc::new(Block { status: BlockStatus::Canceled, ..original });
     samples.push((
         "block_canceled".into(),
-        Record::Block(BlockRecord { block: canceled_block, key: None, released: false }),
+        Record::Block(BlockRecord { block: canceled_block, key: None, released: false, picked_up: None }),
     ));
     let original = WaitlistEntry {
         id: waitlist_id(1),

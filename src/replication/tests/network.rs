@@ -110,6 +110,9 @@ fn golden_messages_keep_their_bytes() {
     golden("peer-history.v1", Request::History(HistoryRequest { after, upto: Lsn(90) }));
     let frame = Bytes::from_static(b"a chunk");
     golden("peer-history-piece.v1", Reply::History(HistoryPiece { frame }));
-    golden("peer-no-history.v1", Reply::Refused(PeerRefusal::NoHistory { reason: "why".to_owned() }));
+    golden(
+        "peer-no-history.v1",
+        Reply::Refused(PeerRefusal::NoHistory { reason: "why".to_owned(), begins: None }),
+    );
     golden("peer-refused.v1", Reply::Refused(PeerRefusal::SnapshotRefused { reason: "why".to_owned() }));
 }
