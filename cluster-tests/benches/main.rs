@@ -26,6 +26,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    growth::memory(&mut report);
     ledger::measure(&mut report);
     storage::measure(&mut report);
     growth::measure(&mut report);

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use super::chunk::{StoredChunk, StoredCommit, properties_of};
 use super::store::Store;
 use super::{History, HistoryError, Inner, Mark, Note, RECENT};
-use crate::ledger::{Commit, PropertyId};
+use crate::ledger::{Commit, Lsn, PropertyId};
 use crate::replication::{Disk, blocking, codec};
 
 /// A chunk is full with so many commits, or so many bytes.
@@ -99,14 +99,20 @@ impl History {
 
     fn write_told(&self, writer: &mut Writer, amount: Amount) -> Result<(), HistoryError> {
         let mut written = 0;
+        // What is told meanwhile has to wait: there is always an end.
+        let mut upto = None;
         loop {
             let (store, pending, note) = {
                 let inner = self.lock();
                 if inner.unusable {
                     return Ok(());
                 }
-                let pending = writer.pending(&inner);
-                let Inner { tip, gap, first, bytes, .. } = *inner;
+                if upto.is_none_or(|(generation, _)| generation != inner.generation) {
+                    upto = Some((inner.generation, inner.tip));
+                }
+                let tip = upto.map_or(inner.tip, |(_, tip)| tip);
+                let pending = writer.pending(&inner, tip.lsn);
+                let Inner { gap, first, bytes, .. } = *inner;
                 (inner.store.clone(), pending, Note { tip, first, gap, indexed: true, bytes })
             };
             if writer.noted.is_none_or(|noted| noted.generation != pending.generation) {
@@ -170,14 +176,15 @@ impl History {
 }
 
 impl Writer {
-    /// What follows the open chunk, where that is still of what the store holds.
-    fn pending(&mut self, inner: &Inner) -> Pending {
+    /// What follows the open chunk, where that is still of what the store holds, up to a command.
+    fn pending(&mut self, inner: &Inner, upto: Lsn) -> Pending {
         if self.generation != inner.generation {
             (self.open, self.generation) = (None, inner.generation);
         }
         let after = self.open.as_ref().map_or(inner.stored, Open::last);
         let at = inner.recent.partition_point(|commit| commit.lsn <= after.lsn);
-        let commits = inner.recent.range(at..).take(CHUNK_COMMITS).cloned().collect();
+        let commits = inner.recent.range(at..).take_while(|commit| commit.lsn <= upto);
+        let commits = commits.take(CHUNK_COMMITS).cloned().collect();
         Pending { commits, after, generation: inner.generation }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use super::Node;
-use crate::history::{Gap, NotTold};
+use crate::history::Gap;
 use crate::ledger::Mark;
 use crate::replication::{
     HistoryPiece, HistoryRequest, NodeId, PeerError, PeerRefusal, Reply, Request, blocking,
@@ -105,8 +105,8 @@ impl Node {
         let HistoryRequest { after, upto } = request;
         let piece = self.ask_history(move |history| history.piece(after, upto)).await;
         piece.map(|frame| Reply::History(HistoryPiece { frame: frame.into() })).map_err(|reason| {
-            let lacks = reason != NotTold::InFuture;
-            let begins = lacks.then(|| self.history.begins());
+            // Where it begins no later, it is only not told now.
+            let begins = Some(self.history.begins()).filter(|begins| begins.lsn > after.lsn);
             PeerRefusal::NoHistory { reason: reason.to_string(), begins }
         })
     }
