@@ -173,7 +173,8 @@ impl History {
         Arc::new(History {
             keeping,
             tip: watch::Sender::new(inner.tip),
-            kept: watch::Sender::new(inner.tip.lsn),
+            // What was found may have been written and never flushed.
+            kept: watch::Sender::new(Lsn(0)),
             unkept: watch::Sender::new(0),
             inner: Mutex::new(inner),
             work: Notify::new(),

@@ -72,11 +72,11 @@ fn is_of(commit: &Commit, property: &PropertyId) -> bool {
     properties_of(commit).any(|of| of == property)
 }
 
-/// The chunk of which the index told.
-fn indexed(store: &dyn Store, after: Lsn) -> Result<Chunk, HistoryError> {
-    let frame = store.at_or_before(after)?.ok_or(HistoryError::Damaged("less than was kept"))?;
+/// The chunk of which the index told; `None` for the last, where it is noted already and not written yet.
+fn indexed(store: &dyn Store, after: Lsn) -> Result<Option<Chunk>, HistoryError> {
+    let Some(frame) = store.next(after)? else { return Ok(None) };
     let chunk = Chunk::decode(&frame)?;
-    if chunk.after.lsn == after { Ok(chunk) } else { Err(HistoryError::Damaged("less than was kept")) }
+    if chunk.after.lsn == after { Ok(Some(chunk)) } else { Err(HistoryError::Damaged("less than was kept")) }
 }
 
 fn stored_after(
@@ -91,7 +91,7 @@ fn stored_after(
         next = store.first_of(property, position.next())?;
     }
     while let Some(after) = next.filter(|after| *after < limit) {
-        let chunk = indexed(store, after)?;
+        let Some(chunk) = indexed(store, after)? else { break };
         let upto = chunk.last().lsn.min(limit);
         let wanted =
             |commit: &Arc<Commit>| commit.lsn > position && commit.lsn <= limit && is_of(commit, property);
@@ -110,7 +110,7 @@ fn stored_before(
     property: &PropertyId,
 ) -> Result<(Vec<Arc<Commit>>, Lsn), HistoryError> {
     let Some(after) = store.last_of(property, upto)? else { return Ok((Vec::new(), Lsn(0))) };
-    let chunk = indexed(store, after)?;
+    let Some(chunk) = indexed(store, after)? else { return Ok((Vec::new(), after)) };
     let commits = chunk.commits.into_iter().rev();
     let commits = commits.filter(|commit| commit.lsn <= upto && is_of(commit, property));
     Ok((commits.collect(), after))

@@ -28,7 +28,9 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 pub struct Writer {
     open: Option<Open>,
     generation: u64,
-    /// What was last said of the store.
+    /// In which generation a note was put before the first chunk.
+    begun: Option<u64>,
+    /// What was last said of the store, and flushed.
     noted: Option<Noted>,
 }
 
@@ -115,11 +117,10 @@ impl History {
                 let Inner { gap, first, bytes, .. } = *inner;
                 (inner.store.clone(), pending, Note { tip, first, gap, indexed: true, bytes })
             };
-            if writer.noted.is_none_or(|noted| noted.generation != pending.generation) {
+            if writer.begun != Some(pending.generation) {
                 // What a crash leaves of a store must say what it lacks: chunks alone would be taken for everything.
-                let note = Note { tip: pending.after, ..note };
-                store.put_note(&codec::to_message_pack(&note)?)?;
-                writer.noted = Some(Noted { generation: pending.generation, note });
+                store.put_note(&codec::to_message_pack(&Note { tip: pending.after, ..note })?)?;
+                writer.begun = Some(pending.generation);
             }
             let is_end = pending.commits.is_empty();
             let is_full = writer.fill(&pending)?;

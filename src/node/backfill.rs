@@ -43,7 +43,12 @@ impl Node {
     /// Fetches what is missing from whoever has it. What every member has lost is given up.
     async fn fetch_gap(&self, gap: Gap) {
         let mut begins = Vec::new();
-        let peers: Vec<NodeId> = self.members().into_keys().filter(|id| *id != self.id()).collect();
+        let members = self.members();
+        // Who the others are is not known yet.
+        if !members.contains_key(&self.id()) {
+            return;
+        }
+        let peers: Vec<NodeId> = members.into_keys().filter(|id| *id != self.id()).collect();
         for id in &peers {
             loop {
                 match self.fetch_from(*id).await {
