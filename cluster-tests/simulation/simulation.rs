@@ -337,7 +337,8 @@ impl Simulation {
             let may_stop = self.machines[at].disk.is_full() || self.failing.contains(&id);
             match self.machines[at].ended() {
                 None => {}
-                Some(Ended::Stopped(reason)) if may_stop => {
+                // A disk may fail while the node that it belongs to starts.
+                Some(Ended::Stopped(reason) | Ended::NotStarted(reason)) if may_stop => {
                     self.failing.remove(&id);
                     self.tell(format!("node {id} stops: {reason}"));
                     // What a disk holds that has lied about a flush is not what the system's cache shows.

@@ -78,8 +78,9 @@ fn acknowledged(
 ) -> Result<(), Violation> {
     for (operation, answered) in history.answered().filter(|(operation, _)| operation.call.is_write()) {
         let Reply::Reservation(it) = &answered.reply else { continue };
-        if answered.replayed || it.lsn != answered.lsn {
-            // It shows what was done before, or changed nothing.
+        // It shows what was done before, or changed nothing; or it was never answered, and the last list shows it, in the
+        // room that it has come to since.
+        if answered.replayed || it.lsn != answered.lsn || operation.ended_ms == u64::MAX {
             continue;
         }
         let first = Place { lsn: it.lsn, n: 0 };
