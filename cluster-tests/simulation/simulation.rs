@@ -334,10 +334,14 @@ impl Simulation {
                 self.failed_flush.runs(id, self.machines[at].disk.has_failed())?;
                 self.damaged.started(id)?;
             }
-            let may_stop = self.machines[at].disk.is_full() || self.failing.contains(&id);
-            match self.machines[at].ended() {
+            let (ended, disk) = (self.machines[at].ended(), &self.machines[at].disk);
+            let may_stop = match &ended {
+                // Damage is a reason of its own not to start.
+                Some(Ended::NotStarted(_)) => self.failing.contains(&id) && disk.has_failed(),
+                _ => self.failing.contains(&id) || disk.is_full(),
+            };
+            match ended {
                 None => {}
-                // A disk may fail while the node that it belongs to starts.
                 Some(Ended::Stopped(reason) | Ended::NotStarted(reason)) if may_stop => {
                     self.failing.remove(&id);
                     self.tell(format!("node {id} stops: {reason}"));
