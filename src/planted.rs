@@ -112,6 +112,8 @@ bugs! {
     // The history.
     /// What a node missed while it took a snapshot is not known to be missing, nor found to be.
     GapNotNoticed = "gap-not-noticed",
+    /// What one peer does not tell is given up, though another may have it.
+    GivenUpTooSoon = "given-up-too-soon",
     /// A page that ends within a command ends the command.
     PageEndsCommand = "page-ends-command",
     /// Nothing of it is kept. No test looks for this one: it is there to measure what the history costs.

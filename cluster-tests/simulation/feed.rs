@@ -12,7 +12,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::time::sleep;
 
-use super::clients::Desk;
+use super::clients::{Desk, PROPERTY};
 use super::network::{Answer, HttpAnswer, HttpRequest};
 
 /// Events that a page holds at most: few, so that pages end within commands.
@@ -43,17 +43,19 @@ impl Place {
 /// What one reader was told without a break.
 #[derive(Clone, Debug)]
 pub struct Stretch {
-    pub reader: &'static str,
+    pub reader: String,
     /// What comes after this was asked for.
     pub after: Place,
     pub events: Vec<(Place, wire::Event)>,
     /// All up to here was told.
     pub upto: Place,
+    /// It is what a node told at the end, when all was well.
+    pub is_final: bool,
 }
 
 /// A reader, who remembers where he is.
 pub struct Reader {
-    name: &'static str,
+    name: String,
     next: String,
     stretches: Vec<Stretch>,
 }
@@ -66,7 +68,7 @@ enum Page {
 }
 
 impl Reader {
-    pub fn new(name: &'static str) -> Reader {
+    pub fn new(name: String) -> Reader {
         let mut reader = Reader { name, next: String::new(), stretches: Vec::new() };
         reader.begin_after(Lsn(0));
         reader
@@ -75,7 +77,8 @@ impl Reader {
     fn begin_after(&mut self, lsn: Lsn) {
         let after = Place::end_of(lsn);
         self.next = format!("{lsn}-0");
-        self.stretches.push(Stretch { reader: self.name, after, events: Vec::new(), upto: after });
+        let reader = self.name.clone();
+        self.stretches.push(Stretch { reader, after, events: Vec::new(), upto: after, is_final: false });
     }
 
     fn take(&mut self, answer: &HttpAnswer) -> Page {
@@ -110,7 +113,7 @@ impl Reader {
 impl Desk {
     /// Follows the feed until the clients go, each page at any node.
     pub async fn follow(self, mut random: StdRng, told: Arc<Mutex<Vec<Stretch>>>) {
-        let mut reader = Reader::new("the follower");
+        let mut reader = Reader::new("the follower".into());
         while self.is_open() {
             sleep(Duration::from_millis(random.random_range(1..80))).await;
             let node = random.random_range(1..=self.nodes());
@@ -121,7 +124,7 @@ impl Desk {
 
     /// All that this node tells, from the beginning.
     pub async fn read_feed_at(self, node: NodeId) -> Vec<Stretch> {
-        let mut reader = Reader::new(["node 1", "node 2", "node 3"][node as usize - 1]);
+        let mut reader = Reader::new(format!("node {node}"));
         // Each time another size, so that pages end everywhere.
         for limit in (1..=PAGE_MAX).cycle() {
             match self.read_page(&mut reader, node, limit).await {
@@ -130,11 +133,14 @@ impl Desk {
                 Page::None => sleep(Duration::from_millis(AGAIN_AFTER_MS)).await,
             }
         }
+        reader.stretches.last_mut().expect("each reader has begun").is_final = true;
         reader.stretches
     }
 
+    /// Every other page is found by the property, which is all that there is.
     async fn read_page(&self, reader: &mut Reader, node: NodeId, limit: u64) -> Page {
-        let path = format!("/v1/events?after={}&limit={limit}", reader.next);
+        let of = if limit.is_multiple_of(2) { format!("&property={PROPERTY}") } else { String::new() };
+        let path = format!("/v1/events?after={}&limit={limit}{of}", reader.next);
         let request = HttpRequest { method: Method::GET, path, key: None, body: Bytes::new() };
         match self.ask(node, request).await {
             Some(Answer::Http(answer)) => reader.take(&answer),

@@ -1,6 +1,6 @@
 //! The contract as a client without any help sees it: a status, headers, and bytes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -8,6 +8,10 @@ use serde_json::{Map, Value};
 
 /// Longer than any deadline of the server's own: what takes longer than this hangs.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
+/// Within which writes succeed once a majority is connected: for so long a request is sent again where the contract has clients
+/// do that.
+const DECIDED_WITHIN: Duration = Duration::from_secs(10);
+const SENT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 pub fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().timeout(ANSWERED_WITHIN).build().expect("a client without TLS")
@@ -121,16 +125,38 @@ impl Call {
         self.send().await.unwrap_or_else(|lost| panic!("no answer: {lost}"))
     }
 
+    /// The answer once it is decided, or one of this status. A machine that stands still for a second may cost a leader its
+    /// lead at any moment; a client goes on when none leads, and sends what is unknown again under its key.
+    async fn decided(&self, status: u16) -> Answer {
+        let until = Instant::now() + DECIDED_WITHIN;
+        let is_safe = ![Method::POST, Method::PATCH].contains(&self.method)
+            || self.headers.contains_key("idempotency-key");
+        loop {
+            let answer = self.answer().await;
+            let is_open = answer.status == 503
+                && match &*answer.code() {
+                    "no_leader" => true,
+                    "outcome_unknown" => is_safe,
+                    _ => false,
+                };
+            if answer.status == status || !is_open || Instant::now() > until {
+                return answer;
+            }
+            eprintln!("sent again: {}", answer.in_words());
+            tokio::time::sleep(SENT_AGAIN_AFTER).await;
+        }
+    }
+
     /// The JSON of an answer of this status; any other status is a failure.
     pub async fn expect(&self, status: u16) -> Value {
-        let answer = self.answer().await;
+        let answer = self.decided(status).await;
         assert_eq!(answer.status, status, "{}", answer.in_words());
         answer.json()
     }
 
     /// The problem of a refusal of this status and code, checked for the shape that every refusal has.
     pub async fn refused(&self, status: u16, code: &str) -> Map<String, Value> {
-        let answer = self.answer().await;
+        let answer = self.decided(status).await;
         assert_eq!(answer.status, status, "expected {code}: {}", answer.in_words());
         let problem = answer.problem();
         assert_eq!(problem["code"], code, "{}", answer.in_words());

@@ -1,6 +1,7 @@
 //! What is missing, given by one node to another.
 
 use super::chunk::{Chunk, StoredChunk, StoredCommit};
+use super::store::remove;
 use super::{Gap, History, HistoryError, NotTold};
 use crate::ledger::{Lsn, Mark};
 
@@ -46,7 +47,7 @@ impl History {
         };
         let begin_again = |error| {
             // The pieces of another past begin elsewhere than those that come now: none of them may stay.
-            while store.remove_some(gap.after.lsn, gap.upto.lsn)? > 0 {}
+            remove(&*store, gap.after.lsn, gap.upto.lsn)?;
             self.has_filled(generation, gap, gap.after, 0);
             Err(error)
         };
@@ -66,18 +67,22 @@ impl History {
         if is_past_end {
             return begin_again(HistoryError::Damaged("another past than this node's state"));
         }
+        // Pieces begin where another peer's do not, and what was told before the gap grew is in chunks of its own: none of
+        // those may stand within or behind this one.
+        remove(&*store, chunk.after.lsn.next(), gap.upto.lsn)?;
         store.put(chunk.after.lsn, frame, &chunk.properties())?;
         self.has_filled(generation, gap, last, frame.len() as u64);
         Ok(true)
     }
 
-    /// Everything after this is there.
-    pub fn begins(&self) -> Mark {
+    /// Where what follows `after` is not there: the mark after which the rest is.
+    pub fn lacks(&self, after: Lsn) -> Option<Mark> {
         let inner = self.lock();
-        inner.gap.map_or(inner.first, |gap| gap.upto)
+        inner.check(after).err().map(|_| inner.gap.map_or(inner.first, |gap| gap.upto))
     }
 
-    /// Nobody has what comes next in the gap. What is kept begins where a peer's does, or behind the gap.
+    /// Nobody has what comes next in the gap. What is kept begins where a peer's does, or behind the gap: a history has no
+    /// hole for good, and what went before one is given up with it.
     pub fn give_up(&self, gap: Gap, peers: Option<Mark>) {
         let mut inner = self.lock();
         if inner.gap != Some(gap) {

@@ -198,7 +198,12 @@ impl Chunk {
     }
 
     pub fn last(&self) -> Mark {
-        let last = self.commits.last();
+        self.mark_at(Lsn(u64::MAX))
+    }
+
+    /// The last command up to `lsn` that it tells of.
+    pub fn mark_at(&self, lsn: Lsn) -> Mark {
+        let last = self.commits.iter().rev().find(|commit| commit.lsn <= lsn);
         last.map_or(self.after, |commit| Mark { lsn: commit.lsn, chain: commit.chain })
     }
 }

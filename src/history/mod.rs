@@ -13,6 +13,7 @@ mod kept;
 mod of_property;
 mod packed;
 mod past;
+mod repair;
 mod retention;
 mod sled_store;
 mod store;
@@ -32,6 +33,7 @@ use crate::ledger::{Commit, Lsn, Mark};
 use crate::planted::{Bug, planted};
 use crate::replication::{CodecError, Witness, codec};
 use chunk::Chunk;
+use repair::last_following;
 use sled_store::SledStore;
 use store::{MemoryStore, Store};
 use writer::Writer;
@@ -163,7 +165,8 @@ fn mark_of(commit: &Commit) -> Mark {
 impl History {
     /// Opens what is kept, or begins anew where that can't be read. Blocks.
     pub fn open(keeping: Keeping) -> Arc<History> {
-        let inner = match Inner::open(&keeping) {
+        let found = Inner::open(&keeping).and_then(|mut inner| inner.repair().map(|()| inner));
+        let inner = match found {
             Ok(inner) => inner,
             Err(error) => {
                 tracing::error!(%error, "the history can't be read: it is set aside and rebuilt");
@@ -173,8 +176,8 @@ impl History {
         Arc::new(History {
             keeping,
             tip: watch::Sender::new(inner.tip),
-            // What was found may have been written and never flushed.
-            kept: watch::Sender::new(Lsn(0)),
+            // What was found, and perhaps never flushed before, is flushed now.
+            kept: watch::Sender::new(inner.tip.lsn),
             unkept: watch::Sender::new(0),
             inner: Mutex::new(inner),
             work: Notify::new(),
@@ -301,19 +304,15 @@ impl Inner {
             Keeping::InMemory => Arc::new(MemoryStore::default()),
         };
         let note: Option<Note> = store.note()?.map(|note| codec::from_message_pack(&note)).transpose()?;
-        let last = store.at_or_before(Lsn(u64::MAX))?.map(|frame| Chunk::decode(&frame)).transpose()?;
-        if note.is_none() && last.is_some() {
+        let is_empty = store.next(Lsn(0))?.is_none();
+        if note.is_none() && !is_empty {
             return Err(HistoryError::Damaged("chunks, and no note of what they lack"));
         }
         let note = note.unwrap_or_default();
         let start = note.gap.map_or(note.first, |gap| gap.upto);
-        let last_stored = last.map(|chunk| chunk.last());
-        let stored = last_stored.filter(|last| last.lsn > start.lsn).unwrap_or(start);
-        if stored.lsn <= note.tip.lsn && stored.chain != note.tip.chain {
-            return Err(HistoryError::Damaged("less than was kept"));
-        }
+        let stored = last_following(&*store, start, note.tip)?;
         let tip = if stored.lsn > note.tip.lsn { stored } else { note.tip };
-        if !note.indexed && last_stored.is_some() {
+        if !note.indexed && !is_empty {
             tracing::info!("the history is made to be found by property");
             index(&*store)?;
         }
@@ -501,7 +500,7 @@ impl History {
     fn told(&self, tip: Mark, unkept: usize) {
         self.tip.send_replace(tip);
         self.unkept.send_replace(unkept);
-        if unkept >= writer::WORTH_A_WRITE {
+        if unkept >= writer::CHUNK_COMMITS {
             self.work.notify_one();
         }
     }

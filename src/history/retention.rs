@@ -101,9 +101,11 @@ impl Inner {
             return;
         }
         self.first = mark;
-        self.gap = self.gap.filter(|gap| gap.upto.lsn > mark.lsn).map(|gap| match gap {
+        let gap = self.gap.filter(|gap| gap.upto.lsn > mark.lsn).map(|gap| match gap {
             gap if gap.after.lsn >= mark.lsn => gap,
             gap => Gap { after: mark, filled: gap.filled.filter(|filled| filled.lsn > mark.lsn), ..gap },
         });
+        // Where the commands behind the mark changed nothing, nothing is missing.
+        self.gap = gap.filter(|gap| gap.after.chain != gap.upto.chain);
     }
 }

@@ -35,6 +35,17 @@ pub trait Store: Send + Sync + 'static {
     fn sync(&self) -> Result<(), HistoryError>;
 }
 
+/// Forgets all chunks that follow a command from `from` on and before `to`. Answers how many bytes they held.
+pub fn remove(store: &dyn Store, from: Lsn, to: Lsn) -> Result<u64, HistoryError> {
+    let mut removed = 0;
+    loop {
+        match store.remove_some(from, to)? {
+            0 => return Ok(removed),
+            some => removed += some,
+        }
+    }
+}
+
 /// Keeps nothing beyond the process: for simulations, and for a node whose disk takes no history.
 #[derive(Default)]
 pub struct MemoryStore(Mutex<Memory>);

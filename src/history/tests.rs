@@ -14,15 +14,15 @@ use crate::replication::tests::support::{cancel, committed, house, reserve};
 use crate::replication::{Kind, decode};
 
 /// A ledger that tells a history of all that it does.
-struct Told {
-    ledger: Ledger,
+pub(super) struct Told {
+    pub(super) ledger: Ledger,
     /// After each command, the first being empty.
     states: Vec<Ledger>,
     next: u32,
 }
 
 impl Told {
-    fn new() -> Told {
+    pub(super) fn new() -> Told {
         Told { ledger: Ledger::new(), states: vec![Ledger::new()], next: 0 }
     }
 
@@ -34,7 +34,7 @@ impl Told {
         self.states.push(self.ledger.clone());
     }
 
-    fn open(&mut self, history: &History) {
+    pub(super) fn open(&mut self, history: &History) {
         for submission in house(10) {
             self.run(history, &submission);
         }
@@ -49,7 +49,7 @@ impl Told {
     }
 
     /// Books and cancels, now and then for nothing. Nothing stays booked: there is always room for what comes next.
-    fn book(&mut self, history: &History, times: u32) {
+    pub(super) fn book(&mut self, history: &History, times: u32) {
         for n in self.next..self.next + times {
             let submission = match n {
                 n if n % 2 == 1 => cancel(u128::from(n) - 1),
@@ -67,7 +67,7 @@ fn quiet() -> PropertyId {
 }
 
 /// All commits after `from` that are told, each by its mark; the error that ended them, where one did.
-fn all_after(history: &History, from: Lsn) -> (Vec<Mark>, Option<NotTold>) {
+pub(super) fn all_after(history: &History, from: Lsn) -> (Vec<Mark>, Option<NotTold>) {
     let (mut told, mut at) = (Vec::new(), from);
     loop {
         match history.after(at) {
@@ -83,7 +83,7 @@ fn all_after(history: &History, from: Lsn) -> (Vec<Mark>, Option<NotTold>) {
 }
 
 /// What was told to `history`, by the states that it came from.
-fn expected(told: &Told, from: Lsn) -> Vec<Mark> {
+pub(super) fn expected(told: &Told, from: Lsn) -> Vec<Mark> {
     let pairs = told.states.windows(2).filter(|pair| pair[0].event_chain() != pair[1].event_chain());
     pairs.map(|pair| Mark::of(&pair[1])).filter(|mark| mark.lsn > from).collect()
 }
@@ -233,13 +233,13 @@ fn what_nobody_has_is_given_up_as_far_as_a_peer_has_the_rest() {
     peer.restored(begins);
     let gap = peer.gap().expect("all that there was");
     peer.give_up(gap, None);
-    assert_eq!((peer.gap(), peer.begins()), (None, begins));
+    assert_eq!((peer.gap(), peer.lacks(Lsn(0)), peer.lacks(begins.lsn)), (None, Some(begins), None));
     told.book(&peer, 6_000);
     history.restored(Mark::of(&told.ledger));
     let gap = history.gap().expect("all that there was");
     let first = begins.lsn.next();
     assert_eq!(peer.piece(gap.filled_upto(), gap.upto.lsn).unwrap_err(), NotTold::Gone { first });
-    history.give_up(gap, Some(peer.begins()));
+    history.give_up(gap, peer.lacks(gap.filled_upto().lsn));
     while let Some(gap) = history.gap() {
         assert!(history.fill(&peer.piece(gap.filled_upto(), gap.upto.lsn).unwrap()).unwrap());
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::chunk::{StoredChunk, StoredCommit, properties_of};
 use super::store::Store;
@@ -12,16 +12,16 @@ use super::{History, HistoryError, Inner, Mark, Note, RECENT};
 use crate::ledger::{Commit, Lsn, PropertyId};
 use crate::replication::{Disk, blocking, codec};
 
-/// A chunk is full with so many commits, or so many bytes.
+/// A chunk is full with so many commits, or so many bytes. It is written then, and flushed later: sled's flush costs more than
+/// a chunk, and who writes everything at once takes the processor from those who book.
 pub const CHUNK_COMMITS: usize = 512;
 const CHUNK_BYTES: usize = 96 << 10;
-/// So many commits that wait fill a chunk, whatever they hold. It is written then, and flushed later: sled's flush costs more
-/// than a chunk, and who writes everything at once takes the processor from those who book.
-pub const WORTH_A_WRITE: usize = CHUNK_COMMITS;
 /// Then it is looked whether something is to be flushed.
 const CHUNKS_AT_ONCE: usize = 16;
 /// How long what was told is not durable, where nobody waits for it.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// A disk that is full, or fails, is left in peace for so long: each store that is opened anew costs memory.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 
 /// The chunk that is not full yet.
 #[derive(Default)]
@@ -30,8 +30,10 @@ pub struct Writer {
     generation: u64,
     /// In which generation a note was put before the first chunk.
     begun: Option<u64>,
-    /// What was last said of the store, and flushed.
+    /// What was last said of the store.
     noted: Option<Noted>,
+    /// That was not flushed yet.
+    is_note_new: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -78,7 +80,11 @@ pub async fn run(history: Weak<History>, disk: Arc<dyn Disk>) -> std::io::Result
             () = history.work.notified() => Amount::FullChunks,
         };
         let writing = history.clone();
-        blocking(&*disk, move || writing.write(amount)).await?;
+        let is_written = blocking(&*disk, move || writing.write(amount)).await?;
+        drop(history);
+        if !is_written {
+            sleep(PAUSE_AFTER_FAILURE).await;
+        }
         if amount == Amount::All {
             due = Instant::now() + FLUSH_EVERY;
         }
@@ -87,16 +93,17 @@ pub async fn run(history: Weak<History>, disk: Arc<dyn Disk>) -> std::io::Result
 }
 
 impl History {
-    /// Writes what was told. Blocks.
-    pub(super) fn write(&self, amount: Amount) {
+    /// Writes what was told; false where the store failed. Blocks.
+    pub(super) fn write(&self, amount: Amount) -> bool {
         let mut writer = self.writer.lock().expect("a panic while the history is written ends its writing");
         self.replace_unusable();
         let generation = self.lock().generation;
         let written = self.write_told(&mut writer, amount).and_then(|()| self.remove_forgotten());
-        if let Err(error) = written {
-            self.fail(generation, &error);
+        if let Err(error) = &written {
+            self.fail(generation, error);
             writer.open = None;
         }
+        written.is_ok()
     }
 
     fn write_told(&self, writer: &mut Writer, amount: Amount) -> Result<(), HistoryError> {
@@ -118,7 +125,9 @@ impl History {
                 (inner.store.clone(), pending, Note { tip, first, gap, indexed: true, bytes })
             };
             if writer.begun != Some(pending.generation) {
-                // What a crash leaves of a store must say what it lacks: chunks alone would be taken for everything.
+                // What a crash leaves of a store must say what it lacks: chunks alone would be taken for everything. What went
+                // before a gap is durable before that is noted.
+                store.sync()?;
                 store.put_note(&codec::to_message_pack(&Note { tip: pending.after, ..note })?)?;
                 writer.begun = Some(pending.generation);
             }
@@ -146,15 +155,19 @@ impl History {
         }
     }
 
-    /// Makes what the store holds durable, and says what that is.
+    /// Makes what the store holds durable, and then says what that is: a note never tells of more than a power cut leaves. It is
+    /// made durable by the next flush; until then a start finds what it tells of behind what the one before told of.
     fn flush(&self, store: &dyn Store, writer: &mut Writer, noted: Noted) -> Result<(), HistoryError> {
-        let tip = noted.note.tip.lsn;
-        if writer.noted != Some(noted) {
-            store.put_note(&codec::to_message_pack(&noted.note)?)?;
+        let is_news = writer.noted != Some(noted);
+        if is_news || writer.is_note_new {
             store.sync()?;
-            writer.noted = Some(noted);
+            writer.is_note_new = false;
         }
-        self.kept.send_replace(tip);
+        self.kept.send_replace(noted.note.tip.lsn);
+        if is_news {
+            store.put_note(&codec::to_message_pack(&noted.note)?)?;
+            (writer.noted, writer.is_note_new) = (Some(noted), true);
+        }
         Ok(())
     }
 

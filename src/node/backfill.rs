@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Node;
 use crate::history::Gap;
 use crate::ledger::Mark;
+use crate::planted::{Bug, planted};
 use crate::replication::{
     HistoryPiece, HistoryRequest, NodeId, PeerError, PeerRefusal, Reply, Request, blocking,
 };
@@ -64,7 +65,8 @@ impl Node {
             }
         }
         // Who did not answer may have it. What came in this round changes what was asked for.
-        if begins.len() == peers.len() && self.history.gap() == Some(gap) {
+        let is_lost = begins.len() == peers.len() || planted(Bug::GivenUpTooSoon);
+        if is_lost && self.history.gap() == Some(gap) {
             self.history.give_up(gap, begins.into_iter().min_by_key(|mark| mark.lsn));
         }
     }
@@ -110,8 +112,8 @@ impl Node {
         let HistoryRequest { after, upto } = request;
         let piece = self.ask_history(move |history| history.piece(after, upto)).await;
         piece.map(|frame| Reply::History(HistoryPiece { frame: frame.into() })).map_err(|reason| {
-            // Where it begins no later, it is only not told now.
-            let begins = Some(self.history.begins()).filter(|begins| begins.lsn > after.lsn);
+            // Where it is there, it is only not told now.
+            let begins = self.history.lacks(after.lsn);
             PeerRefusal::NoHistory { reason: reason.to_string(), begins }
         })
     }

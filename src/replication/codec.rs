@@ -58,8 +58,8 @@ impl Kind {
         1
     }
 
-    /// Room that is asked for at once, where frames are seldom smaller and nobody holds on to them: to grow byte by byte
-    /// is to copy, and to ask the system for memory again and again.
+    /// Bytes asked for at once, where frames are seldom smaller and nobody holds on to them: one that grows is copied each
+    /// time.
     fn usual_bytes(self) -> usize {
         match self {
             Kind::Peer => 8 << 10,

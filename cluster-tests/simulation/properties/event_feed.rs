@@ -1,5 +1,5 @@
 //! The feed of events has no gap and no repeat: whoever reads it, at whichever nodes, is told the same, and all that was
-//! acknowledged is in it.
+//! acknowledged is in it. What one node can't tell any more when all is well, no other can.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
@@ -16,7 +16,7 @@ pub fn check(history: &History, told: &[Stretch], last: &[wire::Reservation]) ->
     for stretch in told {
         in_order(stretch)?;
         for (place, event) in &stretch.events {
-            let (reader, known) = *all.entry(*place).or_insert((stretch.reader, event));
+            let (reader, known) = *all.entry(*place).or_insert((&stretch.reader, event));
             if known != event {
                 return Err(format!(
                     "event feed: {reader} was told {known:?}, and {} was told {event:?}",
@@ -39,7 +39,24 @@ pub fn check(history: &History, told: &[Stretch], last: &[wire::Reservation]) ->
         revisions(stretch)?;
     }
     acknowledged(history, told, &all)?;
+    gone_alike(told)?;
     ends(told, last)
+}
+
+/// What one node tells at the end is not gone at another.
+fn gone_alike(told: &[Stretch]) -> Result<(), Violation> {
+    let at_the_end = || told.iter().filter(|stretch| stretch.is_final);
+    for stretch in at_the_end() {
+        let gone_here = |(place, _): &&(Place, wire::Event)| *place <= stretch.after;
+        let known = at_the_end().find_map(|other| Some((other, other.events.iter().find(gone_here)?)));
+        if let Some((other, (_, event))) = known {
+            return Err(format!(
+                "event feed: {} tells {event:?}, which is gone at {}",
+                other.reader, stretch.reader
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Places go up, and within a command by one.

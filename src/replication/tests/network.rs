@@ -114,5 +114,9 @@ fn golden_messages_keep_their_bytes() {
         "peer-no-history.v1",
         Reply::Refused(PeerRefusal::NoHistory { reason: "why".to_owned(), begins: None }),
     );
+    golden(
+        "peer-no-history-begins.v1",
+        Reply::Refused(PeerRefusal::NoHistory { reason: "why".to_owned(), begins: Some(after) }),
+    );
     golden("peer-refused.v1", Reply::Refused(PeerRefusal::SnapshotRefused { reason: "why".to_owned() }));
 }

@@ -1,0 +1,131 @@
+//! What a crash or a power cut leaves of a store.
+//!
+//! A note tells only of what was flushed before it. What was written behind that may be there in part, with a later chunk
+//! and without an earlier one, and so may the pieces of a gap that was being filled.
+
+use super::chunk::Chunk;
+use super::store::{Store, remove};
+use super::{HistoryError, Inner};
+use crate::ledger::{Lsn, Mark};
+
+impl Inner {
+    /// Leaves what follows from the beginning on without a break, and makes that durable; the rest is told or fetched again.
+    /// Blocks.
+    pub(super) fn repair(&mut self) -> Result<(), HistoryError> {
+        let mut bytes = remove(&*self.store, self.stored.lsn, Lsn(u64::MAX))?;
+        if let Some(gap) = &mut self.gap {
+            gap.filled = None;
+            bytes += remove(&*self.store, gap.after.lsn, gap.upto.lsn)?;
+        }
+        if bytes > 0 {
+            tracing::warn!(
+                after = self.stored.lsn.0,
+                bytes,
+                "a part of the history that was not flushed to its end is left out and found anew"
+            );
+        }
+        self.store.sync()
+    }
+}
+
+/// The last command of the chunks that follow from one another. What was flushed, from `start` up to `noted`, must be there;
+/// what stands behind a break does not count.
+pub fn last_following(store: &dyn Store, start: Mark, noted: Mark) -> Result<Mark, HistoryError> {
+    let (mut last, mut from) = (start, start.lsn);
+    let chunk = store.at_or_before(noted.lsn)?.map(|frame| Chunk::decode(&frame)).transpose()?;
+    let mut at_note = start;
+    if let Some(chunk) = chunk.filter(|chunk| chunk.last().lsn > start.lsn) {
+        at_note = chunk.mark_at(noted.lsn);
+        (last, from) = (chunk.last(), chunk.after.lsn.next());
+    }
+    // Commands behind it that changed nothing leave the chain as it was.
+    if at_note.chain != noted.chain {
+        return Err(HistoryError::Damaged("less than was kept"));
+    }
+    while let Some(frame) = store.next(from)? {
+        let chunk = Chunk::decode(&frame)?;
+        if chunk.after.chain != last.chain {
+            break;
+        }
+        (last, from) = (chunk.last(), chunk.after.lsn.next());
+    }
+    Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::sled_store::SledStore;
+    use super::super::tests::{Told, all_after, expected};
+    use super::super::writer::Amount;
+    use super::super::{History, Keeping, NotTold};
+    use super::*;
+    use crate::replication::Witness;
+
+    fn open(dir: &Path) -> std::sync::Arc<History> {
+        History::open(Keeping::OnDisk(dir.to_owned()))
+    }
+
+    /// A history of which all up to the mark was flushed, and thousands of commands behind it were written only.
+    fn flushed_in_part(dir: &Path, told: &mut Told) -> Mark {
+        let history = open(dir);
+        told.open(&history);
+        told.book(&history, 3_000);
+        history.keep();
+        history.keep();
+        let flushed = Mark::of(&told.ledger);
+        told.book(&history, 4_000);
+        history.write(Amount::FullChunks);
+        flushed
+    }
+
+    #[test]
+    fn what_was_written_and_not_flushed_counts_where_it_follows() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut told = Told::new();
+        let flushed = flushed_in_part(dir.path(), &mut told);
+        let history = open(dir.path());
+        let (tip, end) = (history.tip(), told.ledger.lsn());
+        assert!(tip.lsn.0 > flushed.lsn.0 + 2_000 && tip.lsn < end, "{tip:?} of {end}");
+        let whole = expected(&told, Lsn(0)).into_iter().filter(|mark| mark.lsn <= tip.lsn).collect();
+        assert_eq!(all_after(&history, Lsn(0)), (whole, None));
+    }
+
+    #[test]
+    fn what_stands_behind_a_hole_is_cut_off_and_told_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut told = Told::new();
+        let flushed = flushed_in_part(dir.path(), &mut told);
+        let store = SledStore::open(dir.path()).unwrap();
+        let hole = Chunk::decode(&store.next(Lsn(flushed.lsn.0 + 1_000)).unwrap().unwrap()).unwrap();
+        assert!(store.remove_some(hole.after.lsn, hole.after.lsn.next()).unwrap() > 0);
+        assert!(store.next(hole.after.lsn).unwrap().is_some(), "a chunk behind it");
+        drop(store);
+
+        let history = open(dir.path());
+        assert_eq!(history.tip(), hole.after);
+        assert!(history.lock().store.next(hole.after.lsn).unwrap().is_none(), "what stood behind it");
+        assert_eq!(history.after(hole.after.lsn.next()).unwrap_err(), NotTold::InFuture);
+        // As the log is replayed.
+        let mut again = Told::new();
+        again.open(&history);
+        again.book(&history, 7_000);
+        history.keep();
+        assert_eq!(all_after(&history, Lsn(0)), (expected(&told, Lsn(0)), None));
+    }
+
+    #[test]
+    fn what_was_flushed_and_is_not_there_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut told = Told::new();
+        let flushed = flushed_in_part(dir.path(), &mut told);
+        let store = SledStore::open(dir.path()).unwrap();
+        let last = Chunk::decode(&store.at_or_before(flushed.lsn).unwrap().unwrap()).unwrap();
+        assert!(store.remove_some(last.after.lsn, last.after.lsn.next()).unwrap() > 0);
+        drop(store);
+        let history = open(dir.path());
+        assert_eq!(history.tip(), Mark::default(), "it is set aside");
+        assert!(dir.path().with_extension("damaged").exists());
+    }
+}
