@@ -4,8 +4,11 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
+use crate::events::all_events;
 use crate::support::load::Load;
-use crate::support::{Cluster, Hotel, checker};
+use crate::support::{Cluster, Hotel, checker, eventually};
 
 const CLIENTS: u64 = 8;
 const ROOMS: u64 = 40;
@@ -62,9 +65,31 @@ async fn survives(struck: Struck, cuts: u64) {
         let history = load.stop().await;
         kept += checker::holds(&cluster, &hotel, &history).await;
     }
-    eprintln!("power was cut {done} times at {struck:?}; {kept} acknowledged bookings are there");
+    let told = tells_all(&cluster, kept).await;
+    eprintln!(
+        "power was cut {done} times at {struck:?}; {kept} acknowledged bookings are there, and {told} events from the first on"
+    );
     cluster.stop_all().await;
     for id in cluster.ids() {
         cluster.verify(id).await;
     }
+}
+
+/// Every node tells all that happened, from the first command on, and all the same.
+async fn tells_all(cluster: &Cluster, bookings: usize) -> usize {
+    let mut first: Option<Vec<Value>> = None;
+    for id in cluster.ids() {
+        let api = cluster.api(id);
+        let told = eventually(&format!("node {id} tells all events"), || all_events(&api)).await;
+        let confirmed = told.iter().filter(|event| event["type"] == "reservation.confirmed").count();
+        assert!(
+            confirmed >= bookings,
+            "node {id} tells of {confirmed} bookings, {bookings} were acknowledged"
+        );
+        match &first {
+            Some(first) => assert!(*first == told, "node {id} tells other events"),
+            None => first = Some(told),
+        }
+    }
+    first.expect("a cluster has nodes").len()
 }

@@ -123,6 +123,11 @@ impl Faults {
         format!("{:?}", self.kinds)
     }
 
+    /// Whether the cluster has other members for a while.
+    pub fn changes_members(&self) -> bool {
+        self.kinds.contains(&Kind::Members)
+    }
+
     /// Whether wall clocks jump in this seed.
     pub fn moves_clocks(&self) -> bool {
         self.kinds.contains(&Kind::Wall)

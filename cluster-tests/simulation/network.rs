@@ -65,6 +65,17 @@ pub enum Answer {
     Reset,
 }
 
+impl Answer {
+    /// Whether it says that nothing happened, or that nobody knows.
+    fn denies(&self) -> bool {
+        match self {
+            Answer::Refused => true,
+            Answer::Http(answer) => [429, 503].contains(&answer.status.as_u16()),
+            Answer::Frame(_) | Answer::Reset => false,
+        }
+    }
+}
+
 /// What is to happen at a machine.
 pub struct Delivery {
     pub exchange: u64,
@@ -81,6 +92,8 @@ struct Exchange {
     asker: NodeId,
     answerer: NodeId,
     sender: oneshot::Sender<Answer>,
+    /// A client's write is under way twice.
+    is_write_twice: bool,
 }
 
 /// How bad the network is.
@@ -182,10 +195,12 @@ impl Network {
                     }
                 }
                 InFlight::Answer { exchange, from, answer } => {
-                    let Some(asker) = state.exchanges.get(&exchange).map(|exchange| exchange.asker) else {
+                    let Some(known) = state.exchanges.get(&exchange) else { continue };
+                    if state.cut.contains(&(from, known.asker)) {
                         continue;
-                    };
-                    if state.cut.contains(&(from, asker)) {
+                    }
+                    // True of the one that was answered, and not of the other: the client waits for more.
+                    if known.is_write_twice && answer.denies() {
                         continue;
                     }
                     if let Some(exchange) = state.exchanges.remove(&exchange) {
@@ -230,13 +245,16 @@ impl State {
         sender: oneshot::Sender<Answer>,
     ) {
         let exchange = self.number();
-        self.exchanges.insert(exchange, Exchange { asker, answerer: to, sender });
+        self.exchanges.insert(exchange, Exchange { asker, answerer: to, sender, is_write_twice: false });
         if self.cut.contains(&(asker, to)) || self.is_lost() {
             return;
         }
         let repeated = self.weather.repeated;
         let is_repeated = self.random.random_range(0..1_000) < repeated;
         if is_repeated && question.may_be_repeated() {
+            if let (Question::Http(request), Some(known)) = (&question, self.exchanges.get_mut(&exchange)) {
+                known.is_write_twice = request.method != Method::GET;
+            }
             let question = question.clone();
             self.put(InFlight::Question(Delivery { exchange, to, question }));
         }

@@ -199,11 +199,8 @@ impl Simulation {
             if machine.build != Build::This {
                 self.happen(Fault::Install(id, Build::This));
             }
-            let machine = self.machine(id);
-            if !machine.is_up() {
-                self.start(id);
-            }
         }
+        self.start_all();
         let writes: Vec<_> =
             (1..=NODES).map(|id| self.clients.spawn(move |desk| desk.write_at(id))).collect();
         self.run_until(WRITES_WITHIN_MS, "liveness: a node took no write", |_| writes.iter().all(filled))?;
@@ -260,7 +257,12 @@ impl Simulation {
             linearizability::check(&history, stamps.clone(), last, answered.lsn)?;
         }
         if let Some(Reply::Reservations(last)) = shown.last().map(|answered| &answered.reply) {
-            event_feed::check(&history, &self.told.lock().expect("one thread"), last)?;
+            let told = self.told.lock().expect("one thread");
+            event_feed::check(&history, &told, last)?;
+            // Who is no member for a while is not asked by those who are.
+            if !self.faults.changes_members() {
+                event_feed::gone_alike(&told)?;
+            }
         }
         log_clock::check(&history, self.clock_slack_ms())?;
         hold_expiry::check(&history, self.clock_slack_ms())
@@ -298,8 +300,18 @@ impl Simulation {
                 return Err(format!("{or_else} within {within_ms} ms"));
             }
             self.step()?;
+            self.start_all();
         }
         Ok(())
+    }
+
+    /// Starts who is down. A flush that began while its disk was failing may end a process when the faults are over.
+    fn start_all(&mut self) {
+        for id in 1..=NODES {
+            if !self.machine(id).is_up() {
+                self.start(id);
+            }
+        }
     }
 
     /// One step of time, for everybody.
@@ -335,11 +347,9 @@ impl Simulation {
                 self.damaged.started(id)?;
             }
             let (ended, disk) = (self.machines[at].ended(), &self.machines[at].disk);
-            let may_stop = match &ended {
-                // Damage is a reason of its own not to start.
-                Some(Ended::NotStarted(_)) => self.failing.contains(&id) && disk.has_failed(),
-                _ => self.failing.contains(&id) || disk.is_full(),
-            };
+            // Damage is a reason of its own not to start.
+            let is_up = !matches!(ended, Some(Ended::NotStarted(_)));
+            let may_stop = disk.has_failed() || (is_up && (self.failing.contains(&id) || disk.is_full()));
             match ended {
                 None => {}
                 Some(Ended::Stopped(reason) | Ended::NotStarted(reason)) if may_stop => {

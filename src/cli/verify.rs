@@ -57,7 +57,7 @@ fn verify(data_dir: &Path) -> Result<Sound, VerifyError> {
 
 fn open_history(data_dir: &Path) -> Option<Kept> {
     Kept::open(&server::history_dir(data_dir)).unwrap_or_else(|error| {
-        eprintln!("{error}. It was not compared; the next start makes it anew.");
+        eprintln!("{error}. It was not compared; the next start has what it lacks fetched from a peer.");
         None
     })
 }
@@ -76,7 +76,7 @@ struct Sound {
     /// Positions at which the capacity rules were recomputed.
     audited: u64,
     state_hash: String,
-    /// Up to where the history tells; none where the next start makes it anew.
+    /// Up to where the history tells; none where it can't be read whole.
     history_lsn: Option<u64>,
     /// Positions at which it was compared with what the log led to.
     history_compared: u64,

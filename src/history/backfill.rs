@@ -2,6 +2,7 @@
 
 use super::chunk::{Chunk, StoredChunk, StoredCommit};
 use super::store::remove;
+use super::writer::Writer;
 use super::{Gap, History, HistoryError, NotTold};
 use crate::ledger::{Lsn, Mark};
 
@@ -9,9 +10,10 @@ use crate::ledger::{Lsn, Mark};
 const PIECE_BYTES: usize = 64 << 10;
 
 impl History {
-    /// What lies between and is not there, where something does.
+    /// What lies between and is not there, where something does, and can be kept.
     pub fn gap(&self) -> Option<Gap> {
-        self.lock().gap
+        let inner = self.lock();
+        inner.gap.filter(|_| !inner.suspended)
     }
 
     /// The next commits after the mark that a peer has, up to `upto`, for [`fill`](History::fill). Blocks.
@@ -40,18 +42,42 @@ impl History {
     /// Takes a peer's piece into the gap, where it follows from what is there; false where it is another than the next. Nothing
     /// of a gap is told until its last piece has met what comes after it. Blocks.
     pub fn fill(&self, frame: &[u8]) -> Result<bool, HistoryError> {
+        // What a peer has sent is looked at before anything is locked.
+        let chunk = Chunk::decode(frame);
+        let mut writer = self.lock_writer();
+        let store = self.lock().store.clone();
+        let filled = self.put_piece(&mut writer, frame, chunk);
+        if let Err(error @ (HistoryError::Store(_) | HistoryError::Disk(_))) = &filled {
+            self.fail_store(&store, error);
+        }
+        filled
+    }
+
+    fn put_piece(
+        &self,
+        writer: &mut Writer,
+        frame: &[u8],
+        chunk: Result<Chunk, HistoryError>,
+    ) -> Result<bool, HistoryError> {
+        if !self.has_begun(writer)? {
+            return Ok(false);
+        }
         let (store, generation, gap) = {
             let inner = self.lock();
-            let Some(gap) = inner.gap.filter(|_| !inner.unusable) else { return Ok(false) };
+            let Some(gap) = inner.gap.filter(|_| inner.has_store()) else { return Ok(false) };
             (inner.store.clone(), inner.generation, gap)
         };
+        if !writer.has_begun_in(generation) {
+            // It grew meanwhile.
+            return Ok(false);
+        }
         let begin_again = |error| {
             // The pieces of another past begin elsewhere than those that come now: none of them may stay.
-            remove(&*store, gap.after.lsn, gap.upto.lsn)?;
-            self.has_filled(generation, gap, gap.after, 0);
+            let removed = remove(&*store, gap.after.lsn, gap.upto.lsn)?;
+            self.has_filled(generation, gap, gap.after, removed, 0);
             Err(error)
         };
-        let chunk = match Chunk::decode(frame) {
+        let chunk = match chunk {
             Ok(chunk) if chunk.after == gap.filled_upto() => chunk,
             Ok(_) => return Ok(false),
             // Either this piece is of another past, or those before it are.
@@ -69,16 +95,22 @@ impl History {
         }
         // Pieces begin where another peer's do not, and what was told before the gap grew is in chunks of its own: none of
         // those may stand within or behind this one.
-        remove(&*store, chunk.after.lsn.next(), gap.upto.lsn)?;
+        let removed = remove(&*store, chunk.after.lsn, gap.upto.lsn)?;
         store.put(chunk.after.lsn, frame, &chunk.properties())?;
-        self.has_filled(generation, gap, last, frame.len() as u64);
+        self.has_filled(generation, gap, last, removed, frame.len() as u64);
         Ok(true)
     }
 
     /// Where what follows `after` is not there: the mark after which the rest is.
     pub fn lacks(&self, after: Lsn) -> Option<Mark> {
         let inner = self.lock();
-        inner.check(after).err().map(|_| inner.gap.map_or(inner.first, |gap| gap.upto))
+        match inner.check(after) {
+            Ok(()) => None,
+            // Its disk may hold it.
+            Err(_) if inner.suspended => None,
+            Err(NotTold::Gone { .. }) => Some(inner.first),
+            Err(_) => inner.gap.map(|gap| gap.upto),
+        }
     }
 
     /// Nobody has what comes next in the gap. What is kept begins where a peer's does, or behind the gap: a history has no
@@ -94,10 +126,10 @@ impl History {
         inner.forget(first);
     }
 
-    fn has_filled(&self, generation: u64, gap: Gap, upto: Mark, bytes: u64) {
+    fn has_filled(&self, generation: u64, gap: Gap, upto: Mark, removed: u64, put: u64) {
         let mut inner = self.lock();
         if inner.generation == generation && inner.gap == Some(gap) {
-            inner.bytes += bytes;
+            inner.bytes = inner.bytes.saturating_sub(removed) + put;
             let is_whole = upto.chain == gap.upto.chain;
             inner.gap = (!is_whole).then_some(Gap { filled: Some(upto), ..gap });
         }

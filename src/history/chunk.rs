@@ -171,6 +171,7 @@ pub fn properties_of(commit: &Commit) -> impl Iterator<Item = &PropertyId> {
 }
 
 /// A chunk, read back and checked: each commit follows from the one before.
+#[derive(Clone)]
 pub struct Chunk {
     pub after: Mark,
     pub commits: Vec<std::sync::Arc<Commit>>,

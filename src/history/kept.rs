@@ -26,12 +26,15 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// `None` where there is none. Where that is so, and where it can't be read at all, the next start makes it anew. Blocks.
+    /// `None` where there is none. An error where it can't be read, or less is there than was flushed. Blocks.
     pub fn open(dir: &Path) -> Result<Option<Kept>, HistoryError> {
         if !dir.exists() {
             return Ok(None);
         }
-        let inner = Inner::open(&Keeping::OnDisk(dir.to_owned()))?;
+        let (inner, noted) = Inner::open(&Keeping::OnDisk(dir.to_owned()))?;
+        if inner.tip.lsn < noted.lsn {
+            return Err(HistoryError::Damaged("less than was kept"));
+        }
         Ok(Some(Kept {
             first: inner.first,
             gap: inner.gap.map(|gap| (gap.after, gap.upto)),
@@ -84,8 +87,8 @@ impl Kept {
             }
             let chunk = self.next_chunk().map_err(|error| self.wrong(&error))?;
             let Some(chunk) = chunk.filter(|chunk| chunk.after.lsn < lsn) else { return Ok(()) };
-            // Where the history begins in the middle of a chunk, what went before it is not asked for.
-            if chunk.after.lsn >= self.first.lsn && chunk.after.chain != self.at.chain {
+            // The history may begin in the middle of a chunk, and what is fetched in that of another.
+            if chunk.mark_at(self.at.lsn).chain != self.at.chain {
                 return Err(self.wrong(&HistoryError::Damaged("less than was kept")));
             }
             self.from = chunk.after.lsn.next();

@@ -19,19 +19,19 @@ mod sled_store;
 mod store;
 #[cfg(test)]
 mod tests;
+mod witness;
 mod writer;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
 use crate::ledger::{Commit, Lsn, Mark};
 use crate::planted::{Bug, planted};
-use crate::replication::{CodecError, Witness, codec};
+use crate::replication::{CodecError, codec};
 use chunk::Chunk;
 use repair::last_following;
 use sled_store::SledStore;
@@ -43,12 +43,13 @@ pub use past::Version;
 pub use retention::{Extent, Retention};
 pub use writer::run;
 
-/// Commits that wait to be kept, at most; then apply waits.
-const UNKEPT_MAX: usize = 65_536;
 /// Commits that stay in memory once they are kept, for those who follow closely.
 const RECENT: usize = 4_096;
 /// Commits that one read from memory gives, at most.
 const RUN_MAX: usize = 1_024;
+/// What is said where the disk fails.
+const SUSPENDED: &str = "the history is not kept until the next start; what is on the disk is left as it is, and what it then lacks \
+    is fetched from a peer (to have all of it fetched, move its folder away)";
 
 /// Where a history is kept.
 #[derive(Clone, Debug)]
@@ -62,6 +63,9 @@ pub enum Keeping {
 /// Why a store did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
+    /// What the system refused; what is on the disk may be sound.
+    #[error("the disk does not take the history: {0}")]
+    Disk(String),
     #[error("the history's store failed: {0}")]
     Store(String),
     #[error("the history is damaged: it holds {0}")]
@@ -156,6 +160,8 @@ struct Inner {
     tip: Mark,
     /// What the store held can't be used, or is not the past of this state: it is to be set aside for an empty one.
     unusable: bool,
+    /// The disk took nothing more. What is on it is left alone, and nothing is kept until the next start.
+    suspended: bool,
 }
 
 fn mark_of(commit: &Commit) -> Mark {
@@ -165,12 +171,16 @@ fn mark_of(commit: &Commit) -> Mark {
 impl History {
     /// Opens what is kept, or begins anew where that can't be read. Blocks.
     pub fn open(keeping: Keeping) -> Arc<History> {
-        let found = Inner::open(&keeping).and_then(|mut inner| inner.repair().map(|()| inner));
+        let found = Inner::open(&keeping).and_then(|(mut inner, noted)| inner.repair(noted).map(|()| inner));
         let inner = match found {
             Ok(inner) => inner,
+            Err(HistoryError::Disk(error)) => {
+                tracing::error!(%error, "{SUSPENDED}");
+                Inner::begin_suspended()
+            }
             Err(error) => {
                 tracing::error!(%error, "the history can't be read: it is set aside and rebuilt");
-                Inner::begin(set_aside_and_open(&keeping))
+                set_aside_and_open(&keeping).map_or_else(Inner::begin_suspended, Inner::begin)
             }
         };
         Arc::new(History {
@@ -210,20 +220,37 @@ impl History {
             let limit = inner.gap.map(|gap| gap.after).filter(|after| position < after.lsn);
             (inner.store.clone(), inner.generation, limit.unwrap_or(inner.recent_after))
         };
-        self.stored_after(&*store, position, limit).map_err(|error| self.fail(generation, &error))
+        self.read(generation, position, || self.stored_after(&*store, position, limit))
+    }
+
+    /// What a store tells of what follows `position`. Meanwhile a part of it may have been forgotten, or written anew: it has
+    /// failed where it fails again.
+    fn read<T>(
+        &self,
+        generation: u64,
+        position: Lsn,
+        work: impl Fn() -> Result<T, HistoryError>,
+    ) -> Result<T, NotTold> {
+        let told = work().or_else(|_| work());
+        self.lock().check(position)?;
+        told.map_err(|error| self.fail(generation, &error))
     }
 
     fn stored_after(&self, store: &dyn Store, position: Lsn, limit: Mark) -> Result<Run, HistoryError> {
+        let floor = self.lock().floor(position);
         let chunk = store.at_or_before(position)?.map(|frame| Chunk::decode(&frame)).transpose()?;
-        let chunk = chunk.unwrap_or(Chunk { after: self.lock().first, commits: Vec::new() });
+        let nothing = Chunk { after: floor, commits: Vec::new() };
+        let chunk = chunk.filter(|chunk| chunk.last().lsn >= floor.lsn).unwrap_or(nothing);
         let last = chunk.last();
         if last.lsn <= position {
-            // The rest of what is asked for are commands that changed nothing, or it is lost.
-            let whole = last.chain == limit.chain || planted(Bug::GapNotNoticed);
-            return if whole {
-                Ok(Run { commits: Vec::new(), upto: limit.lsn })
-            } else {
-                Err(HistoryError::Damaged("less than was kept"))
+            // Commands that changed nothing come next, up to the next chunk or to the end; or something is lost.
+            if last.chain == limit.chain || planted(Bug::GapNotNoticed) {
+                return Ok(Run { commits: Vec::new(), upto: limit.lsn });
+            }
+            let next = store.next(position)?.map(|frame| Chunk::decode(&frame)).transpose()?;
+            return match next.filter(|next| next.after.chain == last.chain) {
+                Some(next) => Ok(Run { commits: Vec::new(), upto: next.after.lsn.min(limit.lsn) }),
+                None => Err(HistoryError::Damaged("less than was kept")),
             };
         }
         let commits = chunk.commits.into_iter();
@@ -249,23 +276,42 @@ impl History {
     fn fail(&self, generation: u64, error: &HistoryError) -> NotTold {
         let mut inner = self.lock();
         if inner.generation == generation {
-            tracing::error!(%error, "the history is set aside and rebuilt");
-            inner.begin_anew();
-            self.hurry.notify_one();
+            self.give_up_store(&mut inner, error);
         }
         NotTold::Missing
+    }
+
+    /// The store has failed, whoever found it.
+    fn give_up_store(&self, inner: &mut Inner, error: &HistoryError) {
+        self.kept.send_replace(Lsn(0));
+        if let HistoryError::Disk(_) = error {
+            tracing::error!(%error, "{SUSPENDED}");
+            inner.suspend();
+            self.kept.send_replace(inner.tip.lsn);
+            self.unkept.send_replace(0);
+            return;
+        }
+        tracing::error!(%error, "the history is set aside and rebuilt");
+        inner.begin_anew();
+        self.hurry.notify_one();
     }
 
     /// Opens an empty store in the place of one that can't be used. Only the one who writes does it, and without the lock:
     /// apply, which tells what it has done, never waits for a disk.
     fn replace_unusable(&self) {
-        if !self.lock().unusable {
+        if !self.lock().is_to_be_replaced() {
             return;
         }
         let store = set_aside_and_open(&self.keeping);
         let mut inner = self.lock();
-        inner.set_store(store);
         inner.unusable = false;
+        match store {
+            Some(store) => inner.set_store(store),
+            None => {
+                inner.suspend();
+                self.told(inner);
+            }
+        }
     }
 }
 
@@ -295,10 +341,40 @@ impl Inner {
             removed: Lsn(0),
             tip: Mark::default(),
             unusable: false,
+            suspended: false,
         }
     }
 
-    fn open(keeping: &Keeping) -> Result<Inner, HistoryError> {
+    fn begin_suspended() -> Inner {
+        Inner { suspended: true, ..Inner::begin(Arc::new(MemoryStore::default())) }
+    }
+
+    fn is_to_be_replaced(&self) -> bool {
+        self.unusable && !self.suspended
+    }
+
+    /// Whether the store is there, and is that of this state's past.
+    fn has_store(&self) -> bool {
+        !self.unusable && !self.suspended
+    }
+
+    /// Keeps nothing any more, and holds on to nothing.
+    fn suspend(&mut self) {
+        self.set_store(Arc::new(MemoryStore::default()));
+        self.suspended = true;
+        self.pass(self.tip);
+    }
+
+    /// Goes on behind commands that are not kept.
+    fn pass(&mut self, mark: Mark) {
+        self.go_on_at(mark);
+        if self.suspended {
+            self.miss(self.first, mark);
+        }
+    }
+
+    /// What a store holds, and up to where it says that it does.
+    fn open(keeping: &Keeping) -> Result<(Inner, Mark), HistoryError> {
         let store: Arc<dyn Store> = match keeping {
             Keeping::OnDisk(dir) => Arc::new(SledStore::open(dir)?),
             Keeping::InMemory => Arc::new(MemoryStore::default()),
@@ -311,13 +387,21 @@ impl Inner {
         let note = note.unwrap_or_default();
         let start = note.gap.map_or(note.first, |gap| gap.upto);
         let stored = last_following(&*store, start, note.tip)?;
-        let tip = if stored.lsn > note.tip.lsn { stored } else { note.tip };
+        // The note alone tells of commands that changed nothing.
+        let tip = if stored.lsn < note.tip.lsn && stored.chain == note.tip.chain { note.tip } else { stored };
+        if tip.lsn < note.tip.lsn {
+            tracing::error!(
+                from = tip.lsn.next().0,
+                upto = note.tip.lsn.0,
+                "the end of the history is damaged"
+            );
+        }
         if !note.indexed && !is_empty {
             tracing::info!("the history is made to be found by property");
             index(&*store)?;
         }
         let (first, gap, bytes) = (note.first, note.gap, note.bytes);
-        Ok(Inner { first, gap, recent_after: tip, stored, bytes, tip, ..Inner::begin(store) })
+        Ok((Inner { first, gap, recent_after: tip, stored, bytes, tip, ..Inner::begin(store) }, note.tip))
     }
 
     /// Whether what follows `position` is there.
@@ -327,6 +411,11 @@ impl Inner {
         }
         let missing = self.gap.is_some_and(|gap| gap.after.lsn <= position && position < gap.upto.lsn);
         if missing { Err(NotTold::Missing) } else { Ok(()) }
+    }
+
+    /// Where what is there begins, of which `position` is.
+    fn floor(&self, position: Lsn) -> Mark {
+        self.gap.map(|gap| gap.upto).filter(|upto| upto.lsn <= position).unwrap_or(self.first)
     }
 
     /// Whether everything after `position` is there.
@@ -398,125 +487,18 @@ impl Inner {
     }
 }
 
-impl Witness for History {
-    fn tip(&self) -> Mark {
-        *self.tip.borrow()
-    }
-
-    fn applied(&self, before: Mark, after: Mark, commits: Vec<Commit>) {
-        let mut inner = self.lock();
-        if planted(Bug::HistoryNotKept) {
-            inner.go_on_at(after);
-            drop(inner);
-            self.kept.send_replace(after.lsn);
-            return self.told(after, 0);
-        }
-        if after.lsn < inner.tip.lsn {
-            return;
-        }
-        let known = inner.tip.lsn;
-        let mut new: Vec<_> = commits.into_iter().map(Arc::new).collect();
-        let at = new.partition_point(|commit| commit.lsn <= known);
-        let follows = match new.get(at) {
-            Some(commit) => inner.tip.chain.after(commit) == commit.chain,
-            None => inner.tip.chain == after.chain,
-        };
-        if follows {
-            new.drain(..at);
-        } else {
-            inner.diverge(before);
-        }
-        inner.recent.extend(new);
-        inner.tip = after;
-        let unkept = inner.unkept();
-        drop(inner);
-        self.told(after, unkept);
-    }
-
-    fn restored(&self, mark: Mark) {
-        let mut inner = self.lock();
-        let tip = inner.tip;
-        if mark.lsn < tip.lsn || mark == tip {
-            return;
-        }
-        if mark.lsn == tip.lsn {
-            inner.diverge(mark);
-        } else if mark.chain == tip.chain {
-            inner.tip = mark;
-        } else {
-            let after = inner.gap.map_or(inner.stored, |gap| gap.after);
-            inner.go_on_at(mark);
-            if !planted(Bug::GapNotNoticed) {
-                inner.miss(after, mark);
-            }
-        }
-        let unkept = inner.unkept();
-        drop(inner);
-        self.told(mark, unkept);
-    }
-
-    fn diverged(&self, mark: Mark) {
-        let mut inner = self.lock();
-        inner.diverge(mark);
-        drop(inner);
-        self.told(mark, 0);
-        self.hurry.notify_one();
-    }
-
-    fn forget(&self, mark: Mark) {
-        let mut inner = self.lock();
-        // A replay tells of earlier marks again.
-        if inner.forgotten.lsn < mark.lsn {
-            inner.forgotten = mark;
-            inner.forget(mark);
-        }
-    }
-
-    fn keep(&self) {
-        self.write(writer::Amount::All);
-    }
-
-    fn has_room(&self) -> BoxFuture<'_, ()> {
-        if *self.unkept.borrow() < UNKEPT_MAX {
-            return Box::pin(std::future::ready(()));
-        }
-        self.work.notify_one();
-        Box::pin(async {
-            // The sender lives as long as this history.
-            let _ = self.unkept.subscribe().wait_for(|unkept| *unkept < UNKEPT_MAX).await;
-        })
-    }
-
-    fn has_kept(&self, lsn: Lsn) -> BoxFuture<'_, ()> {
-        self.hurry.notify_one();
-        Box::pin(async move {
-            // The sender lives as long as this history.
-            let _ = self.kept.subscribe().wait_for(|kept| *kept >= lsn).await;
-        })
-    }
-}
-
-impl History {
-    fn told(&self, tip: Mark, unkept: usize) {
-        self.tip.send_replace(tip);
-        self.unkept.send_replace(unkept);
-        if unkept >= writer::CHUNK_COMMITS {
-            self.work.notify_one();
-        }
-    }
-}
-
-/// An empty store in place of one that can't be used, which is left beside it for whoever wants to look.
-fn set_aside_and_open(keeping: &Keeping) -> Arc<dyn Store> {
-    let Keeping::OnDisk(dir) = keeping else { return Arc::new(MemoryStore::default()) };
+/// An empty store in place of one that can't be used, which is left beside it for whoever wants to look. `None` where there
+/// can be none.
+fn set_aside_and_open(keeping: &Keeping) -> Option<Arc<dyn Store>> {
+    let Keeping::OnDisk(dir) = keeping else { return Some(Arc::new(MemoryStore::default())) };
     let opened = set_aside(dir)
         .map_err(|error| HistoryError::Store(format!("its folder can't be set aside: {error}")))
         .and_then(|()| SledStore::open(dir));
     match opened {
-        Ok(store) => Arc::new(store),
+        Ok(store) => Some(Arc::new(store)),
         Err(error) => {
-            tracing::error!(%error, "no history can be kept on this disk: it is in memory until the next start");
-            Arc::new(MemoryStore::default())
+            tracing::error!(%error, "{SUSPENDED}");
+            None
         }
     }
 }

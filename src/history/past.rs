@@ -43,8 +43,7 @@ impl History {
             return Err(NotTold::InFuture);
         }
         while upto > lsn {
-            self.lock().check_back_to(lsn)?;
-            let (commits, before) = self.before_of(upto, property)?;
+            let (commits, before) = self.before_of(upto, lsn, property)?;
             for commit in commits.iter().take_while(|commit| commit.lsn > lsn) {
                 if ledger.rewind(commit, Some(property)).is_err() {
                     tracing::error!(lsn = commit.lsn.0, "the history does not fit the state");

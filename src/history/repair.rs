@@ -11,45 +11,75 @@ use crate::ledger::{Lsn, Mark};
 impl Inner {
     /// Leaves what follows from the beginning on without a break, and makes that durable; the rest is told or fetched again.
     /// Blocks.
-    pub(super) fn repair(&mut self) -> Result<(), HistoryError> {
+    pub(super) fn repair(&mut self, noted: Mark) -> Result<(), HistoryError> {
         let mut bytes = remove(&*self.store, self.stored.lsn, Lsn(u64::MAX))?;
         if let Some(gap) = &mut self.gap {
             gap.filled = None;
             bytes += remove(&*self.store, gap.after.lsn, gap.upto.lsn)?;
         }
         if bytes > 0 {
+            self.bytes = self.bytes.saturating_sub(bytes);
             tracing::warn!(
                 after = self.stored.lsn.0,
                 bytes,
                 "a part of the history that was not flushed to its end is left out and found anew"
             );
         }
+        self.find_again(noted.lsn)?;
         self.store.sync()
+    }
+
+    /// Notes again what the chunks tell of that were perhaps not flushed: a chunk may be there whose entries are lost.
+    fn find_again(&self, noted: Lsn) -> Result<(), HistoryError> {
+        let Some(frame) = self.store.at_or_before(noted)? else { return Ok(()) };
+        let mut from = Chunk::decode(&frame)?.after.lsn;
+        while let Some(frame) = self.store.next(from)? {
+            let chunk = Chunk::decode(&frame)?;
+            self.store.put(chunk.after.lsn, &frame, &chunk.properties())?;
+            from = chunk.after.lsn.next();
+        }
+        Ok(())
     }
 }
 
-/// The last command of the chunks that follow from one another. What was flushed, from `start` up to `noted`, must be there;
-/// what stands behind a break does not count.
+/// The last command of the chunks that follow from one another, of which the first is that in which `noted` is, or the nearest
+/// before it that can be read. What stands behind a break does not count.
 pub fn last_following(store: &dyn Store, start: Mark, noted: Mark) -> Result<Mark, HistoryError> {
     let (mut last, mut from) = (start, start.lsn);
-    let chunk = store.at_or_before(noted.lsn)?.map(|frame| Chunk::decode(&frame)).transpose()?;
-    let mut at_note = start;
-    if let Some(chunk) = chunk.filter(|chunk| chunk.last().lsn > start.lsn) {
-        at_note = chunk.mark_at(noted.lsn);
-        (last, from) = (chunk.last(), chunk.after.lsn.next());
-    }
-    // Commands behind it that changed nothing leave the chain as it was.
-    if at_note.chain != noted.chain {
-        return Err(HistoryError::Damaged("less than was kept"));
-    }
-    while let Some(frame) = store.next(from)? {
-        let chunk = Chunk::decode(&frame)?;
-        if chunk.after.chain != last.chain {
-            break;
+    if let Some(chunk) = readable(store, start.lsn, noted.lsn)?.filter(|chunk| chunk.last().lsn > start.lsn) {
+        // Commands behind its last that changed nothing leave the chain as it was.
+        let at_note = chunk.mark_at(noted.lsn);
+        if chunk.last().lsn >= noted.lsn && at_note.chain != noted.chain {
+            return Err(HistoryError::Damaged("another past than it says"));
         }
         (last, from) = (chunk.last(), chunk.after.lsn.next());
     }
-    Ok(last)
+    loop {
+        let next = store.next(from).and_then(|frame| frame.map(|frame| Chunk::decode(&frame)).transpose());
+        match next {
+            Ok(Some(chunk)) if chunk.after.chain == last.chain => {
+                (last, from) = (chunk.last(), chunk.after.lsn.next());
+            }
+            Err(error @ HistoryError::Disk(_)) => return Err(error),
+            Ok(_) | Err(_) => return Ok(last),
+        }
+    }
+}
+
+/// The nearest chunk that can be read. One that was being written anew when the power went may be in parts. Those before
+/// `start` are of a gap.
+fn readable(store: &dyn Store, start: Lsn, upto: Lsn) -> Result<Option<Chunk>, HistoryError> {
+    let mut at = Some(upto);
+    let mut tries = 0;
+    while let Some(lsn) = at.filter(|lsn| *lsn >= start) {
+        match store.at_or_before(lsn).and_then(|frame| frame.map(|frame| Chunk::decode(&frame)).transpose()) {
+            Ok(chunk) => return Ok(chunk),
+            Err(error) if tries == 1 || matches!(error, HistoryError::Disk(_)) => return Err(error),
+            Err(_) => at = store.place(lsn)?.and_then(|after| after.0.checked_sub(1)).map(Lsn),
+        }
+        tries += 1;
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -59,7 +89,7 @@ mod tests {
     use super::super::sled_store::SledStore;
     use super::super::tests::{Told, all_after, expected};
     use super::super::writer::Amount;
-    use super::super::{History, Keeping, NotTold};
+    use super::super::{History, Keeping, Kept, NotTold};
     use super::*;
     use crate::replication::Witness;
 
@@ -116,16 +146,27 @@ mod tests {
     }
 
     #[test]
-    fn what_was_flushed_and_is_not_there_is_damage() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut told = Told::new();
-        let flushed = flushed_in_part(dir.path(), &mut told);
-        let store = SledStore::open(dir.path()).unwrap();
-        let last = Chunk::decode(&store.at_or_before(flushed.lsn).unwrap().unwrap()).unwrap();
-        assert!(store.remove_some(last.after.lsn, last.after.lsn.next()).unwrap() > 0);
-        drop(store);
-        let history = open(dir.path());
-        assert_eq!(history.tip(), Mark::default(), "it is set aside");
-        assert!(dir.path().with_extension("damaged").exists());
+    fn what_was_flushed_and_is_not_there_is_lost_alone() {
+        for broken in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut told = Told::new();
+            let flushed = flushed_in_part(dir.path(), &mut told);
+            let store = SledStore::open(dir.path()).unwrap();
+            let last = Chunk::decode(&store.at_or_before(flushed.lsn).unwrap().unwrap()).unwrap();
+            if broken {
+                store.put(last.after.lsn, b"no chunk", &last.properties()).unwrap();
+            } else {
+                assert!(store.remove_some(last.after.lsn, last.after.lsn.next()).unwrap() > 0);
+            }
+            drop(store);
+            assert!(Kept::open(dir.path()).is_err(), "verify says it");
+            let history = open(dir.path());
+            assert_eq!(history.tip(), last.after);
+            assert!(!dir.path().with_extension("damaged").exists());
+            history.restored(Mark::of(&told.ledger));
+            let whole: Vec<Mark> =
+                expected(&told, Lsn(0)).into_iter().filter(|mark| mark.lsn <= last.after.lsn).collect();
+            assert_eq!(all_after(&history, Lsn(0)), (whole, Some(NotTold::Missing)));
+        }
     }
 }

@@ -50,6 +50,9 @@ impl History {
     pub fn outdated(&self, retention: Retention, now: Timestamp) -> Result<Option<Mark>, HistoryError> {
         let (store, first, bytes) = {
             let inner = self.lock();
+            if inner.suspended {
+                return Err(HistoryError::Disk("it is not kept until the next start".into()));
+            }
             (inner.store.clone(), inner.first, inner.bytes)
         };
         let oldest = retention.age_ms.map_or(0, |age_ms| now.0.saturating_sub(age_ms));
@@ -69,14 +72,15 @@ impl History {
         Ok(upto)
     }
 
-    /// Removes some of what is forgotten from the store.
-    pub(super) fn remove_forgotten(&self) -> Result<(), HistoryError> {
+    /// Removes some of what is forgotten from the store, up to the command of which a flushed note says that it is.
+    pub(super) fn remove_forgotten(&self, noted: Lsn) -> Result<(), HistoryError> {
         let (store, first, generation) = {
             let inner = self.lock();
-            if inner.unusable || inner.removed >= inner.first.lsn {
+            let first = inner.first.lsn.min(noted);
+            if !inner.has_store() || inner.removed >= first {
                 return Ok(());
             }
-            (inner.store.clone(), inner.first.lsn, inner.generation)
+            (inner.store.clone(), first, inner.generation)
         };
         // The chunk in which the mark is has to stay.
         let Some(frame) = store.at_or_before(first)? else { return Ok(()) };

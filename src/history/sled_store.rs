@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::HistoryError;
@@ -25,8 +25,9 @@ const PROPERTIES: &[u8] = b"properties of chunks";
 const REMOVED_BYTES: u64 = 1 << 20;
 
 pub struct SledStore {
-    dir: PathBuf,
     db: sled::Db,
+    /// sled's own, to flush it.
+    file: File,
     chunks: sled::Tree,
     /// Keys without values: a property, and which command the chunk follows that tells of it.
     by_property: sled::Tree,
@@ -36,7 +37,24 @@ pub struct SledStore {
 
 impl From<sled::Error> for HistoryError {
     fn from(error: sled::Error) -> HistoryError {
-        HistoryError::Store(error.to_string())
+        match error {
+            sled::Error::Io(error) => error.into(),
+            error => HistoryError::Store(error.to_string()),
+        }
+    }
+}
+
+/// What the system refuses says nothing of what is on the disk; anything else may be damage.
+impl From<std::io::Error> for HistoryError {
+    fn from(error: std::io::Error) -> HistoryError {
+        use std::io::ErrorKind::{InvalidData, InvalidInput, NotFound, Other, UnexpectedEof};
+        // sled hands on copies without the system's number: kinds alone tell, and the rarer ones have no name.
+        match error.kind() {
+            UnexpectedEof | InvalidData | InvalidInput | NotFound | Other => {
+                HistoryError::Store(error.to_string())
+            }
+            _ => HistoryError::Disk(error.to_string()),
+        }
     }
 }
 
@@ -72,7 +90,7 @@ impl SledStore {
             let [chunks, by_property, properties] =
                 [CHUNKS, BY_PROPERTY, PROPERTIES].map(|tree| db.open_tree(tree));
             Ok(SledStore {
-                dir: dir.to_owned(),
+                file: File::open(dir.join("db"))?,
                 db,
                 chunks: chunks?,
                 by_property: by_property?,
@@ -122,8 +140,8 @@ impl SledStore {
         unpack(packed).map(Some)
     }
 
-    /// Puts a chunk where none is. Its first part comes last, and a crash loses what was written last: what has a first part
-    /// has all. It is several times cheaper than a batch.
+    /// Puts a chunk where none is. Its first part comes last, and the end of a process loses what was written last: what has a
+    /// first part has all. It is several times cheaper than a batch.
     fn put_new(&self, after: Lsn, packed: &[u8], of: &BTreeSet<PropertyId>) -> Result<(), HistoryError> {
         // What a crash left of one that was not written to its end.
         if !self.told_of(after)?.is_empty() {
@@ -145,10 +163,7 @@ impl SledStore {
         packed: &[u8],
         of: &BTreeSet<PropertyId>,
     ) -> Result<(), HistoryError> {
-        let known = self.told_of(after)?;
-        if of.iter().any(|property| !known.contains(property)) {
-            self.index(after, &known.union(of).cloned().collect())?;
-        }
+        self.index(after, &self.told_of(after)?.union(of).cloned().collect())?;
         let mut batch = sled::Batch::default();
         old.into_iter().for_each(|key| batch.remove(key));
         for (part, bytes) in (0..).zip(packed.chunks(PART_BYTES_MAX)) {
@@ -157,8 +172,9 @@ impl SledStore {
         Ok(self.chunks.apply_batch(batch)?)
     }
 
-    /// Notes what a chunk tells of, before it is kept: none is kept that can't be found. What was noted may not be kept.
-    fn index(&self, after: Lsn, of: &BTreeSet<PropertyId>) -> Result<(), HistoryError> {
+    /// Notes what a chunk tells of, before it is kept: none is kept that can't be found, but where the power goes before the next
+    /// flush. What was noted may not be kept.
+    pub(super) fn index(&self, after: Lsn, of: &BTreeSet<PropertyId>) -> Result<(), HistoryError> {
         let names: Vec<&str> = of.iter().map(PropertyId::as_str).collect();
         self.properties.insert(after.0.to_be_bytes(), names.join("\n").as_bytes())?;
         for property in of {
@@ -213,6 +229,21 @@ impl Store for SledStore {
         })
     }
 
+    fn place(&self, after: Lsn) -> Result<Option<Lsn>, HistoryError> {
+        guarded(|| {
+            let mut end = key(after, u16::MAX);
+            while let Some((found, _)) = self.chunks.range(..=end).next_back().transpose()? {
+                let (found, _) = place_in(&found)?;
+                if self.chunks.contains_key(key(found, 0))? {
+                    return Ok(Some(found));
+                }
+                let Some(before) = found.0.checked_sub(1) else { break };
+                end = key(Lsn(before), u16::MAX);
+            }
+            Ok(None)
+        })
+    }
+
     fn next(&self, mut from: Lsn) -> Result<Option<Vec<u8>>, HistoryError> {
         guarded(|| {
             loop {
@@ -247,6 +278,14 @@ impl Store for SledStore {
         guarded(|| {
             let mut batch = sled::Batch::default();
             let (mut bytes, mut last) = (0, None);
+            // What a crash left of chunks that were not written to their end, and else those that go now.
+            for told in self.properties.range(key(from, 0)[..8].to_vec()..key(to, 0)[..8].to_vec()) {
+                let after = lsn_in(&told?.0)?;
+                if self.chunks.scan_prefix(after.0.to_be_bytes()).next().is_some() {
+                    break;
+                }
+                self.unindex(after)?;
+            }
             for part in self.chunks.range(key(from, 0)..key(to, 0)) {
                 let (key, part) = part?;
                 let (after, place) = place_in(&key)?;
@@ -276,8 +315,7 @@ impl Store for SledStore {
     fn sync(&self) -> Result<(), HistoryError> {
         guarded(|| {
             self.db.flush()?;
-            let file = File::open(self.dir.join("db")).and_then(|file| file.sync_data());
-            file.map_err(|error| HistoryError::Store(format!("its file can't be flushed: {error}")))
+            Ok(self.file.sync_data()?)
         })
     }
 }

@@ -14,6 +14,9 @@ pub trait Store: Send + Sync + 'static {
     /// The chunk that follows `after`, or else the nearest before that.
     fn at_or_before(&self, after: Lsn) -> Result<Option<Vec<u8>>, HistoryError>;
 
+    /// Which command the chunk follows that [`at_or_before`](Store::at_or_before) finds, whether it can be read or not.
+    fn place(&self, after: Lsn) -> Result<Option<Lsn>, HistoryError>;
+
     /// The first chunk that follows `from` or a later command.
     fn next(&self, from: Lsn) -> Result<Option<Vec<u8>>, HistoryError>;
 
@@ -46,7 +49,7 @@ pub fn remove(store: &dyn Store, from: Lsn, to: Lsn) -> Result<u64, HistoryError
     }
 }
 
-/// Keeps nothing beyond the process: for simulations, and for a node whose disk takes no history.
+/// Keeps nothing beyond the process: for simulations.
 #[derive(Default)]
 pub struct MemoryStore(Mutex<Memory>);
 
@@ -74,6 +77,10 @@ impl Store for MemoryStore {
 
     fn at_or_before(&self, after: Lsn) -> Result<Option<Vec<u8>>, HistoryError> {
         self.with(|memory| memory.chunks.range(..=after).next_back().map(|(_, kept)| kept.frame.to_vec()))
+    }
+
+    fn place(&self, after: Lsn) -> Result<Option<Lsn>, HistoryError> {
+        self.with(|memory| memory.chunks.range(..=after).next_back().map(|(place, _)| *place))
     }
 
     fn next(&self, from: Lsn) -> Result<Option<Vec<u8>>, HistoryError> {

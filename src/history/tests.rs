@@ -1,5 +1,7 @@
 //! The past as it is told, kept, lost and found again.
 
+mod gaps;
+
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -11,7 +13,7 @@ use crate::ledger::{
     SetAside, Settled, Status, Submission, Timestamp,
 };
 use crate::replication::tests::support::{cancel, committed, house, reserve};
-use crate::replication::{Kind, decode};
+use crate::replication::{Kind, Witness, decode};
 
 /// A ledger that tells a history of all that it does.
 pub(super) struct Told {
@@ -62,7 +64,7 @@ impl Told {
     }
 }
 
-fn quiet() -> PropertyId {
+pub(super) fn quiet() -> PropertyId {
     PropertyId::new("quiet").unwrap()
 }
 

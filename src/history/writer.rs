@@ -1,7 +1,7 @@
 //! The one who writes: takes what was told into the store, in chunks, behind the commit.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
@@ -16,7 +16,7 @@ use crate::replication::{Disk, blocking, codec};
 /// a chunk, and who writes everything at once takes the processor from those who book.
 pub const CHUNK_COMMITS: usize = 512;
 const CHUNK_BYTES: usize = 96 << 10;
-/// Then it is looked whether something is to be flushed.
+/// After so many it is looked whether something is to be flushed.
 const CHUNKS_AT_ONCE: usize = 16;
 /// How long what was told is not durable, where nobody waits for it.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -28,12 +28,14 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 pub struct Writer {
     open: Option<Open>,
     generation: u64,
-    /// In which generation a note was put before the first chunk.
+    /// In which generation a note was put before the first chunk, and flushed.
     begun: Option<u64>,
     /// What was last said of the store.
     noted: Option<Noted>,
     /// That was not flushed yet.
     is_note_new: bool,
+    /// Where what is kept begins, as far as that was said and flushed.
+    first_noted: Lsn,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -95,15 +97,48 @@ pub async fn run(history: Weak<History>, disk: Arc<dyn Disk>) -> std::io::Result
 impl History {
     /// Writes what was told; false where the store failed. Blocks.
     pub(super) fn write(&self, amount: Amount) -> bool {
-        let mut writer = self.writer.lock().expect("a panic while the history is written ends its writing");
+        let mut writer = self.lock_writer();
         self.replace_unusable();
-        let generation = self.lock().generation;
-        let written = self.write_told(&mut writer, amount).and_then(|()| self.remove_forgotten());
+        let store = self.lock().store.clone();
+        let written = self.write_told(&mut writer, amount);
+        let written = written.and_then(|()| self.remove_forgotten(writer.first_noted));
         if let Err(error) = &written {
-            self.fail(generation, error);
+            self.fail_store(&store, error);
             writer.open = None;
         }
         written.is_ok()
+    }
+
+    /// A store that was written to has failed, whatever else has happened meanwhile.
+    pub(super) fn fail_store(&self, store: &Arc<dyn Store>, error: &HistoryError) {
+        let mut inner = self.lock();
+        if Arc::ptr_eq(&inner.store, store) {
+            self.give_up_store(&mut inner, error);
+        }
+    }
+
+    pub(super) fn lock_writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().expect("a panic while the history is written ends its writing")
+    }
+
+    /// Says what the store lacks before anything is put that comes behind: chunks alone would be taken for everything. What went
+    /// before a gap is durable before that is noted. False where there is no store to write to. Blocks.
+    pub(super) fn has_begun(&self, writer: &mut Writer) -> Result<bool, HistoryError> {
+        let (store, generation, note) = {
+            let inner = self.lock();
+            if !inner.has_store() {
+                return Ok(false);
+            }
+            let Inner { gap, first, bytes, stored, .. } = *inner;
+            (inner.store.clone(), inner.generation, Note { tip: stored, first, gap, indexed: true, bytes })
+        };
+        if writer.begun != Some(generation) {
+            store.sync()?;
+            store.put_note(&codec::to_message_pack(&note)?)?;
+            store.sync()?;
+            (writer.begun, writer.first_noted) = (Some(generation), note.first.lsn);
+        }
+        Ok(true)
     }
 
     fn write_told(&self, writer: &mut Writer, amount: Amount) -> Result<(), HistoryError> {
@@ -111,9 +146,12 @@ impl History {
         // What is told meanwhile has to wait: there is always an end.
         let mut upto = None;
         loop {
+            if !self.has_begun(writer)? {
+                return Ok(());
+            }
             let (store, pending, note) = {
                 let inner = self.lock();
-                if inner.unusable {
+                if !inner.has_store() {
                     return Ok(());
                 }
                 if upto.is_none_or(|(generation, _)| generation != inner.generation) {
@@ -124,12 +162,8 @@ impl History {
                 let Inner { gap, first, bytes, .. } = *inner;
                 (inner.store.clone(), pending, Note { tip, first, gap, indexed: true, bytes })
             };
-            if writer.begun != Some(pending.generation) {
-                // What a crash leaves of a store must say what it lacks: chunks alone would be taken for everything. What went
-                // before a gap is durable before that is noted.
-                store.sync()?;
-                store.put_note(&codec::to_message_pack(&Note { tip: pending.after, ..note })?)?;
-                writer.begun = Some(pending.generation);
+            if !writer.has_begun_in(pending.generation) {
+                continue;
             }
             let is_end = pending.commits.is_empty();
             let is_full = writer.fill(&pending)?;
@@ -161,9 +195,16 @@ impl History {
         let is_news = writer.noted != Some(noted);
         if is_news || writer.is_note_new {
             store.sync()?;
+            if let Some(flushed) = writer.noted.filter(|flushed| flushed.generation == noted.generation) {
+                writer.first_noted = flushed.note.first.lsn;
+            }
             writer.is_note_new = false;
         }
-        self.kept.send_replace(noted.note.tip.lsn);
+        let inner = self.lock();
+        if inner.generation == noted.generation {
+            self.kept.send_replace(noted.note.tip.lsn);
+        }
+        drop(inner);
         if is_news {
             store.put_note(&codec::to_message_pack(&noted.note)?)?;
             (writer.noted, writer.is_note_new) = (Some(noted), true);
@@ -190,6 +231,10 @@ impl History {
 }
 
 impl Writer {
+    pub fn has_begun_in(&self, generation: u64) -> bool {
+        self.begun == Some(generation)
+    }
+
     /// What follows the open chunk, where that is still of what the store holds, up to a command.
     fn pending(&mut self, inner: &Inner, upto: Lsn) -> Pending {
         if self.generation != inner.generation {
@@ -224,7 +269,7 @@ impl Writer {
 
 impl Open {
     fn after(after: Mark) -> Open {
-        let chunk = StoredChunk { after, commits: Vec::new() };
+        let chunk = StoredChunk { after, commits: Vec::with_capacity(CHUNK_COMMITS) };
         Open { chunk, bytes: 0, of: BTreeSet::new(), stored: 0, stored_commits: 0 }
     }
 

@@ -104,7 +104,8 @@ impl Default for Timings {
             election_max: Duration::from_millis(350),
             request: Duration::from_secs(5),
             peer_message: Duration::from_secs(2),
-            snapshot_piece: Duration::from_secs(10),
+            // A piece of a mebibyte; one that is lost on its way holds a snapshot up for so long.
+            snapshot_piece: Duration::from_secs(3),
             snapshot_every: Duration::from_secs(60),
             snapshot_entries: 20_000,
             due_every: Duration::from_millis(50),

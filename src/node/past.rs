@@ -135,9 +135,16 @@ impl Node {
         }
     }
 
+    /// Returns once this node's state has come to command `lsn`: after a start its history may be ahead of that.
+    async fn reach_applied(&self, lsn: Lsn) -> Result<(), NotInPast> {
+        self.reach(lsn).await?;
+        let applied = Consistency::Local { max_staleness: None };
+        Ok(self.ready_to_read(applied, Some(lsn), self.deadline()).await?)
+    }
+
     /// A property as command `lsn` left it.
     pub async fn property_at(&self, property: &PropertyId, lsn: Lsn) -> Result<Ledger, NotInPast> {
-        self.reach(lsn).await?;
+        self.reach_applied(lsn).await?;
         let _place = self.place_in_past().await?;
         let (ledger, property) = (self.with_ledger(Ledger::clone), property.clone());
         Ok(self.ask_history(move |history| history.state_at(ledger, lsn, &property)).await?)
@@ -149,7 +156,7 @@ impl Node {
         ids: Vec<ReservationId>,
         lsn: Lsn,
     ) -> Result<Vec<Arc<Reservation>>, NotInPast> {
-        self.reach(lsn).await?;
+        self.reach_applied(lsn).await?;
         let _place = self.place_in_past().await?;
         let records = self.with_ledger(|ledger| {
             ids.into_iter().map(|id| ledger.reservation_record(id)).collect::<Result<Vec<_>, _>>()

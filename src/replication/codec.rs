@@ -129,9 +129,7 @@ impl Run {
     }
 
     pub fn push<T: Serialize>(&mut self, value: &T) -> Result<(), CodecError> {
-        value
-            .serialize(&mut rmp_serde::Serializer::new(&mut self.frame).with_struct_map())
-            .map_err(unencodable)
+        append(&mut self.frame, value)
     }
 
     /// Bytes of the frame so far.
@@ -274,9 +272,18 @@ fn checksum(frame: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&frame[..CHECKSUM_AT]), &frame[HEADER_BYTES..])
 }
 
+/// Most records and commands take no more, in bytes.
+const USUAL_PART_BYTES: usize = 512;
+
 /// Named MessagePack without a frame: for parts of a frame that travel already encoded.
 pub fn to_message_pack<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-    rmp_serde::to_vec_named(value).map_err(unencodable)
+    let mut bytes = Vec::with_capacity(USUAL_PART_BYTES);
+    append(&mut bytes, value)?;
+    Ok(bytes)
+}
+
+fn append<T: Serialize>(bytes: &mut Vec<u8>, value: &T) -> Result<(), CodecError> {
+    value.serialize(&mut rmp_serde::Serializer::new(bytes).with_struct_map()).map_err(unencodable)
 }
 
 /// Decodes exactly one value, of bounded depth.

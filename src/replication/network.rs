@@ -293,6 +293,9 @@ pub struct Peers {
     piece_bytes: usize,
 }
 
+/// As slowly as a node may load a snapshot; a tenth of what two cores did.
+const LOADED_BYTES_A_MS: u64 = 16 << 10;
+
 /// How long messages may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
@@ -407,8 +410,11 @@ impl Link {
             let length = bytes.len() as u64;
             let last = offset + length >= snapshot.snapshot.len();
             let piece = SnapshotPiece { vote, meta: meta.clone(), transfer, offset, bytes, last };
-            // With the last piece the follower reads the whole file again, and loads it.
-            let deadline = self.peers.timeouts.snapshot_piece * if last { 6 } else { 1 };
+            let mut deadline = self.peers.timeouts.snapshot_piece;
+            if last {
+                // The follower reads the whole file again, and loads it.
+                deadline += Duration::from_millis(snapshot.snapshot.len() / LOADED_BYTES_A_MS);
+            }
             match self.ask(Request::Snapshot(piece), deadline).await? {
                 Reply::SnapshotInstalled(response) => return Ok(response),
                 Reply::SnapshotPieceTaken if !last => offset += length,

@@ -137,6 +137,9 @@ fn retell(
     witness.restored(end);
 }
 
+/// After so many entries, each of some hundred commands at most, what was told of them is kept: it stands in memory until then.
+const KEPT_EVERY: u64 = 64;
+
 /// Applies the entries of `[from, to)` to a state that is then thrown away, for who is told of it.
 fn replay(
     log: &RaftLog<LogTypes>,
@@ -145,15 +148,20 @@ fn replay(
     mut ledger: Ledger,
     witness: &dyn Witness,
 ) -> Result<(), Box<dyn std::error::Error>> {
+    let mut told = 0u64;
     for logged in log.read(from, to.max(from)) {
         let (id, payload) = logged?;
         if let EntryPayload::Normal(payload) = payload.into_entry(id)?.payload
             && Decision::of(&payload).is_none()
         {
             DecodedBatch::decode(&payload)?.apply(&mut ledger, witness)?;
-            witness.keep();
+            told += 1;
+            if told.is_multiple_of(KEPT_EVERY) {
+                witness.keep();
+            }
         }
     }
+    witness.keep();
     Ok(())
 }
 

@@ -45,13 +45,14 @@ fn placed(history: &History) -> Vec<(Lsn, &Operation, &Answered)> {
     let repeats = |operation: &Operation, answered: &Answered| {
         answered.replayed && matches!(operation.call, Call::Amend { .. })
     };
-    let made: BTreeSet<Lsn> = (placed.iter())
+    let mut made: BTreeSet<Lsn> = (placed.iter())
         .filter(|(_, operation, answered)| operation.call.is_write() && !repeats(operation, answered))
         .map(|(lsn, ..)| *lsn)
         .collect();
-    // A change that changed nothing answers with the revision that was there; repeated, it does not tell its own place.
+    // A change that changed nothing answers with the revision that was there; repeated, it does not tell its own place. Of several
+    // alike whose answers were all lost, the first may have made it.
     let tells = |(lsn, operation, answered): &(Lsn, &Operation, &Answered)| {
-        !(repeats(operation, answered) && made.contains(lsn))
+        !repeats(operation, answered) || made.insert(*lsn)
     };
     placed.into_iter().filter(tells).collect()
 }

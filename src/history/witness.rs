@@ -1,0 +1,125 @@
+//! What replication tells of: as it is applied, restored and forgotten.
+
+use std::sync::{Arc, MutexGuard};
+
+use futures_util::future::BoxFuture;
+
+use super::writer::{Amount, CHUNK_COMMITS};
+use super::{History, Inner};
+use crate::ledger::{Commit, Lsn, Mark};
+use crate::planted::{Bug, planted};
+use crate::replication::Witness;
+
+/// Commits that wait to be kept, at most; then apply waits.
+const UNKEPT_MAX: usize = 65_536;
+
+impl Witness for History {
+    fn tip(&self) -> Mark {
+        *self.tip.borrow()
+    }
+
+    fn applied(&self, before: Mark, after: Mark, commits: Vec<Commit>) {
+        let mut inner = self.lock();
+        if after.lsn < inner.tip.lsn {
+            return;
+        }
+        if inner.suspended || planted(Bug::HistoryNotKept) {
+            inner.pass(after);
+            self.kept.send_replace(after.lsn);
+            return self.told(inner);
+        }
+        let known = inner.tip.lsn;
+        let mut new: Vec<_> = commits.into_iter().map(Arc::new).collect();
+        let at = new.partition_point(|commit| commit.lsn <= known);
+        let follows = match new.get(at) {
+            Some(commit) => inner.tip.chain.after(commit) == commit.chain,
+            None => inner.tip.chain == after.chain,
+        };
+        if follows {
+            new.drain(..at);
+        } else {
+            inner.diverge(before);
+            self.kept.send_replace(Lsn(0));
+        }
+        inner.recent.extend(new);
+        inner.tip = after;
+        self.told(inner);
+    }
+
+    fn restored(&self, mark: Mark) {
+        let mut inner = self.lock();
+        let tip = inner.tip;
+        if mark.lsn < tip.lsn || mark == tip {
+            return;
+        }
+        if mark.lsn == tip.lsn {
+            inner.diverge(mark);
+            self.kept.send_replace(Lsn(0));
+        } else if mark.chain == tip.chain {
+            inner.tip = mark;
+        } else {
+            let after = inner.gap.map_or(inner.stored, |gap| gap.after);
+            inner.go_on_at(mark);
+            if !planted(Bug::GapNotNoticed) {
+                inner.miss(after, mark);
+            }
+        }
+        self.told(inner);
+    }
+
+    fn diverged(&self, mark: Mark) {
+        let mut inner = self.lock();
+        inner.diverge(mark);
+        self.kept.send_replace(Lsn(0));
+        self.told(inner);
+        self.hurry.notify_one();
+    }
+
+    fn forget(&self, mark: Mark) {
+        let mut inner = self.lock();
+        // A replay tells of earlier marks again.
+        if inner.forgotten.lsn < mark.lsn {
+            inner.forgotten = mark;
+            inner.forget(mark);
+        }
+    }
+
+    fn keep(&self) {
+        self.write(Amount::All);
+    }
+
+    fn has_room(&self) -> BoxFuture<'_, ()> {
+        if *self.unkept.borrow() < UNKEPT_MAX {
+            return Box::pin(std::future::ready(()));
+        }
+        self.work.notify_one();
+        Box::pin(async {
+            // The sender lives as long as this history.
+            let _ = self.unkept.subscribe().wait_for(|unkept| *unkept < UNKEPT_MAX).await;
+        })
+    }
+
+    fn has_kept(&self, lsn: Lsn) -> BoxFuture<'_, ()> {
+        self.hurry.notify_one();
+        Box::pin(async move {
+            // The sender lives as long as this history.
+            let _ = self.kept.subscribe().wait_for(|kept| *kept >= lsn).await;
+        })
+    }
+}
+
+impl History {
+    pub(super) fn told(&self, inner: MutexGuard<'_, Inner>) {
+        let (tip, unkept) = (inner.tip, inner.unkept());
+        if inner.suspended {
+            // The log is not kept for the sake of what is fetched from a peer one day.
+            self.kept.send_replace(tip.lsn);
+        }
+        drop(inner);
+        self.tip.send_replace(tip);
+        self.unkept.send_replace(unkept);
+        if unkept >= CHUNK_COMMITS {
+            self.work.notify_one();
+        }
+    }
+}
