@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use openraft::RaftState;
 use openraft::alias::SnapshotOf;
+use openraft::raft::SnapshotResponse;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -213,12 +215,25 @@ impl Node {
             let reason = "the file is not the snapshot that was announced".to_owned();
             return Err(PeerRefusal::SnapshotRefused { reason });
         }
+        if self.holds(&piece).await? {
+            return Ok(Reply::SnapshotInstalled(SnapshotResponse::new(piece.vote)));
+        }
         let snapshot: SnapshotOf<TypeConfig, SnapshotFile> =
             SnapshotOf::<TypeConfig, SnapshotFile> { meta: piece.meta, snapshot: file };
         let response =
             self.raft.install_full_snapshot(piece.vote, snapshot).await.map_err(|_| PeerRefusal::Stopping)?;
         tracing::info!("a snapshot from the leader was installed");
         Ok(Reply::SnapshotInstalled(response))
+    }
+
+    /// Whether the log holds all that a snapshot of the leader that is followed does: only the answers to that leader's messages
+    /// were lost. openraft takes a snapshot from before the log's end for a step back, and with debug assertions panics.
+    async fn holds(&self, piece: &SnapshotPiece) -> Result<bool, PeerRefusal> {
+        let (vote, last) = (piece.vote, piece.meta.last_log_id);
+        let holds = move |state: &RaftState<TypeConfig>| {
+            *state.vote_ref() == vote && last.is_some_and(|last| state.log_ids.get(last.index) == Some(last))
+        };
+        self.raft.with_raft_state(holds).await.map_err(|_| PeerRefusal::Stopping)
     }
 
     pub(super) async fn own_hello(&self) -> Hello {
