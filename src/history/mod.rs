@@ -413,7 +413,7 @@ impl Inner {
         if missing { Err(NotTold::Missing) } else { Ok(()) }
     }
 
-    /// Where what is there begins, of which `position` is.
+    /// Where the part begins in which `position` is: behind the gap, or at the beginning.
     fn floor(&self, position: Lsn) -> Mark {
         self.gap.map(|gap| gap.upto).filter(|upto| upto.lsn <= position).unwrap_or(self.first)
     }

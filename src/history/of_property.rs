@@ -92,8 +92,8 @@ impl History {
         Ok((commits.collect(), after))
     }
 
-    /// The chunk of which the index told, or another that tells of the same. `None` where it is not there and need not be: it is noted before it is written, what
-    /// is forgotten goes after its entry, and a crash leaves either.
+    /// The chunk of which the index told, or another that tells of the same. `None` where it is not there and need not be: it is
+    /// noted before it is written, what is forgotten goes after its entry, and a crash leaves either.
     fn indexed(&self, store: &dyn Store, after: Lsn) -> Result<Option<Chunk>, HistoryError> {
         let next = store.next(after)?.map(|frame| Chunk::decode(&frame)).transpose()?;
         if let Some(next) = &next

@@ -154,8 +154,8 @@ impl Scan {
         let mut events = Vec::new();
         loop {
             let run = match self.run(history) {
-                // Who was told one event of the last command that is forgotten was told all but seldom; who was told more may have
-                // been told a part.
+                // The last command that is forgotten: most have one event, and who was told that was told all. Who was told a later
+                // one may have been told a part.
                 Err(NotTold::Gone { first })
                     if first == self.query.after.lsn.next() && self.query.after.n == 0 =>
                 {

@@ -227,7 +227,8 @@ impl Node {
     }
 
     /// Whether the log holds all that a snapshot of the leader that is followed does: only the answers to that leader's messages
-    /// were lost. openraft takes a snapshot from before the log's end for a step back, and with debug assertions panics.
+    /// were lost. openraft takes a snapshot from before the log's end for a step back, and with debug assertions panics. What
+    /// the log holds may not be flushed yet: a snapshot holds only what is committed, which counts on no answer of this node.
     async fn holds(&self, piece: &SnapshotPiece) -> Result<bool, PeerRefusal> {
         let (vote, last) = (piece.vote, piece.meta.last_log_id);
         let holds = move |state: &RaftState<TypeConfig>| {

@@ -137,8 +137,9 @@ fn retell(
     witness.restored(end);
 }
 
-/// After so many entries, each of some hundred commands at most, what was told of them is kept: it stands in memory until then.
-const KEPT_EVERY: u64 = 64;
+/// After so many entries, each of a mebibyte at most, what was told of them is kept: it stands in memory until then, and nobody
+/// else writes it yet.
+const KEPT_EVERY: u64 = 16;
 
 /// Applies the entries of `[from, to)` to a state that is then thrown away, for who is told of it.
 fn replay(
