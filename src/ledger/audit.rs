@@ -99,7 +99,7 @@ impl Ledger {
         for record in self.records() {
             sum = sum.wrapping_add(digest_of(&record));
             let key = record.key();
-            *counts.of(&key) += 1;
+            *counts.of(&record) += 1;
             if let Some(digest) = record.key_digest() {
                 let taken = keys.insert(digest, KeyHolder::of(&record));
                 require(taken.is_none(), "idempotency keys", &key)?;

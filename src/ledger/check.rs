@@ -21,6 +21,11 @@ use super::store::Slot;
 
 pub fn record(ledger: &Ledger, record: &Record) -> Result<(), Failure> {
     key_is_free(ledger, record)?;
+    beside_key(ledger, record)
+}
+
+/// All that is checked but for the idempotency key.
+pub fn beside_key(ledger: &Ledger, record: &Record) -> Result<(), Failure> {
     match record {
         Record::Property(_) | Record::Outcome(_) | Record::Quarantined(_) => Ok(()),
         Record::RoomType(record) => room_type(ledger, record),

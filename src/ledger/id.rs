@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -27,7 +28,7 @@ const SHORT_BYTES_MAX: usize = 14;
 
 /// The text of an identifier. Short ones, which nearly all are, need no allocation, and are compared and copied without
 /// one: identifiers are what the ledger looks up most.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 enum Text {
     /// Zeros behind its bytes, which no identifier contains.
     Short([u8; SHORT_BYTES_MAX]),
@@ -58,6 +59,25 @@ impl Text {
     }
 }
 
+/// A short text as a number, in the order of its bytes.
+#[inline]
+fn number(bytes: &[u8; SHORT_BYTES_MAX]) -> u128 {
+    let mut number = [0; 16];
+    number[..SHORT_BYTES_MAX].copy_from_slice(bytes);
+    u128::from_be_bytes(number)
+}
+
+impl Hash for Text {
+    /// A short one as one number: rooms are looked up several times a command.
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Text::Short(bytes) => state.write_u128(number(bytes)),
+            Text::Long(text) => text.hash(state),
+        }
+    }
+}
+
 impl PartialOrd for Text {
     fn partial_cmp(&self, other: &Text) -> Option<Ordering> {
         Some(self.cmp(other))
@@ -68,11 +88,6 @@ impl Ord for Text {
     /// By bytes. The zeros behind a short text are less than any of its characters.
     #[inline]
     fn cmp(&self, other: &Text) -> Ordering {
-        let number = |bytes: &[u8; SHORT_BYTES_MAX]| {
-            let mut number = [0; 16];
-            number[..SHORT_BYTES_MAX].copy_from_slice(bytes);
-            u128::from_be_bytes(number)
-        };
         match (self, other) {
             (Text::Short(one), Text::Short(other)) => number(one).cmp(&number(other)),
             _ => self.as_str().cmp(other.as_str()),

@@ -6,7 +6,7 @@
 //! A command goes through [`apply`], which runs its handler ([`inventory`], [`block`], [`rate`], [`reserve`],
 //! [`restriction`], [`group`], [`import`], [`waitlist`], [`amend`], [`status`], [`in_house`], [`night_audit`],
 //! [`out_of_order`]) in a [`txn`]: refuse, decide, then change records. [`check`] is passed by every record that is put, [`state`] derives
-//! calendars, counts and indexes from it, [`audit`] recomputes them. What a command changed is its [`event`]s, by which
+//! calendars, counts and indexes from it, what a reservation takes is in [`occupancy`], [`audit`] recomputes them. What a command changed is its [`event`]s, by which
 //! [`rewind`] goes back.
 
 mod command;
@@ -34,6 +34,7 @@ mod import;
 mod in_house;
 mod inventory;
 mod night_audit;
+mod occupancy;
 mod out_of_order;
 mod packed;
 mod plan;
@@ -70,6 +71,6 @@ pub use quarantine::{Failure, Quarantined};
 pub use query::{AVAILABILITY_NIGHTS_MAX, FreeRoomsQuery, Page, ReservationFilter, RoomOccupation};
 pub use record::*;
 pub use reservation::*;
-pub use restore::Damage;
+pub use restore::{Damage, Prepared, Restoring};
 pub use search::{Found, FoundPage, SearchQuery};
 pub use state::Ledger;

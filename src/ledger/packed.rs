@@ -11,7 +11,7 @@ use super::date::Date;
 use super::id::{
     BlockId, BookingId, Currency, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp,
 };
-use super::record::{CreatedUnder, Member, ReservationRecord};
+use super::record::{CreatedUnder, Member, Record, ReservationRecord};
 use super::reservation::{Price, Reservation, Status};
 
 /// What most records take at most, so that one is written without growing.
@@ -32,6 +32,14 @@ const STATUSES: [Status; 7] = [
 pub struct Packed(Box<[u8]>);
 
 impl Packed {
+    /// The packed form of a record that has one.
+    pub fn of(record: &Record) -> Option<Packed> {
+        match record {
+            Record::Reservation(record) => Some(Packed::new(record)),
+            _ => None,
+        }
+    }
+
     pub fn new(record: &ReservationRecord) -> Packed {
         let ReservationRecord { reservation, created_lsn, key, moved_lsn, member } = record;
         let mut writer = Writer(Vec::with_capacity(MOST));

@@ -313,19 +313,19 @@ impl Record {
 }
 
 impl RecordCounts {
-    pub(super) fn of(&mut self, key: &RecordKey) -> &mut u64 {
-        match key {
-            RecordKey::Property(_) => &mut self.properties,
-            RecordKey::RoomType(..) => &mut self.room_types,
-            RecordKey::Room(..) => &mut self.rooms,
-            RecordKey::Rate(..) => &mut self.rates,
-            RecordKey::Reservation(_) => &mut self.reservations,
-            RecordKey::Outcome(_) => &mut self.outcomes,
-            RecordKey::Quarantined(_) => &mut self.quarantined,
-            RecordKey::OutOfOrder(..) => &mut self.out_of_order,
-            RecordKey::Restriction(..) => &mut self.restrictions,
-            RecordKey::Block(..) => &mut self.blocks,
-            RecordKey::Waitlist(..) => &mut self.waitlist,
+    pub(super) fn of(&mut self, record: &Record) -> &mut u64 {
+        match record {
+            Record::Property(_) => &mut self.properties,
+            Record::RoomType(_) => &mut self.room_types,
+            Record::Room(_) => &mut self.rooms,
+            Record::Rate(_) => &mut self.rates,
+            Record::Reservation(_) => &mut self.reservations,
+            Record::Outcome(_) => &mut self.outcomes,
+            Record::Quarantined(_) => &mut self.quarantined,
+            Record::OutOfOrder(_) => &mut self.out_of_order,
+            Record::Restriction(_) => &mut self.restrictions,
+            Record::Block(_) => &mut self.blocks,
+            Record::Waitlist(_) => &mut self.waitlist,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Rebuilding a ledger from its persisted form.
 
 use super::check;
-use super::digest::StateHash;
+use super::digest::{StateHash, digest_of};
+use super::idempotency::KeyHolder;
+use super::packed::Packed;
 use super::record::{Header, Record, RecordCounts};
 use super::state::Ledger;
 use super::store::{DigestMap, SortedMap};
@@ -14,30 +16,68 @@ pub enum Damage {
     Twice { number: u64, record: String },
     #[error("record {number} ({record}) does not fit the records before it")]
     Unfit { number: u64, record: String },
+    #[error("two records answer for one idempotency key")]
+    KeyTwice,
     #[error("the header counts {expected:?}, there are {found:?}")]
     Counts { expected: RecordCounts, found: RecordCounts },
     #[error("the header's state hash is {expected}, that of the records {found}")]
     StateHash { expected: StateHash, found: StateHash },
 }
 
-impl Ledger {
-    /// The ledger whose [`header`](Ledger::header) and [`records`](Ledger::records) these are, in that order. Rebuilds
-    /// every index and compares the state hash, so that a changed bit is found.
-    pub fn restore(header: Header, records: impl IntoIterator<Item = Record>) -> Result<Ledger, Damage> {
+/// A record with what its place in the ledger needs of it alone, so that another thread can see to that.
+pub struct Prepared {
+    record: Record,
+    digest: u128,
+    packed: Option<Packed>,
+}
+
+impl From<Record> for Prepared {
+    fn from(record: Record) -> Prepared {
+        Prepared { digest: digest_of(&record), packed: Packed::of(&record), record }
+    }
+}
+
+/// A ledger whose records come one after the other.
+pub struct Restoring {
+    header: Header,
+    ledger: Ledger,
+    /// Records so far.
+    number: u64,
+    /// Put in order once all are there: each by itself would be looked for where nothing near was touched before.
+    keys: Vec<(u128, KeyHolder)>,
+}
+
+impl Restoring {
+    /// Begins with a header; what belongs to it are the [records](Ledger::records) of its ledger, in that order.
+    pub fn new(header: Header) -> Restoring {
         let mut ledger = Ledger::new();
         ledger.lsn = header.lsn;
         ledger.stamp = header.stamp;
         ledger.event_chain = header.event_chain;
         ledger.history_from = header.history_from;
-        for (number, record) in (1..).zip(records) {
-            let described = |record: &Record| format!("{:?}", record.key());
-            if check::record(&ledger, &record).is_err() {
-                return Err(Damage::Unfit { number, record: described(&record) });
-            }
-            if let Some(old) = ledger.set(record).old {
-                return Err(Damage::Twice { number, record: described(&old) });
-            }
+        Restoring { header, ledger, number: 0, keys: Vec::new() }
+    }
+
+    /// Puts the next record into every index. What is left of it is the caller's to drop, wherever that costs least. After
+    /// an error nothing can be restored any more.
+    pub fn put(&mut self, prepared: &mut Prepared) -> Result<(), Damage> {
+        self.number += 1;
+        let Prepared { record, digest, packed } = prepared;
+        let described = |record: &Record| format!("{:?}", record.key());
+        if check::beside_key(&self.ledger, record).is_err() {
+            return Err(Damage::Unfit { number: self.number, record: described(record) });
         }
+        if let Some(old) = self.ledger.set_beside_keys(record, *digest, packed.take()).old {
+            return Err(Damage::Twice { number: self.number, record: described(&old) });
+        }
+        self.keys.extend(record.key_digest().map(|digest| (digest, KeyHolder::of(record))));
+        Ok(())
+    }
+
+    /// The ledger, which is held against its header: a changed bit is found by the state hash.
+    pub fn finish(self) -> Result<Ledger, Damage> {
+        let Restoring { header, mut ledger, keys, number: _ } = self;
+        ledger.keys = DigestMap::of(keys).ok_or(Damage::KeyTwice)?;
         if ledger.counts != header.records {
             return Err(Damage::Counts { expected: header.records, found: ledger.counts });
         }

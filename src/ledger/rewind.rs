@@ -35,14 +35,14 @@ impl Ledger {
         }
         for change in changes().rev().filter(|change| is_container(&change.key)) {
             let replaced = match &change.before {
-                Some(record) => Some(self.set(record.clone())),
+                Some(record) => Some(self.set(record)),
                 None => self.unset(&change.key),
             };
             fits(change, replaced)?;
         }
         for change in changes().filter(|change| is_leaf(&change.key)) {
             if let Some(record) = &change.before {
-                self.set(record.clone());
+                self.set(record);
             }
         }
         self.lsn = Lsn(lsn.0.saturating_sub(1));

@@ -8,7 +8,6 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::book::{Book, RoomBook, TypeBook, lower_case};
-use super::calendar::{NightCount, RoomStay};
 use super::command::RateTarget;
 use super::date::Date;
 use super::digest::{StateHash, digest_fields, digest_of};
@@ -23,7 +22,6 @@ use super::record::{
     BlockRecord, Header, OutOfOrderRecord, OutcomeRecord, PropertyRecord, RateRecord, Record, RecordCounts,
     RecordKey, ReservationRecord, RestrictionRecord, RoomRecord, RoomTypeRecord, WaitlistRecord,
 };
-use super::reservation::{Reservation, Status};
 use super::segments::Segment;
 use super::store::{DigestMap, Slab, Slot, SortedMap};
 
@@ -207,28 +205,51 @@ impl Ledger {
 
     /// Puts a record that [`check`](super::check) has passed, and gives the one that it replaces. A panic in here
     /// leaves the state damaged.
-    pub(super) fn set(&mut self, record: Record) -> Replaced {
-        let key = record.key();
-        let mut digests = Digests { before: 0, after: digest_of(&record) };
-        self.sum = self.sum.wrapping_add(digests.after);
+    pub(super) fn set(&mut self, record: &Record) -> Replaced {
+        let replaced = self.set_beside_keys(record, digest_of(record), Packed::of(record));
         let digest = record.key_digest();
-        let holder = digest.map(|digest| (digest, KeyHolder::of(&record)));
+        let old_digest = replaced.old.as_ref().and_then(Record::key_digest);
+        if old_digest != digest {
+            if let Some(digest) = old_digest {
+                self.keys.remove(&digest);
+            }
+            if let Some(digest) = digest {
+                self.keys.insert(digest, KeyHolder::of(record));
+            }
+        }
+        replaced
+    }
+
+    /// All of [`set`](Ledger::set) but for the idempotency keys. `digest` and `packed` are the record's own.
+    pub(super) fn set_beside_keys(
+        &mut self,
+        record: &Record,
+        digest: u128,
+        packed: Option<Packed>,
+    ) -> Replaced {
+        let mut digests = Digests { before: 0, after: digest };
+        self.sum = self.sum.wrapping_add(digests.after);
         let old = match record {
             Record::Property(record) => self.set_property(record).map(Record::Property),
             Record::RoomType(record) => self.set_room_type(record).map(Record::RoomType),
             Record::Room(record) => self.set_room(record).map(Record::Room),
             Record::Rate(record) => self.set_rate(record).map(Record::Rate),
-            Record::Reservation(record) => self.set_reservation(record).map(Record::Reservation),
-            Record::Outcome(record) => self.outcomes.insert(record.lsn, record).map(Record::Outcome),
+            Record::Reservation(record) => {
+                let packed = packed.expect("a reservation comes packed");
+                self.set_reservation(record, packed).map(Record::Reservation)
+            }
+            Record::Outcome(record) => {
+                self.outcomes.insert(record.lsn, Arc::clone(record)).map(Record::Outcome)
+            }
             Record::OutOfOrder(record) => self.set_out_of_order(record).map(Record::OutOfOrder),
             Record::Restriction(record) => self.set_restriction(record).map(Record::Restriction),
             Record::Block(record) => {
-                let (property, block) = (record.block.property.clone(), record.block.block.clone());
-                self.change_block(&property, &block, Some(record)).map(Record::Block)
+                let (property, block) = (&record.block.property, &record.block.block);
+                self.change_block(property, block, Some(record.clone())).map(Record::Block)
             }
             Record::Waitlist(record) => self.set_waitlist(record).map(Record::Waitlist),
             Record::Quarantined(record) => {
-                self.quarantined.insert(record.lsn, record).map(Record::Quarantined)
+                self.quarantined.insert(record.lsn, Arc::clone(record)).map(Record::Quarantined)
             }
         };
         match &old {
@@ -236,16 +257,7 @@ impl Ledger {
                 digests.before = digest_of(old);
                 self.sum = self.sum.wrapping_sub(digests.before);
             }
-            None => *self.counts.of(&key) += 1,
-        }
-        let old_digest = old.as_ref().and_then(Record::key_digest);
-        if old_digest != digest {
-            if let Some(digest) = old_digest {
-                self.keys.remove(&digest);
-            }
-            if let Some((digest, holder)) = holder {
-                self.keys.insert(digest, holder);
-            }
+            None => *self.counts.of(record) += 1,
         }
         Replaced { old, digests }
     }
@@ -288,7 +300,7 @@ impl Ledger {
         }?;
         let digests = Digests { before: digest_of(&old), after: 0 };
         self.sum = self.sum.wrapping_sub(digests.before);
-        *self.counts.of(key) -= 1;
+        *self.counts.of(&old) -= 1;
         if let Some(digest) = old.key_digest() {
             self.keys.remove(&digest);
         }
@@ -303,7 +315,7 @@ impl Ledger {
         self.book_mut(property).expect("checked before the change")
     }
 
-    fn set_property(&mut self, record: PropertyRecord) -> Option<PropertyRecord> {
+    fn set_property(&mut self, record: &PropertyRecord) -> Option<PropertyRecord> {
         let id = record.property.property.clone();
         match record.auditing {
             Some(_) => drop(self.audits.insert(id.clone(), ())),
@@ -316,11 +328,11 @@ impl Ledger {
         let location = lower_case(&record.property.location);
         let Some(book) = self.book_mut(&id) else {
             self.locations.insert((Arc::clone(&location), id.clone()), ());
-            self.books.insert(id, Arc::new(Book::new(record)));
+            self.books.insert(id, Arc::new(Book::new(record.clone())));
             return None;
         };
         let old_location = std::mem::replace(&mut book.location, Arc::clone(&location));
-        let old = std::mem::replace(&mut book.record, record);
+        let old = std::mem::replace(&mut book.record, record.clone());
         if old_location != location {
             self.locations.remove(&(old_location, id.clone()));
             self.locations.insert((location, id.clone()), ());
@@ -363,29 +375,29 @@ impl Ledger {
         Some(book.record.clone())
     }
 
-    fn set_room_type(&mut self, record: RoomTypeRecord) -> Option<RoomTypeRecord> {
+    fn set_room_type(&mut self, record: &RoomTypeRecord) -> Option<RoomTypeRecord> {
         let book = self.checked_book_mut(&record.room_type.property);
         let id = record.room_type.room_type.clone();
         match book.room_types.get_mut(&id) {
-            Some(room_type) => Some(std::mem::replace(&mut Arc::make_mut(room_type).record, record)),
+            Some(room_type) => Some(std::mem::replace(&mut Arc::make_mut(room_type).record, record.clone())),
             None => {
-                book.room_types.insert(id, Arc::new(TypeBook::new(record)));
+                book.room_types.insert(id, Arc::new(TypeBook::new(record.clone())));
                 None
             }
         }
     }
 
-    fn set_room(&mut self, record: RoomRecord) -> Option<RoomRecord> {
+    fn set_room(&mut self, record: &RoomRecord) -> Option<RoomRecord> {
         let book = self.checked_book_mut(&record.room.property);
         let id = record.room.room.clone();
         // Retired rooms are in no type.
         let place = |record: &RoomRecord| record.retired.is_none().then(|| record.room.room_type.clone());
-        let new_type = place(&record);
+        let new_type = place(record);
         let old = match book.slot_of(&id) {
-            Some(_) => Some(std::mem::replace(&mut book.room_mut(&id).record, record)),
+            Some(_) => Some(std::mem::replace(&mut book.room_mut(&id).record, record.clone())),
             None => {
                 let room = RoomBook {
-                    record,
+                    record: record.clone(),
                     rates: Default::default(),
                     calendar: Default::default(),
                     out_of_order: Vec::new(),
@@ -417,17 +429,18 @@ impl Ledger {
         old
     }
 
-    fn set_rate(&mut self, record: RateRecord) -> Option<RateRecord> {
+    fn set_rate(&mut self, record: &RateRecord) -> Option<RateRecord> {
         let RateRecord { property, target, from, to, prices } = record;
-        let old = self.rate_table(&property, &target).insert(Segment { from, to, value: prices });
-        old.map(|segment| RateRecord::new(&property, &target, segment))
+        let segment = Segment { from: *from, to: *to, value: Arc::clone(prices) };
+        let old = self.rate_table(property, target).insert(segment);
+        old.map(|segment| RateRecord::new(property, target, segment))
     }
 
-    fn set_restriction(&mut self, record: RestrictionRecord) -> Option<RestrictionRecord> {
+    fn set_restriction(&mut self, record: &RestrictionRecord) -> Option<RestrictionRecord> {
         let RestrictionRecord { property, room_type, from, to, rules } = record;
-        let table = &mut self.checked_book_mut(&property).room_type_mut(&room_type).rules;
-        let old = table.insert(Segment { from, to, value: rules });
-        old.map(|segment| RestrictionRecord::new(&property, &room_type, segment))
+        let table = &mut self.checked_book_mut(property).room_type_mut(room_type).rules;
+        let old = table.insert(Segment { from: *from, to: *to, value: Arc::clone(rules) });
+        old.map(|segment| RestrictionRecord::new(property, room_type, segment))
     }
 
     fn rate_table(&mut self, property: &PropertyId, target: &RateTarget) -> &mut RateTable {
@@ -438,12 +451,12 @@ impl Ledger {
         }
     }
 
-    fn set_out_of_order(&mut self, record: Arc<OutOfOrderRecord>) -> Option<Arc<OutOfOrderRecord>> {
+    fn set_out_of_order(&mut self, record: &Arc<OutOfOrderRecord>) -> Option<Arc<OutOfOrderRecord>> {
         let old = self.unset_out_of_order(&record.property, &record.room, record.from);
         let book = self.checked_book_mut(&record.property);
         let room = book.room_mut(&record.room);
         let at = room.out_of_order.partition_point(|other| other.from < record.from);
-        room.out_of_order.insert(at, Arc::clone(&record));
+        room.out_of_order.insert(at, Arc::clone(record));
         let room_type = room.record.room.room_type.clone();
         let nights = &mut book.room_type_mut(&room_type).nights;
         nights.change(record.from, record.to, |count| count.out_of_order += 1);
@@ -467,110 +480,6 @@ impl Ledger {
         book.retake(room, old.from, old.to);
         Some(old)
     }
-
-    fn set_reservation(&mut self, record: ReservationRecord) -> Option<ReservationRecord> {
-        let id = record.reservation.id;
-        let (slot, old) = match self.reservations_by_id.get(&id) {
-            Some(slot) => {
-                let slot = *slot;
-                let old = self.reservations.replace(slot, Packed::new(&record)).unpack();
-                self.release(&old, slot);
-                (slot, Some(old))
-            }
-            None => {
-                let slot = self.reservations.insert(Packed::new(&record));
-                self.reservations_by_id.insert(id, slot);
-                self.bookings.insert((record.reservation.booking_id, record.index()), slot);
-                let property = &record.reservation.property;
-                self.checked_book_mut(property).reservations.insert(id, slot);
-                (slot, None)
-            }
-        };
-        self.occupy(&record, slot);
-        old
-    }
-
-    fn unset_reservation(&mut self, id: ReservationId) -> Option<ReservationRecord> {
-        let slot = self.reservations_by_id.remove(&id)?;
-        let record = self.reservations.remove(slot).unpack();
-        self.bookings.remove(&(record.reservation.booking_id, record.index()));
-        self.release(&record, slot);
-        self.checked_book_mut(&record.reservation.property).reservations.remove(&id);
-        Some(record)
-    }
-
-    /// Takes the nights, the room and the place among what is due.
-    fn occupy(&mut self, record: &ReservationRecord, slot: Slot) {
-        let reservation = &*record.reservation;
-        let book = self.checked_book_mut(&reservation.property);
-        let room_type = book.room_type_mut(&reservation.room_type);
-        if reservation.waits_for_room() {
-            room_type.roomless.insert((reservation.arrival, record.created_lsn, reservation.id), slot);
-        }
-        if let Some((from, to)) = reservation.nights() {
-            room_type.nights.change(from, to, |count| {
-                *counted(reservation, count) += 1;
-                count.roomless += u32::from(reservation.room.is_none());
-            });
-            if let Some(block) = &reservation.block {
-                book.pick_up(block, from, to);
-            }
-        }
-        if let Some((room, stay)) = room_stay(reservation, slot) {
-            book.move_in(room, stay);
-        }
-        if book.expects(reservation) {
-            book.expected.insert((reservation.arrival, reservation.id), slot);
-        }
-        if let Some(end) = reservation.hold_expires_at {
-            self.due.insert((end, reservation.id), ());
-        }
-    }
-
-    /// Gives back what [`occupy`](Ledger::occupy) took.
-    fn release(&mut self, record: &ReservationRecord, slot: Slot) {
-        let reservation = &*record.reservation;
-        let book = self.checked_book_mut(&reservation.property);
-        let room_type = book.room_type_mut(&reservation.room_type);
-        if reservation.waits_for_room() {
-            room_type.roomless.remove(&(reservation.arrival, record.created_lsn, reservation.id));
-        }
-        if let Some((from, to)) = reservation.nights() {
-            room_type.nights.change(from, to, |count| {
-                let count_of = counted(reservation, count);
-                *count_of = count_of.checked_sub(1).expect("a stay is counted on each of its nights");
-                count.roomless -= u32::from(reservation.room.is_none());
-            });
-            if let Some(block) = &reservation.block {
-                book.give_back(block, from, to);
-            }
-        }
-        if let Some((room, stay)) = room_stay(reservation, slot) {
-            book.room_mut(room).calendar.remove(stay);
-            book.retake(room, stay.arrival, stay.departure);
-        }
-        if book.expects(reservation) {
-            book.expected.remove(&(reservation.arrival, reservation.id));
-        }
-        if let Some(end) = reservation.hold_expires_at {
-            self.due.remove(&(end, reservation.id));
-        }
-    }
-}
-
-/// What of a night's count the reservation is part of.
-fn counted<'c>(reservation: &Reservation, count: &'c mut NightCount) -> &'c mut u32 {
-    match reservation.status {
-        Status::Held => &mut count.held,
-        _ => &mut count.sold,
-    }
-}
-
-/// What the reservation takes of its room.
-fn room_stay(reservation: &Reservation, slot: Slot) -> Option<(&RoomId, RoomStay)> {
-    let (arrival, departure) = reservation.room_nights()?;
-    let fixed = !reservation.is_movable();
-    Some((reservation.room.as_ref()?, RoomStay { arrival, departure, reservation: slot, fixed }))
 }
 
 fn book_records(book: &Book) -> impl Iterator<Item = Record> + '_ {

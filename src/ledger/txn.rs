@@ -64,8 +64,8 @@ impl<'a> Txn<'a> {
         check::record(self.ledger, &record)?;
         let key = record.key();
         self.changing = true;
-        let after = Some(record.clone());
-        let Replaced { old: before, digests } = self.ledger.set(record);
+        let Replaced { old: before, digests } = self.ledger.set(&record);
+        let after = Some(record);
         self.journal.push(RecordChange { key, before, after, digests, due: self.ending_due });
         self.changing = false;
         Ok(())
@@ -115,7 +115,7 @@ impl<'a> Txn<'a> {
         while self.journal.len() > to.0 {
             let Some(RecordChange { key, before, .. }) = self.journal.pop() else { break };
             match before {
-                Some(record) => drop(self.ledger.set(record)),
+                Some(record) => drop(self.ledger.set(&record)),
                 None => drop(self.ledger.unset(&key)),
             }
         }

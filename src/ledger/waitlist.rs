@@ -283,7 +283,7 @@ fn offer(txn: &mut Txn<'_>, property: &PropertyId, from: Lsn) -> Result<(), Halt
 
 impl Ledger {
     /// Puts an entry, and lets the indexes follow; gives the one that it replaces.
-    pub(super) fn set_waitlist(&mut self, record: WaitlistRecord) -> Option<WaitlistRecord> {
+    pub(super) fn set_waitlist(&mut self, record: &WaitlistRecord) -> Option<WaitlistRecord> {
         let (property, id) = (record.entry.property.clone(), record.entry.id);
         let old = self.unset_waitlist(&property, id);
         let offered = record.entry.reservation.filter(|_| record.entry.status == WaitlistStatus::Offered);
@@ -294,7 +294,7 @@ impl Ledger {
         if record.entry.status == WaitlistStatus::Waiting {
             book.waiting.insert((record.created_lsn, id), ());
         }
-        book.waitlist.insert(id, Arc::new(record));
+        book.waitlist.insert(id, Arc::new(record.clone()));
         old
     }
 

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::codec::{self, CodecError, Frame, Kind, ReadError, Run};
 use super::durable::{self, NewFile};
 use super::types::{LogId, RaftSnapshotMeta, StoredMembership};
-use crate::ledger::{Damage, Header, Ledger, Record};
+use crate::ledger::{Damage, Header, Ledger, Prepared, Record, Restoring};
 
 /// Snapshots that are kept. The log reaches back to the older one, unless a leader sent the newer.
 pub const KEPT: usize = 2;
@@ -169,19 +169,42 @@ impl SnapshotFile {
             let reason = "it holds another position than was announced".into();
             return Err(SnapshotError::Incomplete { file: self.path.clone(), reason });
         }
-        // One thread decodes what the other restores.
+        // One thread decodes and prepares what the other restores, and drops what is left of it: where it was allocated, its
+        // memory is at hand for what comes next.
         let (sender, runs) = mpsc::sync_channel(RUNS_AHEAD);
+        let (spent, left) = mpsc::channel();
         thread::scope(|scope| {
-            let read = move || content.read_to_end(|run| drop(sender.send(run)));
+            let read = move || {
+                content.read_to_end(|run| {
+                    left.try_iter().for_each(drop::<Vec<Prepared>>);
+                    let prepared: Vec<Prepared> = run.into_iter().map(Prepared::from).collect();
+                    drop(sender.send(prepared));
+                })
+            };
             let reading =
                 thread::Builder::new().spawn_scoped(scope, read).map_err(SnapshotError::io(&self.path))?;
-            let restored = Ledger::restore(header.ledger, runs.into_iter().flatten());
+            let restored = restore(header.ledger, runs, &spent);
             // What stopped the records early is the cause of what the ledger then misses.
             reading.join().expect("damage is told, not panicked about")?;
             restored
                 .map_err(|damage| SnapshotError::Ledger { file: self.path.clone(), source: Box::new(damage) })
         })
     }
+}
+
+/// The ledger whose header and records these are. What is left of a run goes to `spent`.
+fn restore(
+    header: Header,
+    runs: impl IntoIterator<Item = Vec<Prepared>>,
+    spent: &mpsc::Sender<Vec<Prepared>>,
+) -> Result<Ledger, Damage> {
+    let mut restoring = Restoring::new(header);
+    for mut run in runs {
+        run.iter_mut().try_for_each(|record| restoring.put(record))?;
+        // Once all is read nobody waits for it, and it is dropped here.
+        let _ = spent.send(run);
+    }
+    restoring.finish()
 }
 
 struct FileReader {

@@ -31,6 +31,21 @@ impl<V: Clone> DigestMap<V> {
         DigestMap { root: Arc::default() }
     }
 
+    /// The map of these, which may come in any order: for many at once, much sooner than one by one. `None` where two have
+    /// one digest.
+    pub fn of(mut entries: Vec<(u128, V)>) -> Option<DigestMap<V>> {
+        entries.sort_unstable_by_key(|(digest, _)| *digest);
+        if entries.windows(2).any(|two| two[0].0 == two[1].0) {
+            return None;
+        }
+        let mut map = DigestMap::new();
+        for leaf in entries.chunk_by(|(one, _), (other, _)| parts(*one) == parts(*other)) {
+            let (first, second) = parts(leaf[0].0);
+            *part_mut(part_mut(&mut map.root, first), second) = Arc::new(leaf.to_vec());
+        }
+        Some(map)
+    }
+
     pub fn get(&self, digest: &u128) -> Option<&V> {
         let (first, second) = parts(*digest);
         let leaf = self.root.0[first].as_ref()?.0[second].as_ref()?;
@@ -114,6 +129,13 @@ mod tests {
                 }
             }
             prop_assert!(map.iter().eq(model.iter()));
+            let mut entries: Vec<_> = model.iter().map(|(digest, value)| (*digest, *value)).rev().collect();
+            let made = DigestMap::of(entries.clone()).unwrap();
+            prop_assert!(made.iter().eq(model.iter()));
+            if let Some(twice) = entries.first().copied() {
+                entries.push(twice);
+                prop_assert!(DigestMap::of(entries).is_none());
+            }
             if let Some((map, model)) = clone {
                 prop_assert!(map.iter().eq(model.iter()));
             }

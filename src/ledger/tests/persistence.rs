@@ -67,7 +67,6 @@ fn damage_is_named() {
     let house = booked();
     let header = house.ledger.header();
     let records: Vec<Record> = house.ledger.records().collect();
-    let restore = |header: &Header, records: Vec<Record>| Ledger::restore(header.clone(), records);
     assert!(restore(&header, records.clone()).is_ok());
     for n in 0..records.len() {
         let mut without = records.clone();
@@ -87,6 +86,19 @@ fn damage_is_named() {
     assert!(matches!(other(|h| h.stamp.0 += 1), Some(Damage::StateHash { .. })));
     assert!(matches!(other(|h| h.state_hash.0 ^= 1), Some(Damage::StateHash { .. })));
     assert!(matches!(other(|h| h.records.rates += 1), Some(Damage::Counts { .. })));
+}
+
+#[test]
+fn a_key_answers_for_one_record_only() {
+    let house = booked();
+    let records = house.ledger.records().map(|record| match record {
+        Record::Reservation(mut record) if record.reservation.id == id(3) => {
+            record.key.as_mut().unwrap().digest = key(4, 4).digest;
+            Record::Reservation(record)
+        }
+        other => other,
+    });
+    assert_eq!(restore(&house.ledger.header(), records).err(), Some(Damage::KeyTwice));
 }
 
 #[test]
@@ -119,7 +131,7 @@ fn records_that_contradict_each_other_do_not_make_a_ledger() {
             Record::Outcome(_) => 3,
             _ => 0,
         });
-        let damage = Ledger::restore(header.clone(), records).err();
+        let damage = restore(&header, records).err();
         assert!(matches!(damage, Some(Damage::Unfit { .. })), "{name}: {damage:?}");
     }
 }

@@ -414,9 +414,16 @@ impl House {
         let records: Vec<Vec<u8>> =
             self.ledger.records().map(|record| rmp_serde::to_vec_named(&record).unwrap()).collect();
         let records = records.iter().map(|bytes| rmp_serde::from_slice(bytes).unwrap());
-        let ledger = Ledger::restore(rmp_serde::from_slice(&header).unwrap(), records).unwrap();
+        let ledger = restore(&rmp_serde::from_slice(&header).unwrap(), records).unwrap();
         House { ledger, now: self.now, commits: self.commits.clone() }
     }
+}
+
+/// The ledger whose header and records these are.
+pub fn restore(header: &Header, records: impl IntoIterator<Item = Record>) -> Result<Ledger, Damage> {
+    let mut restoring = Restoring::new(header.clone());
+    records.into_iter().try_for_each(|record| restoring.put(&mut record.into()))?;
+    restoring.finish()
 }
 
 pub fn free_rooms(arrival: i32, departure: i32) -> FreeRoomsQuery {

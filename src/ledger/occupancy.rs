@@ -1,0 +1,131 @@
+//! What a reservation takes when it is put, and gives back when it is changed or removed: nights of its type, its room,
+//! and its place in every index.
+
+use super::book::Book;
+use super::calendar::{NightCount, RoomStay};
+use super::id::{ReservationId, RoomId};
+use super::packed::Packed;
+use super::record::ReservationRecord;
+use super::reservation::{Reservation, Status};
+use super::state::Ledger;
+use super::store::Slot;
+
+impl Ledger {
+    /// Puts a reservation, which is also given packed, and gives the one that it replaces.
+    pub(super) fn set_reservation(
+        &mut self,
+        record: &ReservationRecord,
+        packed: Packed,
+    ) -> Option<ReservationRecord> {
+        let reservation = &*record.reservation;
+        let id = reservation.id;
+        let (slot, old) = match self.reservations_by_id.get(&id) {
+            Some(slot) => {
+                let slot = *slot;
+                let old = self.reservations.replace(slot, packed).unpack();
+                self.release(&old, slot);
+                (slot, Some(old))
+            }
+            None => {
+                let slot = self.reservations.insert(packed);
+                self.reservations_by_id.insert(id, slot);
+                self.bookings.insert((reservation.booking_id, record.index()), slot);
+                (slot, None)
+            }
+        };
+        let book = self.checked_book_mut(&reservation.property);
+        if old.is_none() {
+            book.reservations.insert(id, slot);
+        }
+        book.occupy(record, slot);
+        if let Some(end) = reservation.hold_expires_at {
+            self.due.insert((end, id), ());
+        }
+        old
+    }
+
+    pub(super) fn unset_reservation(&mut self, id: ReservationId) -> Option<ReservationRecord> {
+        let slot = self.reservations_by_id.remove(&id)?;
+        let record = self.reservations.remove(slot).unpack();
+        self.bookings.remove(&(record.reservation.booking_id, record.index()));
+        self.release(&record, slot);
+        self.checked_book_mut(&record.reservation.property).reservations.remove(&id);
+        Some(record)
+    }
+
+    /// Gives back what the reservation took of its property, and its place among what is due.
+    fn release(&mut self, record: &ReservationRecord, slot: Slot) {
+        let reservation = &*record.reservation;
+        self.checked_book_mut(&reservation.property).release(record, slot);
+        if let Some(end) = reservation.hold_expires_at {
+            self.due.remove(&(end, reservation.id));
+        }
+    }
+}
+
+impl Book {
+    /// Takes the nights and the room.
+    fn occupy(&mut self, record: &ReservationRecord, slot: Slot) {
+        let reservation = &*record.reservation;
+        let room_type = self.room_type_mut(&reservation.room_type);
+        if reservation.waits_for_room() {
+            room_type.roomless.insert((reservation.arrival, record.created_lsn, reservation.id), slot);
+        }
+        if let Some((from, to)) = reservation.nights() {
+            room_type.nights.change(from, to, |count| {
+                *counted(reservation, count) += 1;
+                count.roomless += u32::from(reservation.room.is_none());
+            });
+            if let Some(block) = &reservation.block {
+                self.pick_up(block, from, to);
+            }
+        }
+        if let Some((room, stay)) = room_stay(reservation, slot) {
+            self.move_in(room, stay);
+        }
+        if self.expects(reservation) {
+            self.expected.insert((reservation.arrival, reservation.id), slot);
+        }
+    }
+
+    /// Gives back what [`occupy`](Book::occupy) took.
+    fn release(&mut self, record: &ReservationRecord, slot: Slot) {
+        let reservation = &*record.reservation;
+        let room_type = self.room_type_mut(&reservation.room_type);
+        if reservation.waits_for_room() {
+            room_type.roomless.remove(&(reservation.arrival, record.created_lsn, reservation.id));
+        }
+        if let Some((from, to)) = reservation.nights() {
+            room_type.nights.change(from, to, |count| {
+                let count_of = counted(reservation, count);
+                *count_of = count_of.checked_sub(1).expect("a stay is counted on each of its nights");
+                count.roomless -= u32::from(reservation.room.is_none());
+            });
+            if let Some(block) = &reservation.block {
+                self.give_back(block, from, to);
+            }
+        }
+        if let Some((room, stay)) = room_stay(reservation, slot) {
+            self.room_mut(room).calendar.remove(stay);
+            self.retake(room, stay.arrival, stay.departure);
+        }
+        if self.expects(reservation) {
+            self.expected.remove(&(reservation.arrival, reservation.id));
+        }
+    }
+}
+
+/// What of a night's count the reservation is part of.
+fn counted<'c>(reservation: &Reservation, count: &'c mut NightCount) -> &'c mut u32 {
+    match reservation.status {
+        Status::Held => &mut count.held,
+        _ => &mut count.sold,
+    }
+}
+
+/// What the reservation takes of its room.
+fn room_stay(reservation: &Reservation, slot: Slot) -> Option<(&RoomId, RoomStay)> {
+    let (arrival, departure) = reservation.room_nights()?;
+    let fixed = !reservation.is_movable();
+    Some((reservation.room.as_ref()?, RoomStay { arrival, departure, reservation: slot, fixed }))
+}
