@@ -5,9 +5,9 @@
 //!
 //! A command goes through [`apply`], which runs its handler ([`inventory`], [`block`], [`rate`], [`reserve`],
 //! [`restriction`], [`group`], [`import`], [`waitlist`], [`amend`], [`status`], [`in_house`], [`night_audit`],
-//! [`out_of_order`]) in a [`txn`]: refuse, decide, then change records. [`check`] is passed by every record that is put, [`state`] derives
-//! calendars, counts and indexes from it, what a reservation takes is in [`occupancy`], [`audit`] recomputes them. What a command changed is its [`event`]s, by which
-//! [`rewind`] goes back.
+//! [`out_of_order`]) in a [`txn`]: refuse, decide, then change records. [`check`] is passed by every record that is put;
+//! [`state`] derives calendars, counts and indexes from it, for reservations in [`occupancy`]; [`audit`] recomputes them.
+//! What a command changed is its [`event`]s, by which [`rewind`] goes back. [`restore`] makes the state from its records.
 
 mod command;
 mod date;

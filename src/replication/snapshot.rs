@@ -192,7 +192,8 @@ impl SnapshotFile {
     }
 }
 
-/// The ledger whose header and records these are. What is left of a run goes to `spent`.
+/// The ledger whose header and records these are. What is left of a run goes to `spent`, where no more wait than the runs
+/// that are read ahead: who sends the next drops them first.
 fn restore(
     header: Header,
     runs: impl IntoIterator<Item = Vec<Prepared>>,
