@@ -20,6 +20,7 @@ use super::{
     queries, reservations, restrictions, waitlist,
 };
 use crate::node::{Limits, Node};
+use crate::replication::NotApplied;
 
 pub const LSN: HeaderName = HeaderName::from_static("innkeeper-lsn");
 const NODE: HeaderName = HeaderName::from_static("innkeeper-node");
@@ -135,14 +136,17 @@ async fn around_each(State(around): State<Arc<Around>>, mut request: Request, ne
 }
 
 impl Around {
-    /// Sheds what comes while as many requests are served as may be. Health and numbers are asked for in trouble, and
-    /// always answered.
+    /// Sheds what comes while as many requests are served as may be, and what could only be shed once it had been read:
+    /// that work is then left for what was admitted. Health and numbers are asked for in trouble, and always answered.
     async fn bound(&self, request: Request, next: Next) -> Response {
         let health = matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics");
         let place = self.places.try_acquire();
         if place.is_err() && !health {
             return Problem::overloaded("as many requests are being served as this node takes")
                 .into_response();
+        }
+        if is_for_the_log(&request) && self.node.would_shed(1) {
+            return Problem::from(NotApplied::Overloaded).into_response();
         }
         next.run(request).await
     }
@@ -160,6 +164,11 @@ impl Around {
     }
 }
 
+/// Whether the request holds commands. An operator's calls to the cluster don't wait for them.
+fn is_for_the_log(request: &Request) -> bool {
+    !request.method().is_safe() && !request.uri().path().starts_with("/v1/cluster")
+}
+
 /// A panic is a bug in one request: its client is told, and the others go on. The panic itself has been printed.
 async fn answer_panics(answer: impl Future<Output = Response>) -> Response {
     // What a handler shares with others is behind locks, and a lock that was written under is poisoned by a panic.
@@ -175,4 +184,50 @@ async fn no_route(uri: Uri) -> Problem {
 
 async fn no_method(method: Method, uri: Uri) -> Problem {
     Problem::new(Code::MethodNotAllowed, format!("{method} is not allowed at {}; see Allow", uri.path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::body::Body;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::node::tests::{node, property};
+
+    #[tokio::test]
+    async fn what_would_be_shed_is_shed_before_it_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = node(&dir).await;
+        let asked = async |method: &str, path: &str| {
+            let request =
+                Request::builder().method(method).uri(path).header("content-type", "application/json");
+            let request = request.body(Body::from("no JSON")).unwrap();
+            let response = router(node.clone()).oneshot(request).await.unwrap();
+            (response.status().as_u16(), response.headers().contains_key("retry-after"))
+        };
+        assert_eq!(asked("PUT", "/v1/properties/p").await, (400, false));
+
+        // Nobody leads: they wait as long as they may.
+        let limits = Limits::default();
+        let run: Vec<_> = (0..limits.batch_commands_max).map(|n| property(n, 1)).collect();
+        let all = (0..limits.queued_commands_max / run.len()).map(|_| node.submit_in_order(&run));
+        let all = futures_util::future::join_all(all);
+        let shed = async {
+            while !node.would_shed(1) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(asked("PUT", "/v1/properties/p").await, (429, true));
+            assert_eq!(asked("POST", "/v1/batch").await, (429, true));
+            assert_eq!(asked("GET", "/v1/cluster").await, (200, false));
+            assert_ne!(asked("POST", "/v1/cluster/snapshot").await.0, 429);
+        };
+        tokio::select! {
+            biased;
+            _ = all => panic!("they were answered before the others were asked"),
+            () = shed => {}
+        }
+        node.shut_down().await;
+    }
 }

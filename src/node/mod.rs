@@ -4,6 +4,7 @@
 //! and looks after itself ([`watchdog`], [`snapshots`], [`recovery`], [`due`]). It knows the ledger and replication, and nothing of
 //! HTTP. Clocks, randomness and the transport are passed in, so that a simulation runs the same node.
 
+mod admission;
 mod backfill;
 mod bootstrap;
 pub mod clock;
@@ -231,6 +232,12 @@ impl Node {
     /// Submits commands in their order and waits for their outcomes, one each, see [`submit::Submitter`].
     pub async fn submit_in_order(&self, submissions: &[Submission]) -> Outcomes {
         self.submitter.submit_in_order(submissions, self.config.timings.request).await
+    }
+
+    /// Whether commands that come together would be shed now, the first of them at least: as many wait as may.
+    pub fn would_shed(&self, commands: usize) -> bool {
+        let together = commands.min(self.config.limits.batch_commands_max);
+        !self.submitter.admission().has_room(together)
     }
 
     /// When a request that arrives now must have its answer.

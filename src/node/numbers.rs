@@ -43,7 +43,7 @@ impl Node {
         let position = self.position();
         let limits = &self.config.limits;
         let last_log_index = metrics.last_log_index.unwrap_or(0);
-        let (waiting_commands, waiting_bytes) = self.submitter.waiting(limits);
+        let (waiting_commands, waiting_bytes) = self.submitter.admission().waiting();
         let behind = metrics.replication.iter().flatten().filter(|(id, _)| **id != self.id());
         let behind = behind.map(|(id, matched)| {
             let matched = matched.as_ref().map_or(0, |log_id| log_id.index);

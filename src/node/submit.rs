@@ -1,7 +1,8 @@
 //! The way of a command from a handler to the log: queue, batch, propose or forward, answer.
 //!
 //! Commands that wait together travel as one entry of the log. On a follower they travel to the leader together, in one
-//! hop. Every queue is bounded, by count and by bytes; what does not fit is shed before anything happened.
+//! hop. Every queue is bounded, by count and by bytes, and by how soon it will be answered; what does not fit is shed
+//! before anything happened.
 //!
 //! What a client sends in one batch keeps its order: the commands of a run stand in one entry, here and where they are
 //! forwarded to, and the next run sets out when the one before is answered.
@@ -13,10 +14,11 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::admission::{Admission, Origin, Places};
 use super::config::Limits;
 use super::{Node, change_of_leader};
 use crate::ledger::{Applied, Submission};
@@ -48,8 +50,7 @@ pub type Outcomes = Vec<Result<Applied, NotApplied>>;
 /// The bounded queue in front of the batcher.
 pub struct Submitter {
     queue: mpsc::Sender<Pending>,
-    commands: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
+    admission: Arc<Admission>,
     run_commands_max: usize,
     run_bytes_max: usize,
 }
@@ -59,11 +60,9 @@ struct Pending {
     submissions: Vec<EncodedSubmission>,
     bytes: usize,
     deadline: Instant,
-    /// What was forwarded already is never forwarded again.
-    forwarded: bool,
+    origin: Origin,
     answer: oneshot::Sender<Outcomes>,
-    /// Its share of the queue's commands and bytes.
-    _places: [OwnedSemaphorePermit; 2],
+    _places: Places,
 }
 
 impl Pending {
@@ -81,6 +80,7 @@ impl Pending {
 /// The other end of the queue, for [`Batcher::run`].
 pub struct Batcher {
     queue: mpsc::Receiver<Pending>,
+    admission: Arc<Admission>,
     in_flight: Arc<Semaphore>,
     /// Told when a batch has been answered.
     answered: Arc<Notify>,
@@ -91,30 +91,35 @@ pub struct Batcher {
 
 pub fn queue(limits: &Limits) -> (Submitter, Batcher) {
     let (sender, receiver) = mpsc::channel(limits.queued_commands_max);
+    let admission = Arc::new(Admission::new(limits));
     let submitter = Submitter {
         queue: sender,
-        commands: Arc::new(Semaphore::new(limits.queued_commands_max)),
-        bytes: Arc::new(Semaphore::new(limits.queued_bytes_max)),
+        admission: admission.clone(),
         run_commands_max: limits.batch_commands_max,
         run_bytes_max: limits.batch_bytes_max - BATCH_OVERHEAD_BYTES,
     };
     let in_flight = Arc::new(Semaphore::new(limits.batches_in_flight_max));
-    let batcher =
-        Batcher { queue: receiver, in_flight, answered: Arc::default(), expected: 0, limits: limits.clone() };
+    let batcher = Batcher {
+        queue: receiver,
+        admission,
+        in_flight,
+        answered: Arc::default(),
+        expected: 0,
+        limits: limits.clone(),
+    };
     (submitter, batcher)
 }
 
 impl Submitter {
-    /// Commands, and their bytes, that wait or are under way.
-    pub fn waiting(&self, limits: &Limits) -> (usize, usize) {
-        let taken = |max: usize, places: &Semaphore| max - places.available_permits();
-        (taken(limits.queued_commands_max, &self.commands), taken(limits.queued_bytes_max, &self.bytes))
+    /// How many commands wait, and may.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// Submits a command of this node's client and waits for its outcome, at most until `deadline`.
     pub async fn submit(&self, submission: &Submission, deadline: Instant) -> Result<Applied, NotApplied> {
         let run = vec![self.encode(submission)?];
-        self.submit_run(run, deadline, false).await.pop().unwrap_or(Err(NotApplied::Unknown))
+        self.submit_run(run, deadline, Origin::Own).await.pop().unwrap_or(Err(NotApplied::Unknown))
     }
 
     /// Submits commands of one client, as few entries of the log as can hold them, and waits for their outcomes, for
@@ -138,7 +143,7 @@ impl Submitter {
                 outcomes.extend(run.iter().map(|_| Err(not_applied)));
                 continue;
             }
-            let answers = self.submit_run(run, Instant::now() + wait, false).await;
+            let answers = self.submit_run(run, Instant::now() + wait, Origin::Own).await;
             stopped = answers.iter().find_map(|answer| answer.as_ref().err()).map(|error| match error {
                 // It may be done yet; what was not sent certainly is not.
                 NotApplied::Unknown => NotApplied::NoLeader,
@@ -172,7 +177,7 @@ impl Submitter {
     /// Submits commands that a follower forwarded, in their order.
     pub async fn submit_forwarded(&self, forwarded: Forwarded) -> Outcomes {
         let deadline = Instant::now() + Duration::from_millis(forwarded.wait_ms.min(60_000));
-        self.submit_run(forwarded.submissions, deadline, true).await
+        self.submit_run(forwarded.submissions, deadline, Origin::Forwarded).await
     }
 
     fn encode(&self, submission: &Submission) -> Result<EncodedSubmission, NotApplied> {
@@ -180,9 +185,9 @@ impl Submitter {
         if encoded.len() > self.run_bytes_max { Err(NotApplied::TooLarge) } else { Ok(encoded) }
     }
 
-    async fn submit_run(&self, run: Vec<EncodedSubmission>, deadline: Instant, forwarded: bool) -> Outcomes {
+    async fn submit_run(&self, run: Vec<EncodedSubmission>, deadline: Instant, origin: Origin) -> Outcomes {
         let commands = run.len();
-        let outcomes = match self.enqueue(run, deadline, forwarded) {
+        let outcomes = match self.enqueue(run, deadline, origin) {
             Ok(answer) => timeout_at(deadline + ANSWER_GRACE, answer).await,
             Err(refused) => return vec![Err(refused); commands],
         };
@@ -193,18 +198,15 @@ impl Submitter {
         &self,
         submissions: Vec<EncodedSubmission>,
         deadline: Instant,
-        forwarded: bool,
+        origin: Origin,
     ) -> Result<oneshot::Receiver<Outcomes>, NotApplied> {
         let bytes = submissions.iter().map(EncodedSubmission::len).sum();
         if bytes > self.run_bytes_max {
             return Err(NotApplied::TooLarge);
         }
-        let places = |of: &Arc<Semaphore>, count: usize| {
-            of.clone().try_acquire_many_owned(count as u32).map_err(|_| NotApplied::Overloaded)
-        };
-        let places = [places(&self.commands, submissions.len())?, places(&self.bytes, bytes)?];
+        let places = self.admission.admit(submissions.len(), bytes, origin)?;
         let (answer, outcomes) = oneshot::channel();
-        let pending = Pending { submissions, bytes, deadline, forwarded, answer, _places: places };
+        let pending = Pending { submissions, bytes, deadline, origin, answer, _places: places };
         self.queue.try_send(pending).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => NotApplied::Overloaded,
             mpsc::error::TrySendError::Closed(_) => NotApplied::NoLeader,
@@ -234,10 +236,14 @@ impl Batcher {
             let batch = self.fill(&mut waiting);
             let taken: usize = batch.iter().map(|pending| pending.submissions.len()).sum();
             self.expected = taken.max(self.expected / 2);
+            let own = batch.iter().filter(|pending| pending.origin == Origin::Own);
+            let own = own.map(|pending| pending.submissions.len()).sum();
+            self.admission.filled(!waiting.is_empty() || !self.queue.is_empty(), Instant::now());
             let Some(node) = node.upgrade() else { return };
-            let answered = self.answered.clone();
+            let (admission, answered) = (self.admission.clone(), self.answered.clone());
             tokio::spawn(async move {
                 dispatch(&node, batch).await;
+                admission.answered(own, Instant::now());
                 drop(permit);
                 answered.notify_one();
             });
@@ -342,7 +348,7 @@ async fn dispatch(node: &Node, mut batch: Vec<Pending>) {
         let attempt = if leader == Some(node.id()) {
             propose(node, batch).await
         } else {
-            let (stale, own) = batch.into_iter().partition(|pending| pending.forwarded);
+            let (stale, own) = batch.into_iter().partition(|pending| pending.origin == Origin::Forwarded);
             answer_all(stale, NotApplied::NoLeader);
             if own.is_empty() {
                 return;

@@ -172,7 +172,7 @@ async fn a_member_whose_log_is_gone_does_not_start() {
 }
 
 /// A property of this number, with a name of so many bytes.
-fn property(n: usize, name_bytes: usize) -> Submission {
+pub(crate) fn property(n: usize, name_bytes: usize) -> Submission {
     let command = Command::PutProperty(PutProperty {
         property: format!("p{n}").parse().unwrap(),
         name: "x".repeat(name_bytes).into(),

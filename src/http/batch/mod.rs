@@ -16,7 +16,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use self::command::{Parsed, parse};
 use self::form::Form;
@@ -26,26 +26,41 @@ use super::problem::{Code, Problem};
 use super::render;
 use crate::ledger::{Applied, Submission};
 use crate::node::{IdSource, Limits, Node, NotRead};
+use crate::replication::NotApplied;
 
 /// Reservations of one batch, at most: those of a group are counted, and every other command as one.
 const RESERVATIONS_MAX: usize = 10_000;
 /// Commands that are parsed before others get a turn on the thread.
 const PARSED_AT_ONCE: usize = 256;
+/// Batches that are parsed at the same time. To parse one takes as long as a message to a peer or a flush may be late: with
+/// thousands of them ready, replication would come to its turn too seldom.
+const PARSED_TOGETHER: usize = 2;
 
-/// What batches take of this node's memory, together.
+/// What batches take of this node's memory and time, together.
 #[derive(Clone)]
-pub struct Bodies(Arc<Semaphore>);
+pub struct Bodies {
+    bytes: Arc<Semaphore>,
+    parsed: Arc<Semaphore>,
+}
 
 impl Bodies {
     pub fn new(limits: &Limits) -> Bodies {
-        Bodies(Arc::new(Semaphore::new(limits.batch_bodies_bytes_max)))
+        Bodies {
+            bytes: Arc::new(Semaphore::new(limits.batch_bodies_bytes_max)),
+            parsed: Arc::new(Semaphore::new(PARSED_TOGETHER)),
+        }
     }
 
     /// A body without a length may become as long as any.
     fn room_for(&self, body: &Body) -> Result<OwnedSemaphorePermit, Problem> {
         let length = body.size_hint().upper().unwrap_or(u64::MAX).min(GROUP_BYTES_MAX as u64);
-        let room = self.0.clone().try_acquire_many_owned(length as u32);
+        let room = self.bytes.clone().try_acquire_many_owned(length as u32);
         room.map_err(|_| Problem::overloaded("as many batches are being served as this node takes"))
+    }
+
+    /// Waits for a turn to parse.
+    async fn turn(&self) -> SemaphorePermit<'_> {
+        self.parsed.acquire().await.expect("it is never closed")
     }
 }
 
@@ -60,7 +75,15 @@ pub async fn run(
     let room = bodies.room_for(&body)?;
     let body = read(body, GROUP_BYTES_MAX).await?;
     let detail = detail(Params::of(&parts.uri)?)?;
-    let commands = parse_all(&node.ids, &form.commands(&body)?).await?;
+    let turn = bodies.turn().await;
+    let commands = {
+        let texts = form.commands(&body)?;
+        // What could only be shed is not worth being parsed.
+        if node.would_shed(texts.len()) {
+            return Err(NotApplied::Overloaded.into());
+        }
+        parse_all(&node.ids, &texts).await?
+    };
     drop(body);
     if key_of_headers(&headers)?.is_some() {
         return Err(Problem::new(
@@ -71,6 +94,8 @@ pub async fn run(
     if node.paused().is_some() {
         return Err(NotRead::Paused.into());
     }
+    // Nobody else's turn comes before these stand in the queue.
+    drop(turn);
     let results = submit(&node, commands).await;
     let lsn = results.iter().flatten().map(|applied| applied.lsn).max();
     let answer_form = form.of_answer(&headers);

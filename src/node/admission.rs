@@ -1,0 +1,214 @@
+//! How many commands may wait on a node: no more than it is likely to answer soon.
+//!
+//! A bound by count alone is too tight for a fast cluster or holds, on a slow one, what will be answered too late. So while
+//! some are left over whenever a batch is filled, a node's own clients may have as many waiting as were answered in
+//! [`QUEUE_WAIT`] lately (Little's law). What other nodes forward is bounded there, and here by count and bytes only: a
+//! whole batch would never find room between single commands.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::config::Limits;
+use crate::replication::NotApplied;
+
+/// How long a command may have to wait for its turn: well below the time that a request may take, of which its way to the
+/// leader needs some as well.
+const QUEUE_WAIT: Duration = Duration::from_secs(2);
+/// How long the pace is measured, at least, before it counts.
+const WINDOW: Duration = Duration::from_millis(500);
+
+/// The places of a node's queue.
+pub struct Admission {
+    commands: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    limits: Limits,
+    /// Commands of this node's own clients that wait or are under way.
+    own: Arc<AtomicUsize>,
+    /// As many of them as may.
+    own_max: AtomicUsize,
+    /// Only while some are left over.
+    window: Mutex<Option<Window>>,
+}
+
+/// How many commands of own clients were answered since it began.
+struct Window {
+    began: Instant,
+    answered: usize,
+}
+
+/// Where commands come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Own,
+    /// Another node; never forwarded again.
+    Forwarded,
+}
+
+/// The places that commands hold until they are answered.
+pub struct Places {
+    _held: [OwnedSemaphorePermit; 2],
+    own: Option<(Arc<AtomicUsize>, usize)>,
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        if let Some((own, commands)) = &self.own {
+            own.fetch_sub(*commands, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Admission {
+    pub fn new(limits: &Limits) -> Admission {
+        Admission {
+            commands: Arc::new(Semaphore::new(limits.queued_commands_max)),
+            bytes: Arc::new(Semaphore::new(limits.queued_bytes_max)),
+            limits: limits.clone(),
+            own: Arc::default(),
+            own_max: AtomicUsize::new(limits.queued_commands_max),
+            window: Mutex::new(None),
+        }
+    }
+
+    /// Places for commands of so many bytes; refused with [`NotApplied::Overloaded`] where there are not as many.
+    pub fn admit(&self, commands: usize, bytes: usize, origin: Origin) -> Result<Places, NotApplied> {
+        let places = |of: &Arc<Semaphore>, count: usize| {
+            of.clone().try_acquire_many_owned(count as u32).map_err(|_| NotApplied::Overloaded)
+        };
+        let held = [places(&self.commands, commands)?, places(&self.bytes, bytes)?];
+        if origin == Origin::Forwarded {
+            return Ok(Places { _held: held, own: None });
+        }
+        let before = self.own.fetch_add(commands, Ordering::Relaxed);
+        let places = Places { _held: held, own: Some((self.own.clone(), commands)) };
+        if before + commands > self.own_max.load(Ordering::Relaxed) {
+            return Err(NotApplied::Overloaded);
+        }
+        Ok(places)
+    }
+
+    /// Whether so many commands of an own client would be admitted now.
+    pub fn has_room(&self, commands: usize) -> bool {
+        let own = self.own.load(Ordering::Relaxed) + commands;
+        own <= self.own_max.load(Ordering::Relaxed) && commands <= self.commands.available_permits()
+    }
+
+    /// Commands, and their bytes, that wait or are under way.
+    pub fn waiting(&self) -> (usize, usize) {
+        let taken = |max: usize, places: &Semaphore| max - places.available_permits();
+        let Limits { queued_commands_max, queued_bytes_max, .. } = self.limits;
+        (taken(queued_commands_max, &self.commands), taken(queued_bytes_max, &self.bytes))
+    }
+
+    /// A batch has been filled; `left_over` where more waits than it could take.
+    pub fn filled(&self, left_over: bool, now: Instant) {
+        let mut window = self.window.lock().expect("no panic while the window is locked");
+        if left_over {
+            window.get_or_insert(Window { began: now, answered: 0 });
+        } else {
+            *window = None;
+            // Step by step: what comes may be the same crowd again.
+            self.allow(self.own_max.load(Ordering::Relaxed).saturating_mul(2));
+        }
+    }
+
+    /// So many commands of own clients have been answered.
+    pub fn answered(&self, commands: usize, now: Instant) {
+        let mut window = self.window.lock().expect("no panic while the window is locked");
+        let Some(Window { began, answered }) = &mut *window else { return };
+        *answered += commands;
+        let took = now.saturating_duration_since(*began);
+        if took >= WINDOW {
+            self.allow((*answered as f64 * QUEUE_WAIT.as_secs_f64() / took.as_secs_f64()) as usize);
+            *window = Some(Window { began: now, answered: 0 });
+        }
+    }
+
+    /// As many as are under way at once wait behind them at any pace: a batch shall never wait for its commands.
+    fn allow(&self, commands: usize) {
+        let Limits { batches_in_flight_max, batch_commands_max, queued_commands_max, .. } = self.limits;
+        let least = (2 * batches_in_flight_max * batch_commands_max).min(queued_commands_max);
+        self.own_max.store(commands.clamp(least, queued_commands_max), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission() -> Admission {
+        let limits = Limits {
+            queued_commands_max: 1_000,
+            batch_commands_max: 10,
+            batches_in_flight_max: 2,
+            ..Limits::default()
+        };
+        Admission::new(&limits)
+    }
+
+    /// How many single commands are admitted at once.
+    fn admitted(admission: &Admission, origin: Origin) -> usize {
+        let places = std::iter::from_fn(|| admission.admit(1, 1, origin).ok());
+        places.collect::<Vec<_>>().len()
+    }
+
+    /// Answers commands at this pace while others are left over.
+    fn answer_for_a_while(admission: &Admission, from: Instant, per_second: usize) -> Instant {
+        for tenth in 0..=10 {
+            let now = from + tenth * Duration::from_millis(100);
+            admission.filled(true, now);
+            admission.answered(per_second / 10, now);
+        }
+        from + Duration::from_secs(1)
+    }
+
+    #[test]
+    fn as_many_may_wait_as_are_answered_in_the_time() {
+        let admission = admission();
+        assert_eq!(admitted(&admission, Origin::Own), 1_000, "nothing is known of the pace yet");
+        let now = answer_for_a_while(&admission, Instant::now(), 200);
+        let own = admitted(&admission, Origin::Own);
+        assert!((400..=480).contains(&own), "{own}");
+        assert_eq!(admitted(&admission, Origin::Forwarded), 1_000, "its sender has bounds of its own");
+        let now = answer_for_a_while(&admission, now, 10);
+        assert_eq!(admitted(&admission, Origin::Own), 40, "two batches under way, and two behind them");
+        answer_for_a_while(&admission, now, 1_000_000);
+        assert_eq!(admitted(&admission, Origin::Own), 1_000);
+    }
+
+    #[test]
+    fn who_has_caught_up_takes_more_again_and_forgets_the_pace() {
+        let admission = admission();
+        let now = answer_for_a_while(&admission, Instant::now(), 100);
+        let own = admitted(&admission, Origin::Own);
+        admission.filled(false, now);
+        assert_eq!(admitted(&admission, Origin::Own), 2 * own);
+        // Light load says nothing of what the node can do.
+        for second in 0..10 {
+            admission.answered(1, now + Duration::from_secs(second));
+            admission.filled(false, now + Duration::from_secs(second));
+        }
+        assert_eq!(admitted(&admission, Origin::Own), 1_000);
+    }
+
+    #[test]
+    fn what_was_answered_makes_room() {
+        let admission = admission();
+        let places = admission.admit(1_000, 1_000, Origin::Own).unwrap();
+        assert!(!admission.has_room(1));
+        assert_eq!(admission.waiting(), (1_000, 1_000));
+        assert_eq!(admission.admit(1, 1, Origin::Own).err(), Some(NotApplied::Overloaded));
+        assert_eq!(admission.admit(1, 1, Origin::Forwarded).err(), Some(NotApplied::Overloaded));
+        drop(places);
+        assert!(admission.has_room(1_000) && !admission.has_room(1_001));
+        assert_eq!(admission.waiting(), (0, 0));
+        // One that was refused has left nothing behind.
+        assert!(admission.admit(1_001, 1, Origin::Own).is_err());
+        assert!(admission.admit(1, usize::MAX >> 4, Origin::Own).is_err());
+        assert_eq!((admission.waiting(), admitted(&admission, Origin::Own)), ((0, 0), 1_000));
+    }
+}
