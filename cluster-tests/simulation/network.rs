@@ -1,7 +1,8 @@
 //! The network between the machines, and between them and their clients: it delays, loses, repeats, reorders and parts.
 //!
 //! Exchanges of a question and an answer, as over HTTP. A lost message is silence until the asker's deadline; a machine
-//! that is down refuses; a machine that dies may reset what it had not answered.
+//! that is down refuses; a machine that dies may reset what it had not answered. On a line the messages of a direction keep
+//! their order, and nothing arrives behind one that was lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,8 +10,10 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, Method, StatusCode};
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use innkeeper::replication::{Envelope, Kind, Lost, NodeId, Request, Transport, decode};
+use futures_util::StreamExt;
+use futures_util::future::{BoxFuture, pending, ready};
+use futures_util::stream::FuturesOrdered;
+use innkeeper::replication::{Envelope, Kind, Line, Lost, NodeId, Request, Transport, decode};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::oneshot;
@@ -94,6 +97,17 @@ struct Exchange {
     sender: oneshot::Sender<Answer>,
     /// A client's write is under way twice.
     is_write_twice: bool,
+    line: Option<u64>,
+}
+
+/// A line between two machines.
+struct OpenLine {
+    asker: NodeId,
+    answerer: NodeId,
+    /// When the last message of each direction arrives, questions first.
+    last_ms: [u64; 2],
+    /// Something was lost, or an end of it is gone.
+    is_broken: bool,
 }
 
 /// How bad the network is.
@@ -117,6 +131,7 @@ struct State {
     cut: BTreeSet<(NodeId, NodeId)>,
     in_flight: BTreeMap<(u64, u64), InFlight>,
     exchanges: BTreeMap<u64, Exchange>,
+    lines: BTreeMap<u64, OpenLine>,
     next: u64,
 }
 
@@ -134,6 +149,7 @@ impl Network {
             cut: BTreeSet::new(),
             in_flight: BTreeMap::new(),
             exchanges: BTreeMap::new(),
+            lines: BTreeMap::new(),
             next: 0,
         };
         Network { state: Arc::new(Mutex::new(state)) }
@@ -162,14 +178,14 @@ impl Network {
     ) -> Option<Answer> {
         let (sender, answer) = oneshot::channel();
         self.state().send_question(from, to, question, sender);
-        let answered = timeout(deadline, async {
-            match answer.await {
-                Ok(answer) => answer,
-                // Lost: nothing ever comes.
-                Err(_) => std::future::pending().await,
-            }
-        });
-        answered.await.ok()
+        timeout(deadline, answered(answer)).await.ok()
+    }
+
+    /// Asks on a line. The answer may never come.
+    fn ask_on(&self, line: u64, question: Question) -> oneshot::Receiver<Answer> {
+        let (sender, answer) = oneshot::channel();
+        self.state().send_on(line, question, sender);
+        answer
     }
 
     /// Answers a question that was delivered.
@@ -187,20 +203,25 @@ impl Network {
         for in_flight in due.into_values() {
             match in_flight {
                 InFlight::Question(delivery) => {
-                    let asker = state.exchanges.get(&delivery.exchange).map(|exchange| exchange.asker);
+                    let known = state.exchanges.get(&delivery.exchange);
+                    let (asker, line) = known.map_or((None, None), |it| (Some(it.asker), it.line));
                     // A cut that came while the message was under way takes it too. One whose exchange is over already
                     // was repeated, and arrives all the same.
-                    if asker.is_none_or(|asker| !state.cut.contains(&(asker, delivery.to))) {
-                        deliveries.push(delivery);
+                    let is_cut = asker.is_some_and(|asker| state.cut.contains(&(asker, delivery.to)));
+                    if !state.passes(line, is_cut) {
+                        continue;
                     }
+                    deliveries.push(delivery);
                 }
                 InFlight::Answer { exchange, from, answer } => {
                     let Some(known) = state.exchanges.get(&exchange) else { continue };
-                    if state.cut.contains(&(from, known.asker)) {
+                    let (line, is_cut) = (known.line, state.cut.contains(&(from, known.asker)));
+                    let denied = known.is_write_twice && answer.denies();
+                    if !state.passes(line, is_cut) {
                         continue;
                     }
                     // True of the one that was answered, and not of the other: the client waits for more.
-                    if known.is_write_twice && answer.denies() {
+                    if denied {
                         continue;
                     }
                     if let Some(exchange) = state.exchanges.remove(&exchange) {
@@ -217,6 +238,9 @@ impl Network {
     /// The machine's process is gone: what it asked is forgotten, what it was asked may be reset.
     pub fn died(&self, node: NodeId, resets: bool) {
         let mut state = self.state();
+        for line in state.lines.values_mut().filter(|line| [line.asker, line.answerer].contains(&node)) {
+            line.is_broken = true;
+        }
         state.exchanges.retain(|_, exchange| exchange.asker != node);
         let asked: Vec<u64> = (state.exchanges.iter())
             .filter(|(_, exchange)| exchange.answerer == node)
@@ -245,7 +269,8 @@ impl State {
         sender: oneshot::Sender<Answer>,
     ) {
         let exchange = self.number();
-        self.exchanges.insert(exchange, Exchange { asker, answerer: to, sender, is_write_twice: false });
+        let known = Exchange { asker, answerer: to, sender, is_write_twice: false, line: None };
+        self.exchanges.insert(exchange, known);
         if self.cut.contains(&(asker, to)) || self.is_lost() {
             return;
         }
@@ -261,13 +286,36 @@ impl State {
         self.put(InFlight::Question(Delivery { exchange, to, question }));
     }
 
+    fn send_on(&mut self, line: u64, question: Question, sender: oneshot::Sender<Answer>) {
+        let exchange = self.number();
+        let OpenLine { asker, answerer, .. } = self.lines[&line];
+        let known = Exchange { asker, answerer, sender, is_write_twice: false, line: Some(line) };
+        self.exchanges.insert(exchange, known);
+        let is_lost = self.cut.contains(&(asker, answerer)) || self.is_lost();
+        if self.passes(Some(line), is_lost) {
+            self.put_in_order(line, 0, InFlight::Question(Delivery { exchange, to: answerer, question }));
+        }
+    }
+
     fn send_answer(&mut self, id: u64, answer: Answer) {
         let Some(exchange) = self.exchanges.get(&id) else { return };
-        let (from, asker) = (exchange.answerer, exchange.asker);
-        if self.cut.contains(&(from, asker)) || self.is_lost() {
+        let (from, asker, line) = (exchange.answerer, exchange.asker, exchange.line);
+        let is_lost = self.cut.contains(&(from, asker)) || self.is_lost();
+        if !self.passes(line, is_lost) {
             return;
         }
-        self.put(InFlight::Answer { exchange: id, from, answer });
+        let answer = InFlight::Answer { exchange: id, from, answer };
+        match line {
+            Some(line) => self.put_in_order(line, 1, answer),
+            None => self.put(answer),
+        }
+    }
+
+    /// Whether a message gets through. On a line nothing does behind one that did not.
+    fn passes(&mut self, line: Option<u64>, is_lost: bool) -> bool {
+        let Some(line) = line.and_then(|line| self.lines.get_mut(&line)) else { return !is_lost };
+        line.is_broken |= is_lost;
+        !line.is_broken
     }
 
     fn is_lost(&mut self) -> bool {
@@ -282,9 +330,30 @@ impl State {
         self.in_flight.insert(at, in_flight);
     }
 
+    /// As [`put`](State::put), behind what goes in the same direction of the line.
+    fn put_in_order(&mut self, line: u64, direction: usize, in_flight: InFlight) {
+        let delay = self.random.random_range(0..=self.weather.delay_ms_max);
+        let number = self.number();
+        let last_ms = self.lines.get_mut(&line).map(|line| &mut line.last_ms[direction]);
+        let at = last_ms.map_or(0, |last_ms| {
+            *last_ms = (*last_ms).max(self.now_ms + 1 + delay);
+            *last_ms
+        });
+        self.in_flight.insert((at, number), in_flight);
+    }
+
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+}
+
+/// The answer, once it comes.
+async fn answered(answer: oneshot::Receiver<Answer>) -> Answer {
+    match answer.await {
+        Ok(answer) => answer,
+        // Lost: nothing ever comes.
+        Err(_) => pending().await,
     }
 }
 
@@ -308,20 +377,65 @@ impl Transport for SimulatedTransport {
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, Lost>> {
         let (network, from, build) = (self.network.clone(), self.from, self.build);
-        let address = address.to_owned();
-        let to = address
-            .strip_prefix("node-")
-            .and_then(|rest| rest.split(':').next())
-            .and_then(|id| id.parse().ok());
-        let to: NodeId = to.expect("addresses are those of the simulation");
+        let (address, to) = (address.to_owned(), node_at(address));
         Box::pin(async move {
             match network.ask(from, to, Question::Frame(build.says(frame)), deadline).await {
-                Some(Answer::Frame(answer)) => Ok(build.hears(answer)),
-                Some(Answer::Refused) => Err(Lost::NotSent { address, reason: "connection refused".into() }),
-                Some(Answer::Http(_) | Answer::Reset) => {
-                    Err(Lost::NoAnswer { address, reason: "connection reset".into() })
-                }
+                Some(answer) => heard(address, build, answer),
                 None => Err(Lost::NoAnswer { address, reason: "timed out".into() }),
+            }
+        })
+    }
+
+    fn open(&self, address: &str, _: Duration) -> BoxFuture<'static, Result<Box<dyn Line>, Lost>> {
+        let mut state = self.network.state();
+        let (answerer, line) = (node_at(address), state.number());
+        let open = OpenLine { asker: self.from, answerer, last_ms: [0; 2], is_broken: false };
+        state.lines.insert(line, open);
+        let line: Box<dyn Line> = Box::new(SimulatedLine {
+            address: address.to_owned(),
+            build: self.build,
+            network: self.network.clone(),
+            line,
+            answers: FuturesOrdered::new(),
+        });
+        Box::pin(ready(Ok(line)))
+    }
+}
+
+fn node_at(address: &str) -> NodeId {
+    let id = address.strip_prefix("node-").and_then(|rest| rest.split(':').next());
+    id.and_then(|id| id.parse().ok()).expect("addresses are those of the simulation")
+}
+
+fn heard(address: String, build: Build, answer: Answer) -> Result<Bytes, Lost> {
+    match answer {
+        Answer::Frame(answer) => Ok(build.hears(answer)),
+        Answer::Refused => Err(Lost::NotSent { address, reason: "connection refused".into() }),
+        Answer::Http(_) | Answer::Reset => Err(Lost::NoAnswer { address, reason: "connection reset".into() }),
+    }
+}
+
+/// A node's end of a line.
+struct SimulatedLine {
+    address: String,
+    build: Build,
+    network: Network,
+    line: u64,
+    answers: FuturesOrdered<BoxFuture<'static, Answer>>,
+}
+
+impl Line for SimulatedLine {
+    fn send(&mut self, frame: Bytes) -> BoxFuture<'_, Result<(), Lost>> {
+        let answer = self.network.ask_on(self.line, Question::Frame(self.build.says(frame)));
+        self.answers.push_back(Box::pin(answered(answer)));
+        Box::pin(ready(Ok(())))
+    }
+
+    fn receive(&mut self) -> BoxFuture<'_, Result<Bytes, Lost>> {
+        Box::pin(async {
+            match self.answers.next().await {
+                Some(answer) => heard(self.address.clone(), self.build, answer),
+                None => pending().await,
             }
         })
     }

@@ -1,28 +1,41 @@
-//! The peer port: one route, one frame in, one frame out.
+//! The peer port: connections that become lines, on which each frame is answered with one.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::middleware::{self, Next};
-use axum::response::Response;
-use axum::routing::post;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 
-use super::drain::drain_bodies;
 use crate::node::Node;
-use crate::replication::{FRAME_BYTES_MAX, PEER_PATH};
+use crate::replication::{LINE_PATH, LINE_PROTOCOL, serve_line};
 
 pub fn router(node: Arc<Node>) -> Router {
-    Router::new().route(PEER_PATH, post(handle)).layer(middleware::from_fn(drain)).with_state(node)
+    Router::new().route(LINE_PATH, get(open_line)).with_state(node)
 }
 
-async fn drain(request: Request, next: Next) -> Response {
-    drain_bodies(request, |request| next.run(request)).await
-}
-
-async fn handle(State(node): State<Arc<Node>>, body: Body) -> Result<Bytes, StatusCode> {
-    let frame = to_bytes(body, FRAME_BYTES_MAX).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
-    Ok(node.handle_frame(&frame).await)
+/// Turns the connection into a line, for as long as the other end keeps it open.
+async fn open_line(State(node): State<Arc<Node>>, mut request: Request) -> Response {
+    let wanted = request.headers().get(header::UPGRADE).is_some_and(|wanted| wanted == LINE_PROTOCOL);
+    let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>().filter(|_| wanted) else {
+        return (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, LINE_PROTOCOL)]).into_response();
+    };
+    let write_wait = node.config.timings.peer_message;
+    let node = Arc::downgrade(&node);
+    tokio::spawn(async move {
+        let Ok(connection) = upgrade.await else { return };
+        let answer = |frame: Bytes| {
+            let node = node.upgrade();
+            async move { Some(node?.handle_frame(&frame).await) }
+        };
+        if let Err(error) = serve_line(TokioIo::new(connection), write_wait, answer).await {
+            tracing::debug!(%error, "a peer's line has ended");
+        }
+    });
+    let upgraded = [(header::CONNECTION, "upgrade"), (header::UPGRADE, LINE_PROTOCOL)];
+    (StatusCode::SWITCHING_PROTOCOLS, upgraded).into_response()
 }

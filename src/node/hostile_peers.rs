@@ -1,12 +1,15 @@
 //! The peer port under messages that no honest member sends: forged, replayed, oversized, of a future version, or changed
 //! inside with a checksum that is right. Each is answered, and the node goes on.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{Request as HttpRequest, StatusCode};
 use bytes::Bytes;
 use openraft::raft::{AppendEntriesRequest, VoteRequest};
 use openraft::{SnapshotMeta, Vote};
 use proptest::prelude::*;
+use tokio::io::AsyncWriteExt;
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -14,8 +17,8 @@ use super::Node;
 use super::tests::{CLUSTER, PEER, answer, assert_refused, claim, message, node};
 use crate::ledger::StateHash;
 use crate::replication::{
-    DiskId, Endpoint, Envelope, FRAME_BYTES_MAX, Forwarded, Kind, PEER_PATH, PeerRefusal, Reply, Request,
-    SnapshotPiece, SnapshotRequest, decode, encode,
+    DiskId, Endpoint, Envelope, Forwarded, Kind, LINE_PATH, LINE_PROTOCOL, PeerRefusal, Reply, Request,
+    SnapshotPiece, SnapshotRequest, decode, encode, serve_line,
 };
 
 /// Where a frame's version, and its checksum, stand.
@@ -149,17 +152,34 @@ async fn what_is_replayed_changes_nothing_more() {
 async fn an_oversized_message_is_not_read_to_its_end() {
     let dir = tempfile::tempdir().unwrap();
     let node = node(&dir).await;
-    let router = crate::http::peer_router(node.clone());
-    let post = |body: Vec<u8>| HttpRequest::post(PEER_PATH).body(Body::from(body)).unwrap();
-    let refused = router.clone().oneshot(post(vec![0; FRAME_BYTES_MAX + 1])).await.unwrap();
-    assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
-    let read = router.oneshot(post(vec![0; 1 << 20])).await.unwrap();
-    assert_eq!(read.status(), StatusCode::OK);
     // A frame that announces more than any message may hold.
     let mut frame = encode(Kind::Peer, &message(&node, Request::Status)).unwrap();
     frame[CHECKSUM_AT - 4..CHECKSUM_AT].copy_from_slice(&u32::MAX.to_le_bytes());
     let reply = reply_to(&node.handle_frame(&frame).await);
     assert!(matches!(reply, Reply::Refused(PeerRefusal::Unreadable { .. })), "{reply:?}");
+    let (mut near, far) = tokio::io::duplex(1 << 10);
+    near.write_all(&frame).await.unwrap();
+    let handle = |_| std::future::ready(None);
+    let ended = serve_line(far, Duration::from_secs(1), handle).await.unwrap_err();
+    assert_eq!(ended.kind(), std::io::ErrorKind::InvalidData);
+    node.shut_down().await;
+}
+
+/// A connection that asks for something else becomes no line.
+#[tokio::test]
+async fn only_who_asks_for_a_line_gets_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = node(&dir).await;
+    let router = crate::http::peer_router(node.clone());
+    for wanted in [None, Some("websocket"), Some(LINE_PROTOCOL)] {
+        let mut request = HttpRequest::get(LINE_PATH);
+        if let Some(wanted) = wanted {
+            request = request.header("upgrade", wanted);
+        }
+        // Here no connection is behind the request.
+        let answer = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::UPGRADE_REQUIRED, "{wanted:?}");
+    }
     node.shut_down().await;
 }
 

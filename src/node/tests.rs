@@ -15,8 +15,8 @@ use crate::ledger::{
     Applied, Command, Currency, FirstBusinessDate, Outcome, PutProperty, Submission, Timestamp,
 };
 use crate::replication::{
-    Claim, DiskId, DiskThreads, Endpoint, Envelope, GROUP, GroupId, Kind, Lost, NotApplied, PeerRefusal,
-    Reply, Request, Transport, decode, encode,
+    Claim, DiskId, DiskThreads, Endpoint, Envelope, GROUP, GroupId, Kind, Line, Lost, NotApplied,
+    PeerRefusal, Reply, Request, Transport, decode, encode,
 };
 
 /// Nobody else is there.
@@ -24,6 +24,11 @@ struct Alone;
 
 impl Transport for Alone {
     fn exchange(&self, address: &str, _: Bytes, _: Duration) -> BoxFuture<'static, Result<Bytes, Lost>> {
+        let address = address.to_owned();
+        Box::pin(async move { Err(Lost::NotSent { address, reason: "nobody is there".to_owned() }) })
+    }
+
+    fn open(&self, address: &str, _: Duration) -> BoxFuture<'static, Result<Box<dyn Line>, Lost>> {
         let address = address.to_owned();
         Box::pin(async move { Err(Lost::NotSent { address, reason: "nobody is there".to_owned() }) })
     }

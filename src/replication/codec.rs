@@ -237,6 +237,12 @@ impl Frame {
     }
 }
 
+/// How long the frame is that begins here, its header included, in bytes; `None` where more of it has to be there to know.
+pub fn frame_length(begin: &[u8]) -> Result<Option<usize>, CodecError> {
+    let header = begin.first_chunk::<HEADER_BYTES>();
+    header.map(|header| Ok(HEADER_BYTES + body_length(header)?)).transpose()
+}
+
 fn verify(frame: &[u8]) -> Result<(), CodecError> {
     let expected = u32::from_le_bytes(frame[CHECKSUM_AT..HEADER_BYTES].try_into().expect("four bytes"));
     let found = checksum(frame);

@@ -7,6 +7,7 @@
 //! A batch's way: [`Batch::encode`] → openraft → the log store makes it durable → [`state_machine`] decodes it, compares
 //! the proposer's check with its own state, applies it to the ledger and answers the proposer.
 
+mod appends;
 pub mod batch;
 mod check;
 pub mod codec;
@@ -14,6 +15,7 @@ mod decision;
 mod disk;
 mod durable;
 mod identity;
+mod line;
 mod log_record;
 mod log_scan;
 mod log_store;
@@ -34,6 +36,7 @@ pub use codec::{CodecError, Kind, decode, encode};
 pub use decision::{Decision, NotDecided};
 pub use disk::{Disk, DiskThreads, Work, blocking};
 pub use identity::{DataDirLock, Identity, IdentityError, IdentityFile};
+pub use line::{LINE_FRAMES_MAX, serve_line};
 pub use log_store::{LogError, LogStore};
 pub use log_worker::{Fatal, Flush, LogWorker};
 pub use network::*;

@@ -4,13 +4,15 @@
 //! the receiver checks all of them, so that a node that lost its disk, or one of another cluster, changes nothing.
 
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::future::BoxFuture;
 use openraft::alias::{SnapshotOf, VoteOf};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
@@ -22,6 +24,7 @@ use openraft::{RaftNetworkFactory, RaftNetworkV2};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::appends::{Answers, Appends};
 use super::batch::EncodedSubmission;
 use super::codec::{self, CodecError, Kind};
 use super::decision::{Decision, NotDecided};
@@ -282,13 +285,13 @@ pub trait Sender: Send + Sync + 'static {
 /// Speaks to the other members over one [`Transport`].
 #[derive(Clone)]
 pub struct Peers {
-    transport: Arc<dyn Transport>,
+    pub(super) transport: Arc<dyn Transport>,
     sender: Arc<dyn Sender>,
     /// Set while this node leads without a majority's answer and is silent. Its appends are then held back: they would
     /// renew the leases of followers that can hear it and can't answer it, and so keep them from electing another
     /// leader.
     appends_stopped: Arc<AtomicBool>,
-    timeouts: Timeouts,
+    pub(super) timeouts: Timeouts,
     /// Of one piece of a snapshot.
     piece_bytes: usize,
 }
@@ -327,18 +330,29 @@ impl Peers {
         request: Request,
         deadline: Duration,
     ) -> Result<Reply, PeerError> {
+        let frame = self.frame(Endpoint { node, disk }, request)?;
+        let answer = self.transport.exchange(address, frame, deadline).await?;
+        self.reply(node, &answer)
+    }
+
+    /// A message as it is sent.
+    pub(super) fn frame(&self, to: Endpoint, request: Request) -> Result<Bytes, PeerError> {
         let envelope = Envelope {
             group: GROUP,
             cluster: self.sender.cluster(),
             from: self.sender.endpoint(),
-            to: Endpoint { node, disk },
+            to,
             wall: self.sender.wall(),
             body: request,
         };
-        let codec_error = |source| PeerError::Codec { node, source };
-        let frame = codec::encode(Kind::Peer, &envelope).map_err(codec_error)?;
-        let answer = self.transport.exchange(address, frame.into(), deadline).await?;
-        let answer: Envelope<Reply> = codec::decode(Kind::Peer, &answer).map_err(codec_error)?;
+        let frame = codec::encode(Kind::Peer, &envelope);
+        frame.map(Bytes::from).map_err(|source| PeerError::Codec { node: to.node, source })
+    }
+
+    /// What `node` answered.
+    pub(super) fn reply(&self, node: NodeId, answer: &[u8]) -> Result<Reply, PeerError> {
+        let answer: Envelope<Reply> =
+            codec::decode(Kind::Peer, answer).map_err(|source| PeerError::Codec { node, source })?;
         match answer.body {
             Reply::Refused(refusal) => Err(PeerError::Refused { node, refusal }),
             // Not yet known to be of this cluster: nothing is believed of it, its clock least.
@@ -372,13 +386,13 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
 
 /// openraft's line to one member.
 pub struct Link {
-    peers: Peers,
-    target: NodeId,
-    member: Member,
+    pub(super) peers: Peers,
+    pub(super) target: NodeId,
+    pub(super) member: Member,
 }
 
 /// openraft waits longer before it tries an unreachable member again, so only a refused connection is called so.
-fn rpc_error(error: PeerError) -> RPCError<TypeConfig> {
+pub(super) fn rpc_error(error: PeerError) -> RPCError<TypeConfig> {
     match &error {
         PeerError::Lost(Lost::NotSent { .. }) => RPCError::Unreachable(Unreachable::new(&error)),
         _ => RPCError::Network(NetworkError::new(&error)),
@@ -390,8 +404,17 @@ impl Link {
         self.peers.call_member(self.target, &self.member, request, deadline).await.map_err(rpc_error)
     }
 
-    fn unexpected(&self) -> RPCError<TypeConfig> {
+    pub(super) fn unexpected(&self) -> RPCError<TypeConfig> {
         rpc_error(PeerError::Unexpected { node: self.target })
+    }
+
+    /// Refused while [`Peers::stop_appends`] holds.
+    pub(super) fn may_append(&self) -> Result<(), RPCError<TypeConfig>> {
+        if self.peers.appends_stopped.load(Ordering::Relaxed) {
+            let reason = "no majority has answered for two leases; appends are held back until one does";
+            return Err(RPCError::Unreachable(Unreachable::from_string(reason)));
+        }
+        Ok(())
     }
 
     async fn send_pieces(
@@ -438,14 +461,22 @@ impl RaftNetworkV2<TypeConfig> for Link {
         request: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        if self.peers.appends_stopped.load(Ordering::Relaxed) {
-            let reason = "no majority has answered for two leases; appends are held back until one does";
-            return Err(RPCError::Unreachable(Unreachable::from_string(reason)));
-        }
+        self.may_append()?;
         match self.ask(Request::Append(request), self.peers.timeouts.message).await? {
             Reply::Append(response) => Ok(response),
             _ => Err(self.unexpected()),
         }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        requests: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<Answers<'s>, RPCError<TypeConfig>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    {
+        Box::pin(ready(Ok(Appends::new(self, requests, option).answers())))
     }
 
     async fn vote(

@@ -1,17 +1,17 @@
-//! How frames get from one member to another: HTTP in production, memory in a simulation. Nothing here knows what a frame
-//! holds.
+//! How frames get from one member to another: over connections in production, in memory in a simulation. Nothing here
+//! knows what a frame holds.
 
 use std::collections::BTreeMap;
-use std::future::ready;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use reqwest::Url;
+use reqwest::{StatusCode, Upgraded, header};
+use tokio::time::{Instant, timeout_at};
 
-/// The longest frame that a member takes: entries of 4 MiB and what is around them, or forwarded batches.
-pub const FRAME_BYTES_MAX: usize = 40 << 20;
+use super::line::{Frames, LINE_IDLE_MAX};
 
 /// Carries one frame to a member and brings its answer back.
 pub trait Transport: Send + Sync + 'static {
@@ -22,6 +22,18 @@ pub trait Transport: Send + Sync + 'static {
         frame: Bytes,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, Lost>>;
+
+    /// Opens a line to a member, within `deadline`.
+    fn open(&self, address: &str, deadline: Duration) -> BoxFuture<'static, Result<Box<dyn Line>, Lost>>;
+}
+
+/// A line to a member. Frames arrive in the order in which they were sent and are answered in it, so that the next may be
+/// sent before the last is answered. After an error it is of no use any more.
+pub trait Line: Send {
+    fn send(&mut self, frame: Bytes) -> BoxFuture<'_, Result<(), Lost>>;
+
+    /// The answer to the oldest frame that has none. Nothing is lost where the future is dropped.
+    fn receive(&mut self) -> BoxFuture<'_, Result<Bytes, Lost>>;
 }
 
 /// Why no answer came back.
@@ -35,42 +47,103 @@ pub enum Lost {
     NoAnswer { address: String, reason: String },
 }
 
-/// Frames over HTTP/1.1, one shared client for all members.
+/// Where a member turns a connection of its peer port into a line (RFC 9110, section 7.8).
+pub const LINE_PATH: &str = "/v1/groups/0/line";
+/// What the connection is upgraded to.
+pub const LINE_PROTOCOL: &str = "innkeeper-line/1";
+
+/// How long a connection may take to be made.
+const CONNECT_WAIT: Duration = Duration::from_secs(1);
+/// Lines that are kept for the next exchange, by address. More than a member has under way at once, and more addresses than
+/// any cluster has had members.
+const IDLE_LINES_MAX: usize = 16;
+const ADDRESSES_MAX: usize = 64;
+
+/// Connections that begin as HTTP/1.1 and become lines. An exchange has one to itself.
 pub struct HttpTransport {
-    client: reqwest::Client,
-    /// Of addresses that were spoken to: to read a URL takes longer than to send most frames.
-    urls: Mutex<BTreeMap<Box<str>, Url>>,
+    lines: Arc<Lines>,
 }
 
-/// More addresses than any cluster has had members; past it they are read anew.
-const URLS_MAX: usize = 64;
+struct Lines {
+    client: reqwest::Client,
+    /// Lines on which nothing is under way, the last used at the end.
+    idle: Mutex<BTreeMap<Box<str>, Vec<HttpLine>>>,
+}
 
-/// Where a member takes frames, on its peer port.
-pub const PEER_PATH: &str = "/v1/groups/0/messages";
+struct HttpLine {
+    address: Box<str>,
+    frames: Frames<Upgraded>,
+    used: Instant,
+}
 
 impl HttpTransport {
     pub fn new() -> Result<HttpTransport, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .tcp_nodelay(true)
-            .connect_timeout(Duration::from_secs(1))
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build()?;
-        Ok(HttpTransport { client, urls: Mutex::default() })
+        let client = reqwest::Client::builder().no_proxy().tcp_nodelay(true);
+        let client = client.connect_timeout(CONNECT_WAIT).pool_max_idle_per_host(0).build()?;
+        Ok(HttpTransport { lines: Arc::new(Lines { client, idle: Mutex::default() }) })
+    }
+}
+
+impl Lines {
+    /// A line that is open still, as far as can be seen.
+    fn idle(&self, address: &str) -> Option<HttpLine> {
+        let mut idle = self.idle.lock().expect("no panic while the lines are locked");
+        let lines = idle.get_mut(address)?;
+        while let Some(mut line) = lines.pop() {
+            if line.used.elapsed() > LINE_IDLE_MAX {
+                // The others were used before it.
+                lines.clear();
+            } else if line.frames.next().now_or_never().is_none() {
+                return Some(line);
+            }
+        }
+        None
     }
 
-    fn url(&self, address: &str) -> Result<Url, Lost> {
-        let mut urls = self.urls.lock().expect("no panic while the addresses are locked");
-        if let Some(url) = urls.get(address) {
-            return Ok(url.clone());
+    fn keep(&self, mut line: HttpLine) {
+        line.used = Instant::now();
+        let mut idle = self.idle.lock().expect("no panic while the lines are locked");
+        if idle.len() >= ADDRESSES_MAX && !idle.contains_key(&line.address) {
+            idle.clear();
         }
-        let url = Url::parse(&format!("http://{address}{PEER_PATH}"))
-            .map_err(|error| Lost::NotSent { address: address.to_owned(), reason: error.to_string() })?;
-        if urls.len() == URLS_MAX {
-            urls.clear();
+        let lines = idle.entry(line.address.clone()).or_default();
+        if lines.len() < IDLE_LINES_MAX {
+            lines.push(line);
         }
-        urls.insert(address.into(), url.clone());
-        Ok(url)
+    }
+
+    async fn open(&self, address: &str, deadline: Instant) -> Result<HttpLine, Lost> {
+        let opened = timeout_at(deadline, async {
+            let request = self.client.get(format!("http://{address}{LINE_PATH}"));
+            let request =
+                request.header(header::CONNECTION, "upgrade").header(header::UPGRADE, LINE_PROTOCOL);
+            let answer = request.send().await.map_err(|error| innermost(&error))?;
+            if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                return Err(format!("it answered {} where a line was asked for", answer.status()));
+            }
+            answer.upgrade().await.map_err(|error| innermost(&error))
+        });
+        match opened.await.unwrap_or_else(|_| Err("timed out".to_owned())) {
+            Ok(stream) => {
+                let (address, frames) = (address.into(), Frames::new(stream));
+                Ok(HttpLine { address, frames, used: Instant::now() })
+            }
+            Err(reason) => Err(Lost::NotSent { address: address.to_owned(), reason }),
+        }
+    }
+
+    async fn exchange(&self, address: &str, frame: Bytes, deadline: Instant) -> Result<Bytes, Lost> {
+        let mut line = match self.idle(address) {
+            Some(line) => line,
+            None => self.open(address, deadline).await?,
+        };
+        let exchanged = timeout_at(deadline, async {
+            line.send(frame).await?;
+            line.receive().await
+        });
+        let answer = exchanged.await.unwrap_or_else(|_| Err(no_answer(address, "timed out")))?;
+        self.keep(line);
+        Ok(answer)
     }
 }
 
@@ -81,34 +154,40 @@ impl Transport for HttpTransport {
         frame: Bytes,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, Lost>> {
-        let url = match self.url(address) {
-            Ok(url) => url,
-            Err(lost) => return Box::pin(ready(Err(lost))),
-        };
-        let request = self.client.post(url).timeout(deadline).body(frame);
-        let address = address.to_owned();
+        let (lines, address, deadline) = (self.lines.clone(), address.to_owned(), Instant::now() + deadline);
+        Box::pin(async move { lines.exchange(&address, frame, deadline).await })
+    }
+
+    fn open(&self, address: &str, deadline: Duration) -> BoxFuture<'static, Result<Box<dyn Line>, Lost>> {
+        let (lines, address, deadline) = (self.lines.clone(), address.to_owned(), Instant::now() + deadline);
         Box::pin(async move {
-            let lost = |error: reqwest::Error| {
-                let (address, reason) = (address.clone(), innermost(&error));
-                if error.is_connect() {
-                    Lost::NotSent { address, reason }
-                } else {
-                    Lost::NoAnswer { address, reason }
-                }
-            };
-            let mut answer = request.send().await.map_err(lost)?;
-            let mut frame =
-                Vec::with_capacity(answer.content_length().unwrap_or(0).min(FRAME_BYTES_MAX as u64) as usize);
-            while let Some(piece) = answer.chunk().await.map_err(lost)? {
-                if frame.len() + piece.len() > FRAME_BYTES_MAX {
-                    let reason = format!("the answer is longer than {FRAME_BYTES_MAX} bytes");
-                    return Err(Lost::NoAnswer { address, reason });
-                }
-                frame.extend_from_slice(&piece);
-            }
-            Ok(frame.into())
+            let line: Box<dyn Line> = Box::new(lines.open(&address, deadline).await?);
+            Ok(line)
         })
     }
+}
+
+impl Line for HttpLine {
+    fn send(&mut self, frame: Bytes) -> BoxFuture<'_, Result<(), Lost>> {
+        Box::pin(async move {
+            let sent = self.frames.write(&frame).await;
+            sent.map_err(|error| no_answer(&self.address, error))
+        })
+    }
+
+    fn receive(&mut self) -> BoxFuture<'_, Result<Bytes, Lost>> {
+        Box::pin(async move {
+            match self.frames.next().await {
+                Ok(Some(frame)) => Ok(frame),
+                Ok(None) => Err(no_answer(&self.address, "the line was closed")),
+                Err(error) => Err(no_answer(&self.address, error)),
+            }
+        })
+    }
+}
+
+fn no_answer(address: &str, reason: impl ToString) -> Lost {
+    Lost::NoAnswer { address: address.to_owned(), reason: reason.to_string() }
 }
 
 /// The cause at the bottom of an error, without the URLs that the layers above repeat.

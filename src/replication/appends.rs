@@ -1,0 +1,173 @@
+//! The log on its way to one follower.
+//!
+//! Appends follow one another on a [line](Line) without waiting for the follower's flush, so that a flush there and the
+//! next message pass at the same time. The first of a session is an exchange by itself: a heartbeat, which is a session of
+//! one message, needs no line of its own, nor does the search for where the follower's log ends.
+
+use std::collections::VecDeque;
+use std::future::pending;
+
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt, stream};
+use openraft::RaftNetworkV2;
+use openraft::errors::RPCError;
+use openraft::network::RPCOption;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendResult};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::line::{LINE_FRAMES_MAX, LINE_IDLE_MAX};
+use super::network::{Endpoint, Link, PeerError, Reply, Request, rpc_error};
+use super::transport::{Line, Lost};
+use super::types::{LogId, TypeConfig};
+
+type Answer = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
+
+/// What became of appends, in their order; behind one that was not taken whole nothing more comes.
+pub type Answers<'l> = BoxStream<'l, Answer>;
+
+/// One session: appends to one follower, for as long as each is taken.
+pub struct Appends<'l, S> {
+    link: &'l mut Link,
+    requests: S,
+    option: RPCOption,
+    /// The first is still to come, or more are.
+    is_first: bool,
+    has_more: bool,
+    line: Option<Box<dyn Line>>,
+    /// When something was last sent on it.
+    used: Instant,
+    /// What is not answered yet.
+    sent: VecDeque<Sent>,
+}
+
+struct Sent {
+    range: Range,
+    /// When the answer must be there.
+    deadline: Instant,
+}
+
+/// The entries of an append: those behind `prev`, up to `last`.
+#[derive(Clone, Copy)]
+struct Range {
+    prev: Option<LogId>,
+    last: Option<LogId>,
+}
+
+impl Range {
+    fn of(request: &AppendEntriesRequest<TypeConfig>) -> Range {
+        let prev = request.prev_log_id;
+        Range { prev, last: request.entries.last().map(|entry| entry.log_id).or(prev) }
+    }
+
+    /// What the follower's answer means, and whether it took all.
+    fn outcome(self, response: AppendEntriesResponse<TypeConfig>) -> (StreamAppendResult<TypeConfig>, bool) {
+        let all = match &response {
+            AppendEntriesResponse::Success => true,
+            AppendEntriesResponse::PartialSuccess(upto) => *upto == self.last,
+            AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => false,
+        };
+        (response.into_stream_result(self.prev, self.last), all)
+    }
+}
+
+impl<'l, S> Appends<'l, S>
+where
+    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+{
+    pub fn new(link: &'l mut Link, requests: S, option: RPCOption) -> Appends<'l, S> {
+        Appends {
+            link,
+            requests,
+            option,
+            is_first: true,
+            has_more: true,
+            line: None,
+            used: Instant::now(),
+            sent: VecDeque::new(),
+        }
+    }
+
+    pub fn answers(self) -> Answers<'l> {
+        let answers = stream::unfold(Some(self), |appends| async {
+            let mut appends = appends?;
+            Some(match appends.next().await? {
+                Ok((result, all)) => (Ok(result), all.then_some(appends)),
+                Err(error) => (Err(error), None),
+            })
+        });
+        Box::pin(answers)
+    }
+
+    /// What became of the next append, and whether it was taken whole. `None` once nothing more is to be said.
+    async fn next(&mut self) -> Option<Result<(StreamAppendResult<TypeConfig>, bool), RPCError<TypeConfig>>> {
+        if std::mem::take(&mut self.is_first) {
+            let request = self.requests.next().await?;
+            let range = Range::of(&request);
+            let response = self.link.append_entries(request, self.option.clone()).await;
+            return Some(response.map(|response| range.outcome(response)));
+        }
+        while self.has_more || !self.sent.is_empty() {
+            let answer = async {
+                match (&mut self.line, self.sent.front()) {
+                    (Some(line), Some(oldest)) => timeout_at(oldest.deadline, line.receive()).await,
+                    _ => pending().await,
+                }
+            };
+            // Either may be dropped for the other, and loses nothing.
+            tokio::select! {
+                biased;
+                answer = answer => {
+                    let address = || self.link.member.peer_addr.clone();
+                    let late = |_| Err(Lost::NoAnswer { address: address(), reason: "timed out".to_owned() });
+                    return Some(self.answered(answer.unwrap_or_else(late)));
+                }
+                request = self.requests.next(), if self.has_more && self.sent.len() < LINE_FRAMES_MAX => {
+                    let Some(request) = request else {
+                        self.has_more = false;
+                        continue;
+                    };
+                    if let Err(error) = self.send(request).await {
+                        return Some(Err(error));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn answered(
+        &mut self,
+        answer: Result<bytes::Bytes, Lost>,
+    ) -> Result<(StreamAppendResult<TypeConfig>, bool), RPCError<TypeConfig>> {
+        let Link { peers, target, .. } = &*self.link;
+        let reply = answer.map_err(PeerError::from).and_then(|answer| peers.reply(*target, &answer));
+        let Some(Sent { range, .. }) = self.sent.pop_front() else { return Err(self.link.unexpected()) };
+        match reply.map_err(rpc_error)? {
+            Reply::Append(response) => Ok(range.outcome(response)),
+            _ => Err(self.link.unexpected()),
+        }
+    }
+
+    async fn send(&mut self, request: AppendEntriesRequest<TypeConfig>) -> Result<(), RPCError<TypeConfig>> {
+        self.link.may_append()?;
+        let Link { peers, target, member } = &*self.link;
+        let range = Range::of(&request);
+        let to = Endpoint { node: *target, disk: Some(member.disk_id) };
+        let frame = peers.frame(to, Request::Append(request)).map_err(rpc_error)?;
+        let lost = |lost: Lost| rpc_error(PeerError::from(lost));
+        let wait = peers.timeouts.message;
+        if self.sent.is_empty() && self.used.elapsed() > LINE_IDLE_MAX {
+            self.line = None;
+        }
+        let line = match &mut self.line {
+            Some(line) => line,
+            None => self.line.insert(peers.transport.open(&member.peer_addr, wait).await.map_err(lost)?),
+        };
+        let late =
+            |_| Err(Lost::NoAnswer { address: member.peer_addr.clone(), reason: "timed out".to_owned() });
+        timeout(wait, line.send(frame)).await.unwrap_or_else(late).map_err(lost)?;
+        self.used = Instant::now();
+        self.sent.push_back(Sent { range, deadline: self.used + wait });
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! Appends to a follower: in their order, without waiting for one another, and none behind one that was not taken.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, pending, ready};
+use futures_util::{StreamExt, stream};
+use openraft::network::RPCOption;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError};
+use openraft::{RaftNetworkFactory, RaftNetworkV2, Vote};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::support::{blank, log_id, membership};
+use crate::ledger::Timestamp;
+use crate::replication::{
+    Endpoint, Envelope, GROUP, Kind, LINE_FRAMES_MAX, Line, Link, LogId, Lost, NodeId, Peers, Reply, Request,
+    Sender, Timeouts, Transport, TypeConfig, decode, encode,
+};
+
+const WAIT: Duration = Duration::from_secs(2);
+
+struct Me;
+
+impl Sender for Me {
+    fn cluster(&self) -> Option<Uuid> {
+        None
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint { node: 1, disk: None }
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp(0)
+    }
+
+    fn new_transfer(&self) -> Uuid {
+        Uuid::nil()
+    }
+
+    fn saw_wall(&self, _: NodeId, _: Timestamp) {}
+}
+
+/// A follower that answers as it is told, and nothing once it was told all.
+#[derive(Clone, Default)]
+struct Follower(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    /// The last index of each append, and how it came.
+    appended: Vec<(&'static str, u64)>,
+    answers: VecDeque<AppendEntriesResponse<TypeConfig>>,
+}
+
+impl Follower {
+    fn takes(&self, how: &'static str, frame: &[u8]) {
+        let Request::Append(request) = decode::<Envelope<Request>>(Kind::Peer, frame).unwrap().body else {
+            panic!("not an append")
+        };
+        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+        self.0.lock().unwrap().appended.push((how, last.unwrap().index));
+    }
+
+    async fn answers(&self) -> Bytes {
+        let Some(response) = self.0.lock().unwrap().answers.pop_front() else { return pending().await };
+        let endpoint = |node| Endpoint { node, disk: None };
+        let body = Reply::Append(response);
+        let (from, to, wall) = (endpoint(2), endpoint(1), Timestamp(0));
+        encode(Kind::Peer, &Envelope { group: GROUP, cluster: None, from, to, wall, body }).unwrap().into()
+    }
+
+    fn appended(&self) -> Vec<(&'static str, u64)> {
+        self.0.lock().unwrap().appended.clone()
+    }
+}
+
+impl Transport for Follower {
+    fn exchange(&self, _: &str, frame: Bytes, _: Duration) -> BoxFuture<'static, Result<Bytes, Lost>> {
+        self.takes("exchange", &frame);
+        let follower = self.clone();
+        Box::pin(async move { Ok(follower.answers().await) })
+    }
+
+    fn open(&self, _: &str, _: Duration) -> BoxFuture<'static, Result<Box<dyn Line>, Lost>> {
+        let line: Box<dyn Line> = Box::new(self.clone());
+        Box::pin(ready(Ok(line)))
+    }
+}
+
+impl Line for Follower {
+    fn send(&mut self, frame: Bytes) -> BoxFuture<'_, Result<(), Lost>> {
+        self.takes("line", &frame);
+        Box::pin(ready(Ok(())))
+    }
+
+    fn receive(&mut self) -> BoxFuture<'_, Result<Bytes, Lost>> {
+        Box::pin(async { Ok(self.answers().await) })
+    }
+}
+
+fn at(index: u64) -> LogId {
+    log_id(3, index)
+}
+
+/// Of one entry.
+fn append(index: u64) -> AppendEntriesRequest<TypeConfig> {
+    AppendEntriesRequest {
+        vote: Vote::new_committed(3, 1),
+        prev_log_id: Some(at(index - 1)),
+        entries: vec![blank(3, index)],
+        leader_commit: None,
+    }
+}
+
+async fn link(follower: &Follower) -> (Link, Peers) {
+    let timeouts = Timeouts { message: WAIT, snapshot_piece: WAIT };
+    let mut peers = Peers::new(Arc::new(follower.clone()), Arc::new(Me), timeouts, 1 << 20);
+    let members = membership(&[2]);
+    let member = members.get_node(&2).unwrap();
+    (peers.new_client(2, member).await, peers)
+}
+
+fn follower(answers: impl IntoIterator<Item = AppendEntriesResponse<TypeConfig>>) -> Follower {
+    let state = State { answers: answers.into_iter().collect(), ..State::default() };
+    Follower(Arc::new(Mutex::new(state)))
+}
+
+fn option() -> RPCOption {
+    RPCOption::new(Duration::from_millis(75))
+}
+
+#[tokio::test]
+async fn all_are_taken_in_their_order_the_first_by_itself() {
+    let follower = follower(std::iter::repeat_n(AppendEntriesResponse::Success, 20));
+    let (mut link, _) = link(&follower).await;
+    let requests = stream::iter((1..=20).map(append));
+    let answers = link.stream_append(requests, option()).await.unwrap();
+    let answers: Vec<_> = answers.map(|answer| answer.unwrap().unwrap()).collect().await;
+    assert_eq!(answers, (1..=20).map(|index| Some(at(index))).collect::<Vec<_>>());
+    let on_the_line = (2..=20).map(|index| ("line", index));
+    assert_eq!(follower.appended(), [("exchange", 1)].into_iter().chain(on_the_line).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn none_waits_for_the_answer_to_another_and_a_late_answer_ends_it() {
+    let follower = follower([AppendEntriesResponse::Success]);
+    let (mut link, _) = link(&follower).await;
+    // More may come at any time.
+    let requests = stream::iter((1..=20).map(append)).chain(stream::pending());
+    let mut answers = link.stream_append(requests, option()).await.unwrap();
+    assert_eq!(answers.next().await.unwrap().unwrap().unwrap(), Some(at(1)));
+    let began = Instant::now();
+    assert!(answers.next().await.unwrap().is_err());
+    assert_eq!(began.elapsed(), WAIT);
+    assert!(answers.next().await.is_none());
+    assert_eq!(follower.appended().len(), 1 + LINE_FRAMES_MAX);
+}
+
+#[tokio::test]
+async fn nothing_comes_behind_one_that_was_not_taken_whole() {
+    let success = || AppendEntriesResponse::Success;
+    let higher = Vote::new_committed(4, 2);
+    let cases = [
+        (AppendEntriesResponse::Conflict, Err(StreamAppendError::Conflict(at(2)))),
+        (AppendEntriesResponse::HigherVote(higher), Err(StreamAppendError::HigherVote(higher))),
+        (AppendEntriesResponse::PartialSuccess(Some(at(2))), Ok(Some(at(2)))),
+    ];
+    for (answer, expected) in cases {
+        let follower = follower([success(), success(), answer, success(), success()]);
+        let (mut link, _) = link(&follower).await;
+        let requests = stream::iter((1..=5).map(append));
+        let answers = link.stream_append(requests, option()).await.unwrap();
+        let answers: Vec<_> = answers.map(|answer| answer.unwrap()).collect().await;
+        assert_eq!(answers, [Ok(Some(at(1))), Ok(Some(at(2))), expected]);
+    }
+}
+
+#[tokio::test]
+async fn a_leader_without_a_majority_sends_none() {
+    let follower = follower([AppendEntriesResponse::Success]);
+    let (mut link, peers) = link(&follower).await;
+    let requests = stream::iter((1..=2).map(append));
+    let mut answers = link.stream_append(requests, option()).await.unwrap();
+    assert!(answers.next().await.unwrap().is_ok());
+    peers.stop_appends(true);
+    assert!(answers.next().await.unwrap().is_err());
+    assert_eq!(follower.appended(), [("exchange", 1)]);
+}
