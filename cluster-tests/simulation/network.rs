@@ -1,6 +1,6 @@
 //! The network between the machines, and between them and their clients: it delays, loses, repeats, reorders and parts.
 //!
-//! Exchanges of a question and an answer, as over HTTP. A lost message is silence until the asker's deadline; a machine
+//! Exchanges of a question and an answer. A lost message is silence until the asker's deadline; a machine
 //! that is down refuses; a machine that dies may reset what it had not answered. On a line the messages of a direction keep
 //! their order, and nothing arrives behind one that was lost.
 
@@ -434,6 +434,8 @@ impl Line for SimulatedLine {
     fn receive(&mut self) -> BoxFuture<'_, Result<Bytes, Lost>> {
         Box::pin(async {
             match self.answers.next().await {
+                // The line was open: what was sent may have arrived.
+                Some(Answer::Refused) => heard(self.address.clone(), self.build, Answer::Reset),
                 Some(answer) => heard(self.address.clone(), self.build, answer),
                 None => pending().await,
             }

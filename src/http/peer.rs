@@ -24,13 +24,15 @@ async fn open_line(State(node): State<Arc<Node>>, mut request: Request) -> Respo
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>().filter(|_| wanted) else {
         return (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, LINE_PROTOCOL)]).into_response();
     };
-    let write_wait = node.config.timings.peer_message;
+    // Answers to forwarded commands may be long, and are waited for as long.
+    let write_wait = node.config.timings.request;
     let node = Arc::downgrade(&node);
     tokio::spawn(async move {
         let Ok(connection) = upgrade.await else { return };
         let answer = |frame: Bytes| {
             let node = node.upgrade();
-            async move { Some(node?.handle_frame(&frame).await) }
+            // What could not be encoded ends the line: its other end must not take the next answer for it.
+            async move { Some(node?.handle_frame(&frame).await).filter(|answer| !answer.is_empty()) }
         };
         if let Err(error) = serve_line(TokioIo::new(connection), write_wait, answer).await {
             tracing::debug!(%error, "a peer's line has ended");

@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -164,9 +164,10 @@ impl Around {
     }
 }
 
-/// Whether the request holds commands. An operator's calls to the cluster don't wait for them.
+/// Whether the request is for a route that takes commands. An operator's calls to the cluster don't wait for them.
 fn is_for_the_log(request: &Request) -> bool {
-    !request.method().is_safe() && !request.uri().path().starts_with("/v1/cluster")
+    let route = request.extensions().get::<MatchedPath>();
+    !request.method().is_safe() && route.is_some_and(|route| !route.as_str().starts_with("/v1/cluster"))
 }
 
 /// A panic is a bug in one request: its client is told, and the others go on. The panic itself has been printed.
@@ -220,6 +221,7 @@ mod tests {
             }
             assert_eq!(asked("PUT", "/v1/properties/p").await, (429, true));
             assert_eq!(asked("POST", "/v1/batch").await, (429, true));
+            assert_eq!(asked("POST", "/v1/nowhere").await, (404, false));
             assert_eq!(asked("GET", "/v1/cluster").await, (200, false));
             assert_ne!(asked("POST", "/v1/cluster/snapshot").await.0, 429);
         };

@@ -1,9 +1,9 @@
 //! How many commands may wait on a node: no more than it is likely to answer soon.
 //!
-//! A bound by count alone is too tight for a fast cluster or holds, on a slow one, what will be answered too late. So while
-//! some are left over whenever a batch is filled, a node's own clients may have as many waiting as were answered in
-//! [`QUEUE_WAIT`] lately (Little's law). What other nodes forward is bounded there, and here by count and bytes only: a
-//! whole batch would never find room between single commands.
+//! A bound by count alone is too tight for a fast cluster, or holds on a slow one what will be answered too late. So while
+//! some are left over whenever a batch is filled, a node's own clients may have as many waiting as were applied in
+//! [`QUEUE_WAIT`] lately (Little's law), within a least and a greatest count. What other nodes forward is bounded there, and
+//! has places of its own here: a whole batch would never find room between single commands.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,21 +23,21 @@ const WINDOW: Duration = Duration::from_millis(500);
 
 /// The places of a node's queue.
 pub struct Admission {
-    commands: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    forwarded: Arc<Semaphore>,
     limits: Limits,
     /// Commands of this node's own clients that wait or are under way.
-    own: Arc<AtomicUsize>,
+    own: AtomicUsize,
     /// As many of them as may.
     own_max: AtomicUsize,
     /// Only while some are left over.
     window: Mutex<Option<Window>>,
 }
 
-/// How many commands of own clients were answered since it began.
+/// How many commands of own clients were applied since it began.
 struct Window {
     began: Instant,
-    answered: usize,
+    applied: usize,
 }
 
 /// Where commands come from.
@@ -50,42 +50,58 @@ pub enum Origin {
 
 /// The places that commands hold until they are answered.
 pub struct Places {
-    _held: [OwnedSemaphorePermit; 2],
-    own: Option<(Arc<AtomicUsize>, usize)>,
+    admission: Arc<Admission>,
+    /// None of them where the commands were forwarded.
+    own: usize,
+    _bytes: OwnedSemaphorePermit,
+    _forwarded: Option<OwnedSemaphorePermit>,
+}
+
+impl Places {
+    /// So many of the commands were applied: that is what the pace is made of.
+    pub fn applied(&self, commands: usize) {
+        if self.own > 0 {
+            self.admission.applied(commands, Instant::now());
+        }
+    }
 }
 
 impl Drop for Places {
     fn drop(&mut self) {
-        if let Some((own, commands)) = &self.own {
-            own.fetch_sub(*commands, Ordering::Relaxed);
-        }
+        self.admission.own.fetch_sub(self.own, Ordering::Relaxed);
     }
 }
 
 impl Admission {
     pub fn new(limits: &Limits) -> Admission {
         Admission {
-            commands: Arc::new(Semaphore::new(limits.queued_commands_max)),
             bytes: Arc::new(Semaphore::new(limits.queued_bytes_max)),
+            forwarded: Arc::new(Semaphore::new(limits.queued_commands_max)),
             limits: limits.clone(),
-            own: Arc::default(),
+            own: AtomicUsize::new(0),
             own_max: AtomicUsize::new(limits.queued_commands_max),
             window: Mutex::new(None),
         }
     }
 
     /// Places for commands of so many bytes; refused with [`NotApplied::Overloaded`] where there are not as many.
-    pub fn admit(&self, commands: usize, bytes: usize, origin: Origin) -> Result<Places, NotApplied> {
+    pub fn admit(
+        self: &Arc<Self>,
+        commands: usize,
+        bytes: usize,
+        origin: Origin,
+    ) -> Result<Places, NotApplied> {
         let places = |of: &Arc<Semaphore>, count: usize| {
             of.clone().try_acquire_many_owned(count as u32).map_err(|_| NotApplied::Overloaded)
         };
-        let held = [places(&self.commands, commands)?, places(&self.bytes, bytes)?];
-        if origin == Origin::Forwarded {
-            return Ok(Places { _held: held, own: None });
-        }
-        let before = self.own.fetch_add(commands, Ordering::Relaxed);
-        let places = Places { _held: held, own: Some((self.own.clone(), commands)) };
-        if before + commands > self.own_max.load(Ordering::Relaxed) {
+        let bytes = places(&self.bytes, bytes)?;
+        let (own, forwarded) = match origin {
+            Origin::Own => (commands, None),
+            Origin::Forwarded => (0, Some(places(&self.forwarded, commands)?)),
+        };
+        let before = self.own.fetch_add(own, Ordering::Relaxed);
+        let places = Places { admission: self.clone(), own, _bytes: bytes, _forwarded: forwarded };
+        if own > 0 && before + own > self.own_max.load(Ordering::Relaxed) {
             return Err(NotApplied::Overloaded);
         }
         Ok(places)
@@ -93,22 +109,22 @@ impl Admission {
 
     /// Whether so many commands of an own client would be admitted now.
     pub fn has_room(&self, commands: usize) -> bool {
-        let own = self.own.load(Ordering::Relaxed) + commands;
-        own <= self.own_max.load(Ordering::Relaxed) && commands <= self.commands.available_permits()
+        self.own.load(Ordering::Relaxed) + commands <= self.own_max.load(Ordering::Relaxed)
     }
 
     /// Commands, and their bytes, that wait or are under way.
     pub fn waiting(&self) -> (usize, usize) {
         let taken = |max: usize, places: &Semaphore| max - places.available_permits();
         let Limits { queued_commands_max, queued_bytes_max, .. } = self.limits;
-        (taken(queued_commands_max, &self.commands), taken(queued_bytes_max, &self.bytes))
+        let own = self.own.load(Ordering::Relaxed);
+        (own + taken(queued_commands_max, &self.forwarded), taken(queued_bytes_max, &self.bytes))
     }
 
     /// A batch has been filled; `left_over` where more waits than it could take.
     pub fn filled(&self, left_over: bool, now: Instant) {
         let mut window = self.window.lock().expect("no panic while the window is locked");
         if left_over {
-            window.get_or_insert(Window { began: now, answered: 0 });
+            window.get_or_insert(Window { began: now, applied: 0 });
         } else {
             *window = None;
             // Step by step: what comes may be the same crowd again.
@@ -116,19 +132,18 @@ impl Admission {
         }
     }
 
-    /// So many commands of own clients have been answered.
-    pub fn answered(&self, commands: usize, now: Instant) {
+    fn applied(&self, commands: usize, now: Instant) {
         let mut window = self.window.lock().expect("no panic while the window is locked");
-        let Some(Window { began, answered }) = &mut *window else { return };
-        *answered += commands;
+        let Some(Window { began, applied }) = &mut *window else { return };
+        *applied += commands;
         let took = now.saturating_duration_since(*began);
         if took >= WINDOW {
-            self.allow((*answered as f64 * QUEUE_WAIT.as_secs_f64() / took.as_secs_f64()) as usize);
-            *window = Some(Window { began: now, answered: 0 });
+            self.allow((*applied as f64 * QUEUE_WAIT.as_secs_f64() / took.as_secs_f64()) as usize);
+            *window = Some(Window { began: now, applied: 0 });
         }
     }
 
-    /// As many as are under way at once wait behind them at any pace: a batch shall never wait for its commands.
+    /// As many as are under way at once may wait behind them at any pace: a batch shall never wait for its commands.
     fn allow(&self, commands: usize) {
         let Limits { batches_in_flight_max, batch_commands_max, queued_commands_max, .. } = self.limits;
         let least = (2 * batches_in_flight_max * batch_commands_max).min(queued_commands_max);
@@ -140,18 +155,18 @@ impl Admission {
 mod tests {
     use super::*;
 
-    fn admission() -> Admission {
+    fn admission() -> Arc<Admission> {
         let limits = Limits {
             queued_commands_max: 1_000,
             batch_commands_max: 10,
             batches_in_flight_max: 2,
             ..Limits::default()
         };
-        Admission::new(&limits)
+        Arc::new(Admission::new(&limits))
     }
 
     /// How many single commands are admitted at once.
-    fn admitted(admission: &Admission, origin: Origin) -> usize {
+    fn admitted(admission: &Arc<Admission>, origin: Origin) -> usize {
         let places = std::iter::from_fn(|| admission.admit(1, 1, origin).ok());
         places.collect::<Vec<_>>().len()
     }
@@ -161,7 +176,7 @@ mod tests {
         for tenth in 0..=10 {
             let now = from + tenth * Duration::from_millis(100);
             admission.filled(true, now);
-            admission.answered(per_second / 10, now);
+            admission.applied(per_second / 10, now);
         }
         from + Duration::from_secs(1)
     }
@@ -189,7 +204,7 @@ mod tests {
         assert_eq!(admitted(&admission, Origin::Own), 2 * own);
         // Light load says nothing of what the node can do.
         for second in 0..10 {
-            admission.answered(1, now + Duration::from_secs(second));
+            admission.applied(1, now + Duration::from_secs(second));
             admission.filled(false, now + Duration::from_secs(second));
         }
         assert_eq!(admitted(&admission, Origin::Own), 1_000);
@@ -202,7 +217,7 @@ mod tests {
         assert!(!admission.has_room(1));
         assert_eq!(admission.waiting(), (1_000, 1_000));
         assert_eq!(admission.admit(1, 1, Origin::Own).err(), Some(NotApplied::Overloaded));
-        assert_eq!(admission.admit(1, 1, Origin::Forwarded).err(), Some(NotApplied::Overloaded));
+        assert_eq!(admitted(&admission, Origin::Forwarded), 1_000, "they have places of their own");
         drop(places);
         assert!(admission.has_room(1_000) && !admission.has_room(1_001));
         assert_eq!(admission.waiting(), (0, 0));

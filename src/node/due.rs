@@ -3,7 +3,6 @@
 use std::sync::Weak;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use jiff::tz::TimeZone;
 use tokio::time::Instant;
 
@@ -73,29 +72,32 @@ impl Node {
     /// Proposes an entry that ends what is due.
     pub(super) async fn end_due(&self, deadline: Instant) -> Result<(), NotApplied> {
         let submission = Submission { key: None, command: Command::EndDue(EndDue {}) };
-        self.submitter.submit(&submission, deadline).await.map(|_| ())
+        let ended = self.submit_ahead(&[submission], deadline).await.pop();
+        ended.unwrap_or(Err(NotApplied::Unknown)).map(|_| ())
     }
 
     async fn roll_business_dates(&self) {
         let now = self.log_time();
-        let rolls: Vec<RollBusinessDate> = self.with_ledger(|ledger| {
+        let rolls: Vec<Submission> = self.with_ledger(|ledger| {
             (ledger.properties())
                 .filter(|property| property.business_date_mode == BusinessDateMode::Clock)
                 .filter_map(|property| {
                     let date = date_at(now, &property.time_zone)?;
+                    let roll = RollBusinessDate { property: property.property.clone(), date };
                     (date > property.business_date)
-                        .then(|| RollBusinessDate { property: property.property.clone(), date })
+                        .then_some(Submission { key: None, command: Command::RollBusinessDate(roll) })
                 })
                 .take(ROLLS_MAX)
                 .collect()
         });
-        let submitted = rolls.into_iter().map(|roll| async {
-            let submission = Submission { key: None, command: Command::RollBusinessDate(roll) };
-            if let Err(error) = self.submit(&submission).await {
+        if rolls.is_empty() {
+            return;
+        }
+        for outcome in self.submit_ahead(&rolls, self.deadline()).await {
+            if let Err(error) = outcome {
                 tracing::debug!(%error, "a business date was not rolled, and will be tried again");
             }
-        });
-        join_all(submitted).await;
+        }
     }
 }
 

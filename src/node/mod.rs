@@ -234,7 +234,7 @@ impl Node {
         self.submitter.submit_in_order(submissions, self.config.timings.request).await
     }
 
-    /// Whether commands that come together would be shed now, the first of them at least: as many wait as may.
+    /// Whether commands that come together are likely to be shed, the first of them at least: as many wait as may.
     pub fn would_shed(&self, commands: usize) -> bool {
         let together = commands.min(self.config.limits.batch_commands_max);
         !self.submitter.admission().has_room(together)

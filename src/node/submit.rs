@@ -62,7 +62,8 @@ struct Pending {
     deadline: Instant,
     origin: Origin,
     answer: oneshot::Sender<Outcomes>,
-    _places: Places,
+    /// None where it is ahead of the queue.
+    places: Option<Places>,
 }
 
 impl Pending {
@@ -72,6 +73,9 @@ impl Pending {
     }
 
     fn answer(self, outcomes: Outcomes) {
+        if let Some(places) = &self.places {
+            places.applied(outcomes.iter().filter(|outcome| outcome.is_ok()).count());
+        }
         // A client that went away no longer waits for its answer.
         let _ = self.answer.send(outcomes);
     }
@@ -90,7 +94,8 @@ pub struct Batcher {
 }
 
 pub fn queue(limits: &Limits) -> (Submitter, Batcher) {
-    let (sender, receiver) = mpsc::channel(limits.queued_commands_max);
+    // Own and forwarded commands have as many places each.
+    let (sender, receiver) = mpsc::channel(2 * limits.queued_commands_max);
     let admission = Arc::new(Admission::new(limits));
     let submitter = Submitter {
         queue: sender,
@@ -206,7 +211,7 @@ impl Submitter {
         }
         let places = self.admission.admit(submissions.len(), bytes, origin)?;
         let (answer, outcomes) = oneshot::channel();
-        let pending = Pending { submissions, bytes, deadline, origin, answer, _places: places };
+        let pending = Pending { submissions, bytes, deadline, origin, answer, places: Some(places) };
         self.queue.try_send(pending).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => NotApplied::Overloaded,
             mpsc::error::TrySendError::Closed(_) => NotApplied::NoLeader,
@@ -236,14 +241,11 @@ impl Batcher {
             let batch = self.fill(&mut waiting);
             let taken: usize = batch.iter().map(|pending| pending.submissions.len()).sum();
             self.expected = taken.max(self.expected / 2);
-            let own = batch.iter().filter(|pending| pending.origin == Origin::Own);
-            let own = own.map(|pending| pending.submissions.len()).sum();
             self.admission.filled(!waiting.is_empty() || !self.queue.is_empty(), Instant::now());
             let Some(node) = node.upgrade() else { return };
-            let (admission, answered) = (self.admission.clone(), self.answered.clone());
+            let answered = self.answered.clone();
             tokio::spawn(async move {
                 dispatch(&node, batch).await;
-                admission.answered(own, Instant::now());
                 drop(permit);
                 answered.notify_one();
             });
@@ -323,6 +325,28 @@ fn put_behind(waiting: &mut VecDeque<Pending>, run: Pending) -> usize {
     let commands = run.submissions.len();
     waiting.push_back(run);
     commands
+}
+
+impl Node {
+    /// Proposes commands of the ledger's own, ahead of all that waits here: reads wait until what is due has ended.
+    pub(super) async fn submit_ahead(&self, submissions: &[Submission], deadline: Instant) -> Outcomes {
+        let encoded = submissions.iter().map(|submission| self.submitter.encode(submission)).collect();
+        let submissions: Vec<_> = match encoded {
+            Ok(encoded) => encoded,
+            Err(refused) => return vec![Err(refused); submissions.len()],
+        };
+        let (commands, bytes) = (submissions.len(), submissions.iter().map(EncodedSubmission::len).sum());
+        let (answer, outcomes) = oneshot::channel();
+        let pending = Pending { submissions, bytes, deadline, origin: Origin::Own, answer, places: None };
+        let unanswered = match propose(self, vec![pending]).await {
+            Attempt::Answered => match outcomes.await {
+                Ok(outcomes) => return outcomes,
+                Err(_) => NotApplied::Unknown,
+            },
+            Attempt::Again(_) => NotApplied::NoLeader,
+        };
+        vec![Err(unanswered); commands]
+    }
 }
 
 /// What became of an attempt to have a batch applied.

@@ -34,16 +34,13 @@ pub struct Appends<'l, S> {
     is_first: bool,
     has_more: bool,
     line: Option<Box<dyn Line>>,
-    /// When something was last sent on it.
+    /// When something was last sent on it, and when something was last answered.
     used: Instant,
-    /// What is not answered yet.
-    sent: VecDeque<Sent>,
-}
-
-struct Sent {
-    range: Range,
-    /// When the answer must be there.
-    deadline: Instant,
+    heard: Instant,
+    /// What is not answered yet, and when it was sent.
+    sent: VecDeque<(Range, Instant)>,
+    /// Why nothing more can be sent. What was sent may be answered yet.
+    failed: Option<RPCError<TypeConfig>>,
 }
 
 /// The entries of an append: those behind `prev`, up to `last`.
@@ -83,7 +80,9 @@ where
             has_more: true,
             line: None,
             used: Instant::now(),
+            heard: Instant::now(),
             sent: VecDeque::new(),
+            failed: None,
         }
     }
 
@@ -106,10 +105,14 @@ where
             let response = self.link.append_entries(request, self.option.clone()).await;
             return Some(response.map(|response| range.outcome(response)));
         }
+        let wait = self.link.peers.timeouts.message;
         while self.has_more || !self.sent.is_empty() {
             let answer = async {
                 match (&mut self.line, self.sent.front()) {
-                    (Some(line), Some(oldest)) => timeout_at(oldest.deadline, line.receive()).await,
+                    // A follower that answers one after the other may take longer for all of them.
+                    (Some(line), Some((_, sent))) => {
+                        timeout_at(self.heard.max(*sent) + wait, line.receive()).await
+                    }
                     _ => pending().await,
                 }
             };
@@ -127,12 +130,12 @@ where
                         continue;
                     };
                     if let Err(error) = self.send(request).await {
-                        return Some(Err(error));
+                        (self.has_more, self.failed) = (false, Some(error));
                     }
                 }
             }
         }
-        None
+        self.failed.take().map(Err)
     }
 
     fn answered(
@@ -141,7 +144,8 @@ where
     ) -> Result<(StreamAppendResult<TypeConfig>, bool), RPCError<TypeConfig>> {
         let Link { peers, target, .. } = &*self.link;
         let reply = answer.map_err(PeerError::from).and_then(|answer| peers.reply(*target, &answer));
-        let Some(Sent { range, .. }) = self.sent.pop_front() else { return Err(self.link.unexpected()) };
+        let Some((range, _)) = self.sent.pop_front() else { return Err(self.link.unexpected()) };
+        self.heard = Instant::now();
         match reply.map_err(rpc_error)? {
             Reply::Append(response) => Ok(range.outcome(response)),
             _ => Err(self.link.unexpected()),
@@ -167,7 +171,7 @@ where
             |_| Err(Lost::NoAnswer { address: member.peer_addr.clone(), reason: "timed out".to_owned() });
         timeout(wait, line.send(frame)).await.unwrap_or_else(late).map_err(lost)?;
         self.used = Instant::now();
-        self.sent.push_back(Sent { range, deadline: self.used + wait });
+        self.sent.push_back((range, self.used));
         Ok(())
     }
 }

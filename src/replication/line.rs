@@ -17,6 +17,8 @@ use super::codec;
 pub const LINE_FRAMES_MAX: usize = 8;
 /// A line that was not used for so long may soon be closed at its other end, and is opened anew.
 pub const LINE_IDLE_MAX: Duration = Duration::from_secs(30);
+/// Memory that is asked for ahead of what has come, where a long frame was announced.
+const AHEAD_BYTES_MAX: usize = 1 << 20;
 /// Read at once, where no frame is known to be longer.
 const READ_BYTES: usize = 16 << 10;
 
@@ -42,7 +44,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
                 Some(length) if self.read.len() >= length => {
                     return Ok(Some(self.read.split_to(length).freeze()));
                 }
-                Some(length) => self.read.reserve(length - self.read.len()),
+                Some(length) => self.read.reserve((length - self.read.len()).min(AHEAD_BYTES_MAX)),
                 None => self.read.reserve(READ_BYTES),
             }
             if self.stream.read_buf(&mut self.read).await? == 0 {

@@ -384,7 +384,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
     }
 }
 
-/// openraft's line to one member.
+/// What openraft speaks to one member through.
 pub struct Link {
     pub(super) peers: Peers,
     pub(super) target: NodeId,

@@ -54,8 +54,9 @@ pub const LINE_PROTOCOL: &str = "innkeeper-line/1";
 
 /// How long a connection may take to be made.
 const CONNECT_WAIT: Duration = Duration::from_secs(1);
-/// Lines that are kept for the next exchange, by address. More than a member has under way at once, and more addresses than
-/// any cluster has had members.
+/// How long a line may take to be opened, whoever waits for it.
+const OPEN_WAIT: Duration = Duration::from_secs(2);
+/// Lines that are kept for the next exchange, by address; and more addresses than any cluster has had members.
 const IDLE_LINES_MAX: usize = 16;
 const ADDRESSES_MAX: usize = 64;
 
@@ -112,6 +113,11 @@ impl Lines {
         }
     }
 
+    /// Nothing that is kept for the address can be trusted any more.
+    fn forget(&self, address: &str) {
+        self.idle.lock().expect("no panic while the lines are locked").remove(address);
+    }
+
     async fn open(&self, address: &str, deadline: Instant) -> Result<HttpLine, Lost> {
         let opened = timeout_at(deadline, async {
             let request = self.client.get(format!("http://{address}{LINE_PATH}"));
@@ -132,18 +138,45 @@ impl Lines {
         }
     }
 
-    async fn exchange(&self, address: &str, frame: Bytes, deadline: Instant) -> Result<Bytes, Lost> {
-        let mut line = match self.idle(address) {
-            Some(line) => line,
-            None => self.open(address, deadline).await?,
+    /// Opens a line and keeps it. It is opened to the end though whoever waits for it goes away: an exchange that is cut short
+    /// each time, as a heartbeat is, would otherwise never get one over a long way.
+    async fn open_one_more(self: &Arc<Self>, address: &str) -> Result<(), Lost> {
+        let (lines, address) = (self.clone(), address.to_owned());
+        let opening = tokio::spawn(async move {
+            let line = lines.open(&address, Instant::now() + OPEN_WAIT).await?;
+            lines.keep(line);
+            Ok(())
+        });
+        opening.await.expect("opening a line does not panic")
+    }
+
+    async fn exchange(
+        self: &Arc<Self>,
+        address: &str,
+        frame: Bytes,
+        deadline: Instant,
+    ) -> Result<Bytes, Lost> {
+        let not_sent = || Lost::NotSent { address: address.to_owned(), reason: "timed out".to_owned() };
+        let mut line = loop {
+            match self.idle(address) {
+                Some(line) => break line,
+                None => timeout_at(deadline, self.open_one_more(address)).await.map_err(|_| not_sent())??,
+            }
         };
         let exchanged = timeout_at(deadline, async {
             line.send(frame).await?;
             line.receive().await
         });
-        let answer = exchanged.await.unwrap_or_else(|_| Err(no_answer(address, "timed out")))?;
-        self.keep(line);
-        Ok(answer)
+        match exchanged.await.unwrap_or_else(|_| Err(no_answer(address, "timed out"))) {
+            Ok(answer) => {
+                self.keep(line);
+                Ok(answer)
+            }
+            Err(lost) => {
+                self.forget(address);
+                Err(lost)
+            }
+        }
     }
 }
 

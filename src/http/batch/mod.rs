@@ -94,7 +94,6 @@ pub async fn run(
     if node.paused().is_some() {
         return Err(NotRead::Paused.into());
     }
-    // Nobody else's turn comes before these stand in the queue.
     drop(turn);
     let results = submit(&node, commands).await;
     let lsn = results.iter().flatten().map(|applied| applied.lsn).max();
