@@ -391,7 +391,8 @@ pub struct Link {
     pub(super) member: Member,
 }
 
-/// openraft waits longer before it tries an unreachable member again, so only a refused connection is called so.
+/// openraft waits longer before it tries an unreachable member again, so only one to which no line could be opened is called
+/// so.
 pub(super) fn rpc_error(error: PeerError) -> RPCError<TypeConfig> {
     match &error {
         PeerError::Lost(Lost::NotSent { .. }) => RPCError::Unreachable(Unreachable::new(&error)),
