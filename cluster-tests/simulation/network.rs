@@ -17,7 +17,7 @@ use innkeeper::replication::{Envelope, Kind, Line, Lost, NodeId, Request, Transp
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::builds::Build;
 
@@ -181,6 +181,17 @@ impl Network {
         timeout(deadline, answered(answer)).await.ok()
     }
 
+    /// Opens a line, which takes a message there and one back.
+    async fn open(&self, asker: NodeId, answerer: NodeId, deadline: Duration) -> Option<u64> {
+        let takes = self.state().round_trip(asker, answerer).filter(|takes| *takes < deadline);
+        sleep(takes.unwrap_or(deadline)).await;
+        takes?;
+        let mut state = self.state();
+        let line = state.number();
+        state.lines.insert(line, OpenLine { asker, answerer, last_ms: [0; 2], is_broken: false });
+        Some(line)
+    }
+
     /// Asks on a line. The answer may never come.
     fn ask_on(&self, line: u64, question: Question) -> oneshot::Receiver<Answer> {
         let (sender, answer) = oneshot::channel();
@@ -323,6 +334,18 @@ impl State {
         self.random.random_range(0..1_000) < lost
     }
 
+    /// How long a message there and one back take, unless one of them is lost.
+    fn round_trip(&mut self, asker: NodeId, answerer: NodeId) -> Option<Duration> {
+        let mut takes_ms = 0;
+        for way in [(asker, answerer), (answerer, asker)] {
+            if self.cut.contains(&way) || self.is_lost() {
+                return None;
+            }
+            takes_ms += 1 + self.random.random_range(0..=self.weather.delay_ms_max);
+        }
+        Some(Duration::from_millis(takes_ms))
+    }
+
     /// Messages overtake one another where their delays say so.
     fn put(&mut self, in_flight: InFlight) {
         let delay = self.random.random_range(0..=self.weather.delay_ms_max);
@@ -386,19 +409,16 @@ impl Transport for SimulatedTransport {
         })
     }
 
-    fn open(&self, address: &str, _: Duration) -> BoxFuture<'static, Result<Box<dyn Line>, Lost>> {
-        let mut state = self.network.state();
-        let (answerer, line) = (node_at(address), state.number());
-        let open = OpenLine { asker: self.from, answerer, last_ms: [0; 2], is_broken: false };
-        state.lines.insert(line, open);
-        let line: Box<dyn Line> = Box::new(SimulatedLine {
-            address: address.to_owned(),
-            build: self.build,
-            network: self.network.clone(),
-            line,
-            answers: FuturesOrdered::new(),
-        });
-        Box::pin(ready(Ok(line)))
+    fn open(&self, address: &str, deadline: Duration) -> BoxFuture<'static, Result<Box<dyn Line>, Lost>> {
+        let (network, from, build) = (self.network.clone(), self.from, self.build);
+        let (address, to) = (address.to_owned(), node_at(address));
+        Box::pin(async move {
+            let Some(line) = network.open(from, to, deadline).await else {
+                return Err(Lost::NotSent { address, reason: "timed out".into() });
+            };
+            let line = SimulatedLine { address, build, network, line, answers: FuturesOrdered::new() };
+            Ok(Box::new(line) as Box<dyn Line>)
+        })
     }
 }
 

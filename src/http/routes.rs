@@ -2,15 +2,17 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, Uri};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use axum::{Extension, Router};
 use futures_util::FutureExt;
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 
 use super::drain::drain_bodies;
 use super::metrics::Metrics;
@@ -29,6 +31,7 @@ const LEADER: HeaderName = HeaderName::from_static("innkeeper-leader");
 pub fn router(node: Arc<Node>) -> Router {
     let around = Around {
         places: Semaphore::new(node.config.limits.requests_max),
+        held_back: Semaphore::new(node.config.limits.requests_max),
         node: node.clone(),
         metrics: Arc::new(Metrics::new(&node).expect("the metrics have different and sound names")),
     };
@@ -116,12 +119,18 @@ impl Routes {
     }
 }
 
+/// What was shed is answered so much later: a client that asks again at once, whatever `Retry-After` says, would have the node
+/// do little else than refuse it.
+const SHED_WAIT: Duration = Duration::from_secs(2);
+
 /// What every request passes on its way to its handler and back.
 struct Around {
     node: Arc<Node>,
     metrics: Arc<Metrics>,
     /// One permit a request that may be served at once.
     places: Semaphore,
+    /// One permit a refusal that may be held back at once; who finds none is answered at once.
+    held_back: Semaphore,
 }
 
 async fn around_each(State(around): State<Arc<Around>>, mut request: Request, next: Next) -> Response {
@@ -132,6 +141,9 @@ async fn around_each(State(around): State<Arc<Around>>, mut request: Request, ne
     let answer = answer_panics(drain_bodies(request, |request| around.bound(request, next))).await;
     let answer = around.name_the_node(answer);
     counted.end(&answer);
+    if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+        around.hold_back().await;
+    }
     answer
 }
 
@@ -149,6 +161,12 @@ impl Around {
             return Problem::from(NotApplied::Overloaded).into_response();
         }
         next.run(request).await
+    }
+
+    async fn hold_back(&self) {
+        if let Ok(_place) = self.held_back.try_acquire() {
+            sleep(SHED_WAIT).await;
+        }
     }
 
     /// Says on every answer which node gave it, who leads, and which position it reflects.
@@ -189,47 +207,75 @@ async fn no_method(method: Method, uri: Uri) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use axum::body::Body;
+    use futures_util::future::join_all;
+    use tokio::time::Instant;
     use tower::ServiceExt;
 
     use super::*;
     use crate::node::tests::{node, property};
 
+    /// Status, whether the answer has `Retry-After`, and how long it took.
+    async fn asked(node: &Arc<Node>, method: &str, path: &str, body: String) -> (u16, bool, Duration) {
+        let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        let began = Instant::now();
+        let response = router(node.clone()).oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        (response.status().as_u16(), response.headers().contains_key("retry-after"), began.elapsed())
+    }
+
+    /// Has so many commands wait, on a node that finds no leader, while it is asked.
+    async fn while_commands_wait(node: &Arc<Node>, commands: usize, ask: impl Future<Output = ()>) {
+        let all: Vec<_> = (0..commands).map(|n| property(n, 1)).collect();
+        let runs = all.chunks(Limits::default().batch_commands_max);
+        let all = join_all(runs.map(|run| node.submit_in_order(run, node.deadline())));
+        tokio::select! {
+            biased;
+            _ = all => panic!("they were answered before the node was asked"),
+            () = ask => {}
+        }
+    }
+
     #[tokio::test]
     async fn what_would_be_shed_is_shed_before_it_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let node = node(&dir).await;
-        let asked = async |method: &str, path: &str| {
-            let request =
-                Request::builder().method(method).uri(path).header("content-type", "application/json");
-            let request = request.body(Body::from("no JSON")).unwrap();
-            let response = router(node.clone()).oneshot(request).await.unwrap();
-            (response.status().as_u16(), response.headers().contains_key("retry-after"))
-        };
-        assert_eq!(asked("PUT", "/v1/properties/p").await, (400, false));
-
-        // Nobody leads: they wait as long as they may.
-        let limits = Limits::default();
-        let run: Vec<_> = (0..limits.batch_commands_max).map(|n| property(n, 1)).collect();
-        let all = (0..limits.queued_commands_max / run.len()).map(|_| node.submit_in_order(&run));
-        let all = futures_util::future::join_all(all);
-        let shed = async {
+        let asked = async |method, path| asked(&node, method, path, "no JSON".to_owned()).await;
+        assert_eq!(asked("PUT", "/v1/properties/p").await.0, 400);
+        while_commands_wait(&node, Limits::default().queued_commands_max, async {
             while !node.would_shed(1) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                sleep(Duration::from_millis(1)).await;
             }
-            assert_eq!(asked("PUT", "/v1/properties/p").await, (429, true));
-            assert_eq!(asked("POST", "/v1/batch").await, (429, true));
-            assert_eq!(asked("POST", "/v1/nowhere").await, (404, false));
-            assert_eq!(asked("GET", "/v1/cluster").await, (200, false));
+            for (method, path) in [("PUT", "/v1/properties/p"), ("POST", "/v1/batch")] {
+                let (status, retry_after, took) = asked(method, path).await;
+                assert_eq!((status, retry_after), (429, true), "{path}");
+                assert!(took >= SHED_WAIT, "{took:?}");
+            }
+            assert_eq!(asked("POST", "/v1/nowhere").await.0, 404);
+            assert_eq!(asked("GET", "/v1/cluster").await.0, 200);
             assert_ne!(asked("POST", "/v1/cluster/snapshot").await.0, 429);
+        })
+        .await;
+        node.shut_down().await;
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_shed_unparsed_where_its_commands_have_no_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = node(&dir).await;
+        let asked = async |commands| {
+            // None can be read, so none is submitted.
+            let body = format!(r#"{{"commands":[{}]}}"#, vec!["7"; commands].join(","));
+            asked(&node, "POST", "/v1/batch", body).await.0
         };
-        tokio::select! {
-            biased;
-            _ = all => panic!("they were answered before the others were asked"),
-            () = shed => {}
-        }
+        while_commands_wait(&node, Limits::default().queued_commands_max - 600, async {
+            while node.would_shed(600) || !node.would_shed(601) {
+                sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(asked(600).await, 200);
+            assert_eq!(asked(601).await, 429);
+            assert_eq!(asked(9_000).await, 429);
+        })
+        .await;
         node.shut_down().await;
     }
 }

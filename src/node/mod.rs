@@ -229,9 +229,10 @@ impl Node {
         self.submitter.submit(submission, self.deadline()).await
     }
 
-    /// Submits commands in their order and waits for their outcomes, one each, see [`submit::Submitter`].
-    pub async fn submit_in_order(&self, submissions: &[Submission]) -> Outcomes {
-        self.submitter.submit_in_order(submissions, self.config.timings.request).await
+    /// Submits commands in their order and waits for their outcomes, one each, see [`submit::Submitter`]; for the first of
+    /// them until `deadline`.
+    pub async fn submit_in_order(&self, submissions: &[Submission], deadline: Instant) -> Outcomes {
+        self.submitter.submit_in_order(submissions, deadline, self.config.timings.request).await
     }
 
     /// Whether commands that come together are likely to be shed, the first of them at least: as many wait as may.

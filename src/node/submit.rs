@@ -63,7 +63,7 @@ struct Pending {
     origin: Origin,
     answer: oneshot::Sender<Outcomes>,
     /// None where it is ahead of the queue.
-    places: Option<Places>,
+    places: Option<Arc<Places>>,
 }
 
 impl Pending {
@@ -127,11 +127,26 @@ impl Submitter {
         self.submit_run(run, deadline, Origin::Own).await.pop().unwrap_or(Err(NotApplied::Unknown))
     }
 
-    /// Submits commands of one client, as few entries of the log as can hold them, and waits for their outcomes, for
-    /// each entry at most `wait`. Once a command is not known to be done, those in later entries are not tried.
-    pub async fn submit_in_order(&self, submissions: &[Submission], wait: Duration) -> Outcomes {
-        let mut encoded = submissions.iter().map(|submission| self.encode(submission));
+    /// Submits commands of one client, as few entries of the log as can hold them, and waits for their outcomes: for the
+    /// first entry until `deadline`, for each other at most `wait`. Once a command is not known to be done, those in later
+    /// entries are not tried.
+    pub async fn submit_in_order(
+        &self,
+        submissions: &[Submission],
+        deadline: Instant,
+        wait: Duration,
+    ) -> Outcomes {
+        let encoded: Vec<_> = submissions.iter().map(|submission| self.encode(submission)).collect();
+        let bytes = encoded.iter().flatten().map(EncodedSubmission::len).sum::<usize>();
+        // One entry's places, kept from the first to the last: what was begun is not shed half-way.
+        let commands = encoded.len().min(self.run_commands_max);
+        let places = match self.admission.admit(commands, bytes.min(self.run_bytes_max), Origin::Own) {
+            Ok(places) => Arc::new(places),
+            Err(refused) => return vec![Err(refused); encoded.len()],
+        };
+        let mut encoded = encoded.into_iter();
         let mut outcomes = Vec::with_capacity(submissions.len());
+        let mut deadline = deadline;
         let mut left_over = None;
         let mut stopped = None;
         while let Some(next) = left_over.take().or_else(|| encoded.next()) {
@@ -148,13 +163,14 @@ impl Submitter {
                 outcomes.extend(run.iter().map(|_| Err(not_applied)));
                 continue;
             }
-            let answers = self.submit_run(run, Instant::now() + wait, Origin::Own).await;
+            let answers = self.answers(run, deadline, Origin::Own, places.clone()).await;
             stopped = answers.iter().find_map(|answer| answer.as_ref().err()).map(|error| match error {
                 // It may be done yet; what was not sent certainly is not.
                 NotApplied::Unknown => NotApplied::NoLeader,
                 certain => *certain,
             });
             outcomes.extend(answers);
+            deadline = Instant::now() + wait;
         }
         outcomes
     }
@@ -191,33 +207,41 @@ impl Submitter {
     }
 
     async fn submit_run(&self, run: Vec<EncodedSubmission>, deadline: Instant, origin: Origin) -> Outcomes {
-        let commands = run.len();
-        let outcomes = match self.enqueue(run, deadline, origin) {
-            Ok(answer) => timeout_at(deadline + ANSWER_GRACE, answer).await,
-            Err(refused) => return vec![Err(refused); commands],
-        };
-        outcomes.ok().and_then(Result::ok).unwrap_or_else(|| vec![Err(NotApplied::Unknown); commands])
+        let (commands, bytes) = (run.len(), bytes(&run));
+        if bytes > self.run_bytes_max {
+            return vec![Err(NotApplied::TooLarge); commands];
+        }
+        match self.admission.admit(commands, bytes, origin) {
+            Ok(places) => self.answers(run, deadline, origin, Arc::new(places)).await,
+            Err(refused) => vec![Err(refused); commands],
+        }
     }
 
-    fn enqueue(
+    /// Puts a run that has its places into the queue, and waits for what becomes of it.
+    async fn answers(
         &self,
         submissions: Vec<EncodedSubmission>,
         deadline: Instant,
         origin: Origin,
-    ) -> Result<oneshot::Receiver<Outcomes>, NotApplied> {
-        let bytes = submissions.iter().map(EncodedSubmission::len).sum();
-        if bytes > self.run_bytes_max {
-            return Err(NotApplied::TooLarge);
-        }
-        let places = self.admission.admit(submissions.len(), bytes, origin)?;
+        places: Arc<Places>,
+    ) -> Outcomes {
+        let (commands, bytes) = (submissions.len(), bytes(&submissions));
         let (answer, outcomes) = oneshot::channel();
         let pending = Pending { submissions, bytes, deadline, origin, answer, places: Some(places) };
-        self.queue.try_send(pending).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => NotApplied::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => NotApplied::NoLeader,
-        })?;
-        Ok(outcomes)
+        let refused = match self.queue.try_send(pending) {
+            Ok(()) => match timeout_at(deadline + ANSWER_GRACE, outcomes).await {
+                Ok(Ok(outcomes)) => return outcomes,
+                _ => NotApplied::Unknown,
+            },
+            Err(mpsc::error::TrySendError::Full(_)) => NotApplied::Overloaded,
+            Err(mpsc::error::TrySendError::Closed(_)) => NotApplied::NoLeader,
+        };
+        vec![Err(refused); commands]
     }
+}
+
+fn bytes(run: &[EncodedSubmission]) -> usize {
+    run.iter().map(EncodedSubmission::len).sum()
 }
 
 impl Batcher {
@@ -335,7 +359,7 @@ impl Node {
             Ok(encoded) => encoded,
             Err(refused) => return vec![Err(refused); submissions.len()],
         };
-        let (commands, bytes) = (submissions.len(), submissions.iter().map(EncodedSubmission::len).sum());
+        let (commands, bytes) = (submissions.len(), bytes(&submissions));
         let (answer, outcomes) = oneshot::channel();
         let pending = Pending { submissions, bytes, deadline, origin: Origin::Own, answer, places: None };
         let unanswered = match propose(self, vec![pending]).await {

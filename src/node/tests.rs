@@ -200,7 +200,7 @@ async fn commands_in_order_travel_together_and_one_that_is_too_large_alone_is_re
     let before = index();
     let mut submissions: Vec<_> = (1..=2_500).map(|n| property(n, 1)).collect();
     submissions.insert(700, property(9_999, 2 << 20));
-    let mut outcomes = node.submit_in_order(&submissions).await;
+    let mut outcomes = node.submit_in_order(&submissions, node.deadline()).await;
     assert_eq!(outcomes.remove(700), Err(NotApplied::TooLarge));
     let lsns: Vec<u64> = outcomes.iter().map(|outcome| outcome.as_ref().unwrap().lsn.0).collect();
     assert!(lsns.is_sorted_by(|a, b| a < b) && lsns[0] > first.lsn.0, "{lsns:?}");
@@ -222,7 +222,7 @@ async fn what_comes_behind_a_run_without_an_outcome_is_not_tried() {
     let node = node(&dir).await;
     let submissions: Vec<_> = (0..5_000).map(|n| property(n, 1)).collect();
     let begun = std::time::Instant::now();
-    let outcomes = node.submit_in_order(&submissions).await;
+    let outcomes = node.submit_in_order(&submissions, node.deadline()).await;
     assert!(begun.elapsed() < node.config.timings.request * 2, "{:?}", begun.elapsed());
     assert_eq!(outcomes.len(), submissions.len());
     assert!(outcomes.iter().all(|outcome| *outcome == Err(NotApplied::NoLeader)));
@@ -235,10 +235,55 @@ async fn more_commands_than_may_wait_are_shed() {
     let node = node(&dir).await;
     let all: Vec<_> = (0..Limits::default().batch_commands_max).map(|n| property(n, 1)).collect();
     let runs = Limits::default().queued_commands_max / all.len();
-    let waiting = (0..=runs).map(|_| node.submit_in_order(&all));
+    let waiting = (0..=runs).map(|_| node.submit_in_order(&all, node.deadline()));
     let outcomes = futures_util::future::join_all(waiting).await;
     let shed = outcomes.iter().filter(|outcomes| outcomes[0] == Err(NotApplied::Overloaded)).count();
     assert_eq!(shed, 1);
+    node.shut_down().await;
+}
+
+/// A batch holds the places of its largest entry until its last is answered.
+#[tokio::test]
+async fn a_batch_that_was_begun_is_not_shed_halfway() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start_in(&dir, &[(1, "127.0.0.1:2")]).await.unwrap();
+    node.submit(&property(0, 1)).await.unwrap();
+    let runs: Vec<Vec<_>> =
+        (0..16).map(|run| (0..5_000).map(|n| property(run * 5_000 + n, 1)).collect()).collect();
+    let all = runs.iter().map(|run| node.submit_in_order(run, node.deadline()));
+    let newcomers = async {
+        while !node.would_shed(1) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(node.submit(&property(0, 1)).await, Err(NotApplied::Overloaded));
+    };
+    let (outcomes, ()) = futures_util::join!(futures_util::future::join_all(all), newcomers);
+    assert!(outcomes.iter().flatten().all(Result::is_ok));
+    assert!(!node.would_shed(1));
+    node.shut_down().await;
+}
+
+#[tokio::test]
+async fn what_the_ledger_does_by_itself_does_not_wait_in_the_queue() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start_in(&dir, &[(1, "127.0.0.1:2")]).await.unwrap();
+    node.submit(&property(0, 1)).await.unwrap();
+    // Nothing leaves the queue, and it is full.
+    let all_in_flight = node.config.limits.batches_in_flight_max as u32;
+    let stalled = node.in_flight.clone().acquire_many_owned(all_in_flight).await.unwrap();
+    let run: Vec<_> = (1..=node.config.limits.batch_commands_max).map(|n| property(n, 1)).collect();
+    let full = (0..node.config.limits.queued_commands_max / run.len()).map(|_| &run);
+    let full = full.map(|run| node.submit_in_order(run, node.deadline()));
+    let proposed = async {
+        while !node.would_shed(1) {
+            tokio::task::yield_now().await;
+        }
+        node.end_due(node.deadline()).await.unwrap();
+        assert!(node.would_shed(1));
+        drop(stalled);
+    };
+    let (outcomes, ()) = futures_util::join!(futures_util::future::join_all(full), proposed);
+    assert!(outcomes.iter().flatten().all(Result::is_ok));
     node.shut_down().await;
 }
 

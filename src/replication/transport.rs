@@ -231,3 +231,167 @@ fn innermost(error: &dyn std::error::Error) -> String {
     }
     cause.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::replication::codec::{Kind, decode, encode};
+    use crate::replication::line::serve_line;
+
+    const SOON: Duration = Duration::from_millis(100);
+    const PATIENT: Duration = Duration::from_secs(5);
+
+    /// Numbers that the member below does something else with than answer.
+    const HANGS_UP: usize = 0;
+    const STAYS_SILENT: usize = 1;
+
+    fn frame(n: usize) -> Bytes {
+        encode(Kind::Peer, &n).unwrap().into()
+    }
+
+    /// A member's peer port that answers a number with the next.
+    struct Member {
+        address: String,
+        connections: Arc<AtomicUsize>,
+    }
+
+    impl Member {
+        /// `status` is what it answers where a line is asked for, after the wait.
+        async fn start(status: &'static str, wait: Duration) -> Member {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let connections = Arc::new(AtomicUsize::new(0));
+            let count = connections.clone();
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    tokio::spawn(Member::serve(stream, status, wait));
+                }
+            });
+            Member { address, connections }
+        }
+
+        async fn serve(mut stream: TcpStream, status: &'static str, wait: Duration) {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap();
+            assert!(head.starts_with(&format!("GET {LINE_PATH} HTTP/1.1\r\n")), "{head}");
+            assert!(head.contains(LINE_PROTOCOL), "{head}");
+            sleep(wait).await;
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nconnection: upgrade\r\nupgrade: {LINE_PROTOCOL}\r\ncontent-length: 0\r\n\r\n"
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            let answer = |asked: Bytes| async move {
+                let number: usize = decode(Kind::Peer, &asked).unwrap();
+                if number == STAYS_SILENT {
+                    std::future::pending::<()>().await;
+                }
+                (number != HANGS_UP).then(|| frame(number + 1))
+            };
+            let _ = serve_line(stream, PATIENT, answer).await;
+        }
+
+        async fn started() -> Member {
+            Member::start("101 Switching Protocols", Duration::ZERO).await
+        }
+
+        async fn asked(&self, from: &HttpTransport, n: usize, deadline: Duration) -> Result<usize, Lost> {
+            let answer = from.exchange(&self.address, frame(n), deadline).await?;
+            Ok(decode(Kind::Peer, &answer).unwrap())
+        }
+
+        fn connections(&self) -> usize {
+            self.connections.load(Ordering::Relaxed)
+        }
+    }
+
+    #[tokio::test]
+    async fn exchanges_that_follow_one_another_share_a_line() {
+        let (transport, member) = (HttpTransport::new().unwrap(), Member::started().await);
+        for n in 10..15 {
+            assert_eq!(member.asked(&transport, n, PATIENT).await.unwrap(), n + 1);
+        }
+        assert_eq!(member.connections(), 1);
+        let (one, other) =
+            tokio::join!(member.asked(&transport, 20, PATIENT), member.asked(&transport, 30, PATIENT));
+        assert_eq!((one.unwrap(), other.unwrap()), (21, 31));
+        assert_eq!(member.connections(), 2, "each has a line to itself");
+    }
+
+    /// The answer that was not waited for must not be taken for that to the next frame.
+    #[tokio::test]
+    async fn a_line_is_not_used_again_after_an_exchange_that_was_cut_short() {
+        let (transport, member) = (HttpTransport::new().unwrap(), Member::started().await);
+        assert_eq!(member.asked(&transport, 10, PATIENT).await.unwrap(), 11);
+        let lost = member.asked(&transport, STAYS_SILENT, SOON).await.unwrap_err();
+        assert!(matches!(lost, Lost::NoAnswer { .. }), "{lost}");
+        assert_eq!(member.asked(&transport, 20, PATIENT).await.unwrap(), 21);
+        assert_eq!(member.connections(), 2);
+        let dropped = tokio::time::timeout(SOON, member.asked(&transport, STAYS_SILENT, PATIENT)).await;
+        assert!(dropped.is_err());
+        assert_eq!(member.asked(&transport, 30, PATIENT).await.unwrap(), 31);
+        assert_eq!(member.connections(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_member_that_hangs_up_may_have_seen_the_frame() {
+        let (transport, member) = (HttpTransport::new().unwrap(), Member::started().await);
+        let lost = member.asked(&transport, HANGS_UP, PATIENT).await.unwrap_err();
+        assert!(matches!(lost, Lost::NoAnswer { .. }), "{lost}");
+        assert_eq!(member.asked(&transport, 10, PATIENT).await.unwrap(), 11);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_was_closed_while_idle_is_opened_anew() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let serving = tokio::spawn(async move {
+            for _ in 0..2 {
+                let (stream, _) = listener.accept().await.unwrap();
+                // As a member that restarts: the line is gone soon after it has answered.
+                let line = Member::serve(stream, "101 Switching Protocols", Duration::ZERO);
+                let _ = tokio::time::timeout(SOON, line).await;
+            }
+        });
+        let transport = HttpTransport::new().unwrap();
+        for n in [10, 20] {
+            let answer = transport.exchange(&address, frame(n), PATIENT).await.unwrap();
+            assert_eq!(decode::<usize>(Kind::Peer, &answer).unwrap(), n + 1);
+            sleep(2 * SOON).await;
+        }
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_opens_no_line_has_not_seen_the_frame() {
+        let transport = HttpTransport::new().unwrap();
+        let of_another_build = Member::start("404 Not Found", Duration::ZERO).await;
+        let lost = of_another_build.asked(&transport, 10, PATIENT).await.unwrap_err();
+        assert!(matches!(&lost, Lost::NotSent { reason, .. } if reason.contains("404")), "{lost}");
+        let lost = transport.open(&of_another_build.address, PATIENT).await.err().unwrap();
+        assert!(matches!(lost, Lost::NotSent { .. }), "{lost}");
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+        let lost = transport.exchange(&nobody, frame(10), PATIENT).await.unwrap_err();
+        assert!(matches!(lost, Lost::NotSent { .. }), "{lost}");
+    }
+
+    #[tokio::test]
+    async fn a_line_is_opened_to_the_end_though_nobody_waits_for_it() {
+        let transport = HttpTransport::new().unwrap();
+        let far = Member::start("101 Switching Protocols", 3 * SOON).await;
+        let lost = far.asked(&transport, 10, SOON).await.unwrap_err();
+        assert!(matches!(lost, Lost::NotSent { .. }), "{lost}");
+        sleep(5 * SOON).await;
+        assert_eq!(far.asked(&transport, 20, SOON).await.unwrap(), 21);
+        assert_eq!(far.connections(), 1);
+    }
+}

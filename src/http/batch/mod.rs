@@ -10,6 +10,7 @@ mod result;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::body::{Body, HttpBody};
@@ -17,6 +18,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout};
 
 use self::command::{Parsed, parse};
 use self::form::Form;
@@ -35,6 +37,8 @@ const PARSED_AT_ONCE: usize = 256;
 /// Batches that are parsed at the same time. To parse one takes as long as a message to a peer or a flush may be late: with
 /// thousands of them ready, replication would come to its turn too seldom.
 const PARSED_TOGETHER: usize = 2;
+/// How long a batch may wait for that.
+const TURN_WAIT: Duration = Duration::from_secs(1);
 
 /// What batches take of this node's memory and time, together.
 #[derive(Clone)]
@@ -59,8 +63,10 @@ impl Bodies {
     }
 
     /// Waits for a turn to parse.
-    async fn turn(&self) -> SemaphorePermit<'_> {
-        self.parsed.acquire().await.expect("it is never closed")
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        let turn = timeout(TURN_WAIT, self.parsed.acquire()).await;
+        let turn = turn.map_err(|_| Problem::overloaded("more batches arrive than this node can read"))?;
+        Ok(turn.expect("it is never closed"))
     }
 }
 
@@ -75,7 +81,8 @@ pub async fn run(
     let room = bodies.room_for(&body)?;
     let body = read(body, GROUP_BYTES_MAX).await?;
     let detail = detail(Params::of(&parts.uri)?)?;
-    let turn = bodies.turn().await;
+    let deadline = node.deadline();
+    let turn = bodies.turn().await?;
     let commands = {
         let texts = form.commands(&body)?;
         // What could only be shed is not worth being parsed.
@@ -95,7 +102,7 @@ pub async fn run(
         return Err(NotRead::Paused.into());
     }
     drop(turn);
-    let results = submit(&node, commands).await;
+    let results = submit(&node, commands, deadline).await;
     let lsn = results.iter().flatten().map(|applied| applied.lsn).max();
     let answer_form = form.of_answer(&headers);
     let content_type = [(header::CONTENT_TYPE, answer_form.media_type())];
@@ -119,7 +126,11 @@ fn detail(mut params: Params) -> Result<Detail, Problem> {
 async fn parse_all(ids: &IdSource, commands: &[&[u8]]) -> Result<Vec<Result<Submission, Problem>>, Problem> {
     let mut parsed = Vec::with_capacity(commands.len().min(RESERVATIONS_MAX));
     let mut reservations = 0;
-    for some in commands.chunks(PARSED_AT_ONCE) {
+    for (number, some) in commands.chunks(PARSED_AT_ONCE).enumerate() {
+        // Not behind the last: what is parsed is submitted before others get their turn, and they see that its places are taken.
+        if number > 0 {
+            tokio::task::yield_now().await;
+        }
         for text in some {
             let Parsed { submission, reservations: more } = parse(ids, text);
             reservations += more;
@@ -129,17 +140,20 @@ async fn parse_all(ids: &IdSource, commands: &[&[u8]]) -> Result<Vec<Result<Subm
             }
             parsed.push(submission);
         }
-        tokio::task::yield_now().await;
     }
     Ok(parsed)
 }
 
 /// Submits what could be read, and puts the outcomes where their commands stood.
-async fn submit(node: &Node, commands: Vec<Result<Submission, Problem>>) -> Vec<Result<Applied, Problem>> {
+async fn submit(
+    node: &Node,
+    commands: Vec<Result<Submission, Problem>>,
+    deadline: Instant,
+) -> Vec<Result<Applied, Problem>> {
     let mut submissions = Vec::with_capacity(commands.len());
     let refused: Vec<Option<Problem>> =
         commands.into_iter().map(|command| command.map(|it| submissions.push(it)).err()).collect();
-    let mut outcomes = node.submit_in_order(&submissions).await.into_iter();
+    let mut outcomes = node.submit_in_order(&submissions, deadline).await.into_iter();
     let result = |refused: Option<Problem>| match refused {
         Some(problem) => Err(problem),
         None => outcomes.next().expect("every submission has an outcome").map_err(Problem::from),

@@ -240,3 +240,12 @@ fn batches_that_would_not_fit_in_memory_are_shed() {
     drop(held);
     assert!(bodies.room_for(&unknown()).is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_does_not_wait_for_its_turn_without_end() {
+    let bodies = Bodies::new(&Limits::default());
+    let turns = (bodies.turn().await.unwrap(), bodies.turn().await.unwrap());
+    assert_eq!(bodies.turn().await.unwrap_err().to_wire().status, 429);
+    drop(turns);
+    assert!(bodies.turn().await.is_ok());
+}
