@@ -113,11 +113,13 @@ async fn live(cluster: &Cluster) {
     let clock = json!({"name": "Clock House", "location": "Győr", "time_zone": "Europe/Budapest",
         "currency": "HUF", "business_date": "clock"});
     let today = api.put("/v1/properties/clock", &clock).expect(201).await["business_date"].clone();
-    let kind = json!({"name": "Single", "max_occupancy": 1, "overbooking_limit": 2});
-    api.put("/v1/properties/clock/room-types/single", &kind).expect(201).await;
+    let kind = |max_occupancy: u32| json!({"name": "Single", "max_occupancy": max_occupancy, "overbooking_limit": 2});
+    api.put("/v1/properties/clock/room-types/single", &kind(2)).expect(201).await;
     let prices = json!({"room_type": "single", "from": "2020-01-01", "to": "2999-12-31",
-        "prices": {"HUF": {"1": 3_000_000}}});
+        "prices": {"HUF": {"1": 3_000_000, "2": 4_000_000}, "EUR": {"2": 9_900}}});
     api.put("/v1/properties/clock/rates", &prices).expect(200).await;
+    // Prices stay that nobody can book at any more.
+    api.put("/v1/properties/clock/room-types/single", &kind(1)).expect(200).await;
     let today: jiff::civil::Date = today.as_str().expect("a date").parse().expect("a date");
     // Overbooked: the house has no room yet.
     let stay = json!({"guest": "early", "room_type": "single", "occupancy": 1,

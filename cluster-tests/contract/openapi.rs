@@ -62,6 +62,16 @@ impl Document {
         let words = answer.in_words();
         assert!(response.is_object(), "this status is not in the document: {words}");
         has_its_headers(&answer).unwrap_or_else(|why| panic!("{why}: {words}"));
+        let told = response["headers"].as_object().expect("headers");
+        for name in ["ETag", "Location", "Retry-After", "Idempotent-Replayed"] {
+            assert!(
+                answer.header(name).is_none() || told.contains_key(name),
+                "{name} is not told of: {words}"
+            );
+        }
+        for name in ["ETag", "Location"].into_iter().filter(|name| told.contains_key(*name)) {
+            assert!(answer.header(name).is_some(), "{name} was promised: {words}");
+        }
         self.seen.lock().expect("no panic").insert((method.to_string(), known.clone(), answer.status));
         let media_type =
             answer.header("content-type").map(|it| it.split(';').next().unwrap_or(it).to_owned());

@@ -19,7 +19,8 @@ use super::progress;
 use super::settings::Sources;
 use crate::client::{Client, ClientError, FirstBusinessDate, ImportedPrice, ImportedStay, ListQuery};
 use crate::ledger::{
-    AVAILABILITY_NIGHTS_MAX, BookingId, BusinessDateMode, Date, PropertyId, RoomId, Status, WaitlistStatus,
+    AVAILABILITY_NIGHTS_MAX, BookingId, BusinessDateMode, Date, PropertyId, RoomId, RoomTypeId, Status,
+    WaitlistStatus,
 };
 use crate::wire;
 
@@ -76,7 +77,10 @@ impl Export {
 async fn records(client: &Client, property: wire::Property) -> Result<Vec<Record>, ClientError> {
     let id = property.property.clone();
     let mut records = vec![Record::Property(of_property(property))];
-    for it in client.room_types(&id).await?.value.room_types {
+    let room_types = client.room_types(&id).await?.value.room_types;
+    let max_of: BTreeMap<RoomTypeId, u32> =
+        room_types.iter().map(|it| (it.room_type.clone(), it.max_occupancy)).collect();
+    for it in room_types {
         records.push(Record::RoomType(RoomType {
             property: id.clone(),
             room_type: it.room_type,
@@ -87,10 +91,16 @@ async fn records(client: &Client, property: wire::Property) -> Result<Vec<Record
     }
     let rooms = client.rooms(&id).await?.value.rooms;
     let in_service: BTreeSet<RoomId> = rooms.iter().map(|it| it.room.clone()).collect();
+    let max_in: BTreeMap<RoomId, u32> =
+        rooms.iter().filter_map(|it| Some((it.room.clone(), *max_of.get(&it.room_type)?))).collect();
     for it in rooms {
         records.push(Record::Room(Room { property: id.clone(), room: it.room, room_type: it.room_type }));
     }
-    records.extend(rates(client, &id).await?.into_iter().map(Record::Rate));
+    let max_for = |rate: &Rate| {
+        let of_type = rate.room_type.as_ref().and_then(|room_type| max_of.get(room_type));
+        of_type.or_else(|| max_in.get(rate.room.as_ref()?)).copied().unwrap_or(0)
+    };
+    records.extend(rates(client, &id, max_for).await?.into_iter().map(Record::Rate));
     records.extend(restrictions(client, &id).await?.into_iter().map(Record::Restriction));
     records.extend(out_of_order(client, &id).await?.into_iter().map(Record::OutOfOrder));
     records
@@ -148,16 +158,30 @@ async fn waitlist(client: &Client, property: &PropertyId) -> Result<Vec<Waitlist
     Ok(waiting.into_iter().map(entry).collect())
 }
 
-async fn rates(client: &Client, property: &PropertyId) -> Result<Vec<Rate>, ClientError> {
+/// Without the prices for more guests than `max_for` their target: they were set before the type's maximum was lowered or the
+/// room was retired, nobody can book at them, and no cluster takes them.
+async fn rates(
+    client: &Client,
+    property: &PropertyId,
+    max_for: impl Fn(&Rate) -> u32,
+) -> Result<Vec<Rate>, ClientError> {
     let found =
         over_all_dates(async |from, to| Ok(client.rates(property, from, to).await?.value.rates)).await?;
-    let rates = found.into_iter().map(|it| Rate {
-        property: property.clone(),
-        room_type: it.room_type,
-        room: it.room,
-        from: it.from,
-        to: it.to,
-        prices: it.prices,
+    let rates = found.into_iter().filter_map(|it| {
+        let mut rate = Rate {
+            property: property.clone(),
+            room_type: it.room_type,
+            room: it.room,
+            from: it.from,
+            to: it.to,
+            prices: it.prices,
+        };
+        let max_occupancy = max_for(&rate);
+        rate.prices.retain(|_, by_occupancy| {
+            by_occupancy.retain(|occupancy, _| *occupancy <= max_occupancy);
+            !by_occupancy.is_empty()
+        });
+        (!rate.prices.is_empty()).then_some(rate)
     });
     Ok(joined(rates.collect()))
 }

@@ -65,6 +65,7 @@ fn render_pause(Decision { index, check }: Decision) -> wire::PausedAt {
 
 pub async fn snapshot(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
     Params::of(request.uri())?.finish()?;
+    extract::no_body(request).await?;
     node.take_snapshot_now().await;
     Ok(render::json(StatusCode::ACCEPTED, node.position().lsn, &json!({})))
 }

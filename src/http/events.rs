@@ -16,6 +16,7 @@ use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::accept;
 use super::extract::Params;
 use super::problem::Problem;
 use super::render;
@@ -95,9 +96,7 @@ pub async fn list(
 }
 
 fn wants_stream(headers: &HeaderMap) -> bool {
-    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut types = accepts.flat_map(|value| value.split(',')).filter_map(|media| media.split(';').next());
-    types.any(|media| media.trim().eq_ignore_ascii_case("text/event-stream"))
+    accept::ranges(headers).iter().any(|range| range.of == "text/event-stream" && range.weight > 0)
 }
 
 /// Where a stream goes on that broke off.
@@ -320,6 +319,21 @@ fn tell(piece: &mut String, event: &wire::Event) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_takes_a_stream_gets_one() {
+        for (accept, expected) in [
+            ("text/event-stream", true),
+            ("application/json, Text/Event-Stream;charset=utf-8;q=0.5", true),
+            ("text/event-stream;q=0, application/json", false),
+            ("*/*", false),
+            ("application/json", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]);
+            assert_eq!(wants_stream(&headers), expected, "{accept}");
+        }
+        assert!(!wants_stream(&HeaderMap::new()));
+    }
 
     #[test]
     fn a_position_is_read_as_it_is_written() {

@@ -346,7 +346,11 @@ fn digest128(parts: &[&[u8]]) -> u128 {
 
 /// `If-Match: "<revision>"`; a number that no revision has is one that the reservation is not at.
 pub fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let mut given = headers.get_all(header::IF_MATCH).iter();
+    let Some(value) = given.next() else { return Ok(None) };
+    if given.next().is_some() {
+        return Err(Problem::malformed("If-Match", "is given twice"));
+    }
     let quoted = value.to_str().ok().and_then(|text| text.strip_prefix('"')?.strip_suffix('"'));
     let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     quoted

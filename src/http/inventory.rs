@@ -108,8 +108,11 @@ impl RatesFields {
         let mut currencies_known = true;
         for (code, amounts) in &self.prices.0 {
             match judge_currency(Some(code)) {
-                (Some(currency), true) => drop(prices.insert(currency, amounts.0.clone())),
-                _ => currencies_known = false,
+                (Some(currency), known) => {
+                    prices.insert(currency, amounts.0.clone());
+                    currencies_known &= known;
+                }
+                (None, _) => currencies_known = false,
             }
         }
         let path = vec![property.to_string()];

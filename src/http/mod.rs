@@ -3,6 +3,7 @@
 //! A handler extracts, makes one call to the node, and renders. It decides nothing: refusals come from the ledger, and
 //! `problem.rs` holds the one table that turns them into answers. Nothing here knows of Raft or of files.
 
+mod accept;
 mod asked;
 mod batch;
 mod blocks;

@@ -211,7 +211,10 @@ impl From<Refusal> for Problem {
                 Code::InvalidState,
                 format!("the business date is {business_date} already, and only moves forward"),
             ),
-            InvalidStay => (Code::InvalidStay, "`departure` must be later than `arrival`".to_owned()),
+            InvalidStay => (
+                Code::InvalidStay,
+                "`departure` must be later than `arrival`, and is not moved to before the business date".to_owned(),
+            ),
             StayTooLong => (Code::StayTooLong, "a stay has at most 366 nights".to_owned()),
             ArrivalInPast { business_date } => (
                 Code::ArrivalInPast,

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::super::accept::{self, Range};
 use super::super::extract::{self, media_type};
 use super::super::problem::Problem;
 use super::RESERVATIONS_MAX;
@@ -37,11 +38,7 @@ impl Form {
     /// The form that the client prefers for the answer: the request's, unless `Accept` weighs the other higher (RFC 9110,
     /// section 12.5.1). Who accepts neither gets the request's too.
     pub fn of_answer(self, headers: &HeaderMap) -> Form {
-        let ranges: Vec<Range> = (headers.get_all(header::ACCEPT).iter())
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|list| list.split(','))
-            .filter_map(Range::parse)
-            .collect();
+        let ranges = accept::ranges(headers);
         let other = if self == Form::Json { Form::Lines } else { Form::Json };
         if weight(&ranges, other) > weight(&ranges, self) { other } else { self }
     }
@@ -101,22 +98,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Kept<'a> {
     }
 }
 
-/// One media range of `Accept`.
-struct Range {
-    of: String,
-    /// In thousandths.
-    weight: u32,
-}
-
-impl Range {
-    fn parse(text: &str) -> Option<Range> {
-        let mut parts = text.split(';').map(|part| part.trim().to_ascii_lowercase());
-        let of = parts.next().filter(|of| !of.is_empty())?;
-        let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
-        Some(Range { of, weight: weight.map_or(1_000, |weight| (weight.clamp(0.0, 1.0) * 1_000.0) as u32) })
-    }
-}
-
 /// What the most specific range that covers the form gives it.
 fn weight(ranges: &[Range], form: Form) -> u32 {
     let given = |name: &str| ranges.iter().find(|range| range.of == name).map(|range| range.weight);
@@ -125,6 +106,8 @@ fn weight(ranges: &[Range], form: Form) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header;
+
     use super::*;
 
     #[test]

@@ -362,7 +362,7 @@ pub const CALLS: &[Call] = &[
         .refusals(&[RESERVATION, STATE]),
     call(Change, "POST", "/v1/reservations/{id}/assign", "Pin to a room", CHANGED)
         .body("AssignFields")
-        .refusals(&[RESERVATION, ROOM, STATE, &["room_unavailable", "no_availability"]]),
+        .refusals(&[RESERVATION, ROOM, STATE, &["occupancy_invalid", "room_unavailable", "no_availability"]]),
     call(
         Read,
         "GET",

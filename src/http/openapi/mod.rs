@@ -33,7 +33,7 @@ pub async fn docs() -> Html<&'static str> {
 
 const READ_QUERY: &[&str] = &["consistency", "max_staleness_ms", "min_lsn"];
 
-/// Headers that `/v1` answers have: name, whether always, description.
+/// Headers that every `/v1` answer has: name, whether always, description.
 const ANSWER_HEADERS: &[(&str, &str, bool, &str)] = &[
     ("Node", "Innkeeper-Node", true, "The node that answered."),
     ("Leader", "Innkeeper-Leader", false, "The leader that it knows of."),
@@ -142,6 +142,13 @@ fn parameters(call: &Call) -> Vec<Value> {
             "schema": { "type": "string", "pattern": "^[!-~]{1,255}$" },
         }));
     }
+    if call.path == "/v1/events" {
+        parameters.push(json!({
+            "name": "Last-Event-ID", "in": "header",
+            "description": "Where a stream that broke off goes on; goes before `after`.",
+            "schema": { "type": "string" },
+        }));
+    }
     if call.kind == Kind::Change {
         parameters.push(json!({
             "name": "If-Match", "in": "header",
@@ -153,10 +160,10 @@ fn parameters(call: &Call) -> Vec<Value> {
 }
 
 fn responses(call: &Call) -> Map<String, Value> {
-    let headers = headers(call);
     let mut responses = Map::new();
     for (status, schema) in call.answers {
         let reason = StatusCode::from_u16(*status).ok().and_then(|status| status.canonical_reason());
+        let headers = headers(call, *status, schema);
         let mut response = json!({ "description": reason.unwrap_or_default(), "headers": headers });
         if !schema.is_empty() {
             response["content"] = content(call, schema, "BatchResult");
@@ -174,7 +181,7 @@ fn responses(call: &Call) -> Map<String, Value> {
             json!({ "allOf": [reference("Problem"), { "properties": { "code": { "enum": codes } } }] });
         let response = json!({
             "description": codes.join(", "),
-            "headers": headers,
+            "headers": headers(call, status, "Problem"),
             "content": { "application/problem+json": { "schema": schema } },
         });
         responses.insert(status.to_string(), response);
@@ -182,14 +189,32 @@ fn responses(call: &Call) -> Map<String, Value> {
     responses
 }
 
-/// On every answer, of every route.
-fn headers(call: &Call) -> Map<String, Value> {
+/// The headers of an answer of this status, whose body has this schema.
+fn headers(call: &Call, status: u16, schema: &str) -> Map<String, Value> {
     let mut headers: Map<String, Value> = (ANSWER_HEADERS.iter())
         .map(|(key, name, ..)| ((*name).to_owned(), json!({ "$ref": format!("#/components/headers/{key}") })))
         .collect();
-    if matches!(call.answers, [(_, "Reservation")]) {
-        let tag = json!({ "description": "The revision, in quotes.", "schema": { "type": "string" } });
-        headers.insert("ETag".to_owned(), tag);
+    let mut add = |name: &str, description: &str, of: Value| {
+        headers.insert(name.to_owned(), json!({ "description": description, "schema": of }));
+    };
+    let text = json!({ "type": "string" });
+    if schema == "Reservation" {
+        add("ETag", "The revision, in quotes.", text.clone());
+    }
+    if status == 201 && matches!(schema, "Reservation" | "Booking" | "WaitlistEntry") {
+        add("Location", "The path of what was made.", text);
+    }
+    // What was refused before it reached the log is not kept under a key.
+    if matches!(call.kind, Kind::Write | Kind::Change) && matches!(status, 200..=299 | 404 | 409..=412 | 422)
+    {
+        add(
+            "Idempotent-Replayed",
+            "The key was used before: this is the first outcome.",
+            json!({ "const": true }),
+        );
+    }
+    if matches!(status, 429 | 503) {
+        add("Retry-After", "Seconds; with `overloaded` and `no_leader`.", json!({ "type": "integer" }));
     }
     headers
 }

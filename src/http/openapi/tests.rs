@@ -97,6 +97,33 @@ fn operations_have_names_of_their_own_and_name_all_of_their_path() {
     }
 }
 
+#[test]
+fn answers_have_the_headers_that_belong_to_their_status() {
+    let has = |path: &str, method: &str, status: &str, name: &str| {
+        let answer = &DOCUMENT["paths"][path][method]["responses"][status];
+        assert!(answer.is_object(), "{method} {path} {status}");
+        answer["headers"].get(name).is_some()
+    };
+    let (reserve, cancel) = ("/v1/properties/{property}/reservations", "/v1/reservations/{id}/cancel");
+    for (path, method, status, name, expected) in [
+        (reserve, "post", "201", "Location", true),
+        (reserve, "post", "201", "ETag", true),
+        (reserve, "post", "201", "Idempotent-Replayed", true),
+        (reserve, "post", "409", "Idempotent-Replayed", true),
+        (reserve, "post", "409", "ETag", false),
+        (reserve, "post", "429", "Retry-After", true),
+        (reserve, "post", "429", "Idempotent-Replayed", false),
+        (cancel, "post", "200", "ETag", true),
+        (cancel, "post", "200", "Location", false),
+        (reserve, "get", "200", "Idempotent-Replayed", false),
+        ("/v1/properties/{property}/bookings", "post", "201", "Location", true),
+        ("/v1/properties/{property}/bookings", "post", "201", "ETag", false),
+        ("/v1/properties/{property}/waitlist", "post", "201", "Location", true),
+    ] {
+        assert_eq!(has(path, method, status, name), expected, "{method} {path} {status} {name}");
+    }
+}
+
 /// A code that no call names is one that the document forgot, or that nothing answers.
 #[test]
 fn every_code_is_named_by_a_call_or_belongs_to_what_has_no_call() {

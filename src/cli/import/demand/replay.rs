@@ -2,9 +2,10 @@
 //!
 //! Whatever decides who gets a room happens in one order: hotels and room types don't touch one another, and within a
 //! type reservations are made one after the other. So two replays leave the same stays in the same rooms. Each call has
-//! a key of its own, made of the row's number, and a replay that broke off is completed by running it again.
+//! a key of its own, made of the hotel and the row's number, and a replay that broke off is completed by running it again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use indicatif::ProgressBar;
@@ -134,10 +135,12 @@ impl<'c> Course<'c> {
             };
         };
         let changed = match change(step) {
-            Some(to) => self.client.change(id, to, None, key(row, step)).await,
+            Some(to) => {
+                self.client.change(id, to, None, self.key(row.number, format_args!("{step:?}"))).await
+            }
             None => {
                 let changes = Amend { occupancy: Some(row.occupancy), ..Amend::default() };
-                self.client.amend(id, &changes, None, key(row, step)).await
+                self.client.amend(id, &changes, None, self.key(row.number, format_args!("{step:?}"))).await
             }
         };
         if let Err((code, detail)) = refusal(changed)? {
@@ -148,7 +151,14 @@ impl<'c> Course<'c> {
     }
 
     async fn reserve(&self, row: &Row) -> Result<(), ClientError> {
-        let made = self.client.reserve(&self.hotel.property(), &reserve(row), key(row, Step::Reserve)).await;
+        let made = self
+            .client
+            .reserve(
+                &self.hotel.property(),
+                &reserve(row),
+                self.key(row.number, format_args!("{:?}", Step::Reserve)),
+            )
+            .await;
         match refusal(made.map(|answer| answer.value.id))? {
             Ok(id) => self.replayed.lock().await.accept(row.number, id),
             Err((code, detail)) => {
@@ -172,7 +182,7 @@ impl<'c> Course<'c> {
             occupancy: first_occupancy(row),
             currency: None,
         };
-        let key = Key::Given(format!("innkeeper-demand:d{}:Wait", row.number));
+        let key = self.key(row.number, "Wait");
         let property = self.hotel.property();
         let joined = self.client.join_waitlist(&property, &wish, key).await?;
         let id = joined.value.id;
@@ -187,9 +197,14 @@ impl<'c> Course<'c> {
     }
 
     async fn leave_waitlist(&self, row: &Row, entry: WaitlistId) -> Result<(), ClientError> {
-        let key = Key::Given(format!("innkeeper-demand:d{}:Leave", row.number));
+        let key = self.key(row.number, "Leave");
         // An entry that lapsed is over as well.
         refusal(self.client.leave_waitlist(&self.hotel.property(), entry, key).await).map(drop)
+    }
+
+    /// Rows are counted in each file: two hotels that are brought in one after the other have the same numbers.
+    fn key(&self, row: usize, step: impl Display) -> Key {
+        Key::Given(format!("innkeeper-demand:{}:d{row}:{step}", self.hotel.property()))
     }
 
     /// Whoever is offered a room takes it. A replay makes no holds but these.
@@ -202,7 +217,7 @@ impl<'c> Course<'c> {
                 let Some(row) = offered.guest.strip_prefix('d').and_then(|number| number.parse().ok()) else {
                     continue;
                 };
-                let key = Key::Given(format!("innkeeper-demand:d{row}:Accept"));
+                let key = self.key(row, "Accept");
                 let confirmed = self.client.change(offered.id, StatusChange::Confirm, None, key).await;
                 if refusal(confirmed)?.is_ok() {
                     self.replayed.lock().await.accept_late(row, offered.id);
@@ -249,10 +264,6 @@ impl Replayed {
             refusals.example = format!("d{}: {detail}", row.number);
         }
     }
-}
-
-fn key(row: &Row, step: Step) -> Key {
-    Key::Given(format!("innkeeper-demand:d{}:{step:?}", row.number))
 }
 
 fn reserve(row: &Row) -> Reserve {

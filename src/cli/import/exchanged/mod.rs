@@ -57,17 +57,19 @@ pub(super) async fn run(import: Import, sources: &Sources) -> Result<(), Failure
     let contents = read::read(&import.files).map_err(|reasons| nothing_imported(&reasons))?;
     let mut summary =
         Summary { dry_run: import.dry_run, counts: contents.counts, already_there: 0, refused: Vec::new() };
+    let mut ended_early = false;
     if !import.dry_run {
         let written = write::write(&client, &contents).await.map_err(|failure| {
             Failure::Failed(format!("{failure}\nRunning the same import again completes it."))
         })?;
         (summary.already_there, summary.refused) = (written.already_there, written.refused);
+        ended_early = written.ended_early;
     }
     output::show(format, &summary, table)?;
-    all_taken(&summary.refused)
+    all_taken(&summary.refused, ended_early)
 }
 
-fn all_taken(refused: &[Refused]) -> Result<(), Failure> {
+fn all_taken(refused: &[Refused], ended_early: bool) -> Result<(), Failure> {
     if refused.is_empty() {
         return Ok(());
     }
@@ -76,6 +78,12 @@ fn all_taken(refused: &[Refused]) -> Result<(), Failure> {
         shown.map(|it| format!("{}: {}: {}", it.place, it.code, it.detail)).collect();
     if refused.len() > SHOWN_MAX {
         lines.push(format!("and {} more; --output json lists them all", refused.len() - SHOWN_MAX));
+    }
+    if ended_early {
+        lines.push(
+            "No booking and nothing else that builds on these was written; mend them and run it again."
+                .into(),
+        );
     }
     Err(Failure::Failed(format!("{} records were refused:\n{}", refused.len(), lines.join("\n"))))
 }

@@ -26,6 +26,8 @@ const AT_ONCE: usize = 64;
 pub(super) struct Written {
     pub already_there: u64,
     pub refused: Vec<Refused>,
+    /// What is set for the houses was refused in part, and nothing that builds on it was written.
+    pub ended_early: bool,
 }
 
 /// Where a record stands in the order.
@@ -68,6 +70,7 @@ pub(super) async fn write(client: &Client, contents: &Contents) -> Result<Writte
         let groups = if ordered { by_target(items) } else { singly(items) };
         write_all(client, step, groups, &bar, &mut written).await?;
         if step < Step::InRooms && !written.refused.is_empty() {
+            written.ended_early = true;
             break;
         }
     }
