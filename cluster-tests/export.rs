@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::command::assert_same;
@@ -113,13 +114,17 @@ async fn live(cluster: &Cluster) {
     let clock = json!({"name": "Clock House", "location": "Győr", "time_zone": "Europe/Budapest",
         "currency": "HUF", "business_date": "clock"});
     let today = api.put("/v1/properties/clock", &clock).expect(201).await["business_date"].clone();
-    let kind = |max_occupancy: u32| json!({"name": "Single", "max_occupancy": max_occupancy, "overbooking_limit": 2});
+    let kind = |max: u32| json!({"name": "Single", "max_occupancy": max, "overbooking_limit": 2});
     api.put("/v1/properties/clock/room-types/single", &kind(2)).expect(201).await;
     let prices = json!({"room_type": "single", "from": "2020-01-01", "to": "2999-12-31",
         "prices": {"HUF": {"1": 3_000_000, "2": 4_000_000}, "EUR": {"2": 9_900}}});
     api.put("/v1/properties/clock/rates", &prices).expect(200).await;
     // Prices stay that nobody can book at any more.
-    api.put("/v1/properties/clock/room-types/single", &kind(1)).expect(200).await;
+    api.put("/v1/properties/clock/rooms/retired", &json!({"room_type": "single"})).expect(201).await;
+    let own = json!({"room": "retired", "from": "2027-01-01", "to": "2027-02-01",
+        "prices": {"HUF": {"1": 2_000_000}}});
+    api.put("/v1/properties/clock/rates", &own).expect(200).await;
+    api.call(Method::DELETE, "/v1/properties/clock/rooms/retired").expect(204).await;
     let today: jiff::civil::Date = today.as_str().expect("a date").parse().expect("a date");
     // Overbooked: the house has no room yet.
     let stay = json!({"guest": "early", "room_type": "single", "occupancy": 1,

@@ -313,6 +313,7 @@ async fn refusals(document: &Document, api: &Api) {
     document.get(api, "/v1/properties?limit=0", 400).await;
     document.get(api, "/v1/properties?consistency=local&min_lsn=99999999", 503).await;
     document.post(api, &reservation("/cancel"), None, 404).await;
+    document.post(api, "/v1/cluster/snapshot", Some(json!({"index": 1})), 400).await;
     document.post(api, RESERVATIONS, Some(json!({"guest": 7})), 400).await;
     let taken = stay(json!({"arrival": date(50), "departure": date(52)}));
     document.post(api, RESERVATIONS, Some(taken.clone()), 201).await;

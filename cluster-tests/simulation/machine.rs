@@ -145,6 +145,7 @@ impl Machine {
         // Short, so that a run of seconds sees many snapshots and few requests that only wait.
         let timings = Timings {
             request: Duration::from_millis(1_500),
+            refusal: Duration::from_millis(50),
             snapshot_every: Duration::from_secs(4),
             snapshot_entries: 60,
             ..Timings::default()

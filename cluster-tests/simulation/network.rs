@@ -132,6 +132,8 @@ struct State {
     in_flight: BTreeMap<(u64, u64), InFlight>,
     exchanges: BTreeMap<u64, Exchange>,
     lines: BTreeMap<u64, OpenLine>,
+    /// Machines whose process is gone.
+    down: BTreeSet<NodeId>,
     next: u64,
 }
 
@@ -150,6 +152,7 @@ impl Network {
             in_flight: BTreeMap::new(),
             exchanges: BTreeMap::new(),
             lines: BTreeMap::new(),
+            down: BTreeSet::new(),
             next: 0,
         };
         Network { state: Arc::new(Mutex::new(state)) }
@@ -185,8 +188,10 @@ impl Network {
     async fn open(&self, asker: NodeId, answerer: NodeId, deadline: Duration) -> Option<u64> {
         let takes = self.state().round_trip(asker, answerer).filter(|takes| *takes < deadline);
         sleep(takes.unwrap_or(deadline)).await;
-        takes?;
         let mut state = self.state();
+        if takes.is_none() || state.is_cut(asker, answerer) || state.down.contains(&answerer) {
+            return None;
+        }
         let line = state.number();
         state.lines.insert(line, OpenLine { asker, answerer, last_ms: [0; 2], is_broken: false });
         Some(line)
@@ -246,9 +251,15 @@ impl Network {
         deliveries
     }
 
+    /// The machine's process runs.
+    pub fn started(&self, node: NodeId) {
+        self.state().down.remove(&node);
+    }
+
     /// The machine's process is gone: what it asked is forgotten, what it was asked may be reset.
     pub fn died(&self, node: NodeId, resets: bool) {
         let mut state = self.state();
+        state.down.insert(node);
         for line in state.lines.values_mut().filter(|line| [line.asker, line.answerer].contains(&node)) {
             line.is_broken = true;
         }
@@ -329,6 +340,11 @@ impl State {
         !line.is_broken
     }
 
+    /// In one of the two directions.
+    fn is_cut(&self, one: NodeId, other: NodeId) -> bool {
+        self.cut.contains(&(one, other)) || self.cut.contains(&(other, one))
+    }
+
     fn is_lost(&mut self) -> bool {
         let lost = self.weather.lost;
         self.random.random_range(0..1_000) < lost
@@ -337,8 +353,11 @@ impl State {
     /// How long a message there and one back take, unless one of them is lost.
     fn round_trip(&mut self, asker: NodeId, answerer: NodeId) -> Option<Duration> {
         let mut takes_ms = 0;
-        for way in [(asker, answerer), (answerer, asker)] {
-            if self.cut.contains(&way) || self.is_lost() {
+        if self.is_cut(asker, answerer) {
+            return None;
+        }
+        for _ in 0..2 {
+            if self.is_lost() {
                 return None;
             }
             takes_ms += 1 + self.random.random_range(0..=self.weather.delay_ms_max);
@@ -414,7 +433,7 @@ impl Transport for SimulatedTransport {
         let (address, to) = (address.to_owned(), node_at(address));
         Box::pin(async move {
             let Some(line) = network.open(from, to, deadline).await else {
-                return Err(Lost::NotSent { address, reason: "timed out".into() });
+                return Err(Lost::NotSent { address, reason: "no line could be opened".into() });
             };
             let line = SimulatedLine { address, build, network, line, answers: FuturesOrdered::new() };
             Ok(Box::new(line) as Box<dyn Line>)

@@ -384,6 +384,7 @@ impl Simulation {
     fn start(&mut self, id: NodeId) {
         let now_ms = self.now_ms;
         self.machine(id).start(now_ms);
+        self.network.started(id);
     }
 
     fn happen(&mut self, fault: Fault) {

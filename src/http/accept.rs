@@ -1,4 +1,4 @@
-//! What media types a client takes, and which it prefers (RFC 9110, section 12.5.1).
+//! What media types a client takes, and how gladly (RFC 9110, section 12.5.1).
 
 use axum::http::{HeaderMap, header};
 

@@ -213,7 +213,8 @@ impl From<Refusal> for Problem {
             ),
             InvalidStay => (
                 Code::InvalidStay,
-                "`departure` must be later than `arrival`, and is not moved to before the business date".to_owned(),
+                "`departure` must be later than `arrival`, and is not moved to before the business date"
+                    .to_owned(),
             ),
             StayTooLong => (Code::StayTooLong, "a stay has at most 366 nights".to_owned()),
             ArrivalInPast { business_date } => (

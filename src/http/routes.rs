@@ -2,17 +2,16 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use axum::{Extension, Router};
 use futures_util::FutureExt;
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 use super::drain::drain_bodies;
 use super::metrics::Metrics;
@@ -31,7 +30,7 @@ const LEADER: HeaderName = HeaderName::from_static("innkeeper-leader");
 pub fn router(node: Arc<Node>) -> Router {
     let around = Around {
         places: Semaphore::new(node.config.limits.requests_max),
-        held_back: Semaphore::new(node.config.limits.requests_max),
+        held_back: Semaphore::new(node.config.limits.requests_max / 4),
         node: node.clone(),
         metrics: Arc::new(Metrics::new(&node).expect("the metrics have different and sound names")),
     };
@@ -119,17 +118,13 @@ impl Routes {
     }
 }
 
-/// What was shed is answered so much later: a client that asks again at once, whatever `Retry-After` says, would have the node
-/// do little else than refuse it.
-const SHED_WAIT: Duration = Duration::from_secs(2);
-
 /// What every request passes on its way to its handler and back.
 struct Around {
     node: Arc<Node>,
     metrics: Arc<Metrics>,
     /// One permit a request that may be served at once.
     places: Semaphore,
-    /// One permit a refusal that may be held back at once; who finds none is answered at once.
+    /// One permit a refusal that may be held back at the same time; who finds none is answered at once.
     held_back: Semaphore,
 }
 
@@ -137,11 +132,14 @@ async fn around_each(State(around): State<Arc<Around>>, mut request: Request, ne
     if request.uri().path() == "/metrics" {
         request.extensions_mut().insert(around.metrics.clone());
     }
+    // A client that asks before it sends its body (`Expect`) soon sends it without an answer.
+    let may_be_held_back = is_for_the_log(&request) && !request.headers().contains_key(header::EXPECT);
     let counted = around.metrics.begin(&request);
     let answer = answer_panics(drain_bodies(request, |request| around.bound(request, next))).await;
     let answer = around.name_the_node(answer);
     counted.end(&answer);
-    if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+    // It is neither served nor counted any more: only its connection waits.
+    if may_be_held_back && answer.status() == StatusCode::TOO_MANY_REQUESTS {
         around.hold_back().await;
     }
     answer
@@ -163,9 +161,12 @@ impl Around {
         next.run(request).await
     }
 
+    /// Waits a while, unless the node is asked to stop.
     async fn hold_back(&self) {
         if let Ok(_place) = self.held_back.try_acquire() {
-            sleep(SHED_WAIT).await;
+            let mut closing = self.node.closing();
+            // Either is the end of the wait.
+            let _ = timeout(self.node.config.timings.refusal, closing.wait_for(|closing| *closing)).await;
         }
     }
 
@@ -207,13 +208,15 @@ async fn no_method(method: Method, uri: Uri) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use axum::body::Body;
     use futures_util::future::join_all;
-    use tokio::time::Instant;
+    use tokio::time::{Instant, sleep};
     use tower::ServiceExt;
 
     use super::*;
-    use crate::node::tests::{node, property};
+    use crate::node::tests::{in_order, node, property};
 
     /// Status, whether the answer has `Retry-After`, and how long it took.
     async fn asked(node: &Arc<Node>, method: &str, path: &str, body: String) -> (u16, bool, Duration) {
@@ -227,7 +230,7 @@ mod tests {
     async fn while_commands_wait(node: &Arc<Node>, commands: usize, ask: impl Future<Output = ()>) {
         let all: Vec<_> = (0..commands).map(|n| property(n, 1)).collect();
         let runs = all.chunks(Limits::default().batch_commands_max);
-        let all = join_all(runs.map(|run| node.submit_in_order(run, node.deadline())));
+        let all = join_all(runs.map(|run| in_order(node, run)));
         tokio::select! {
             biased;
             _ = all => panic!("they were answered before the node was asked"),
@@ -248,7 +251,7 @@ mod tests {
             for (method, path) in [("PUT", "/v1/properties/p"), ("POST", "/v1/batch")] {
                 let (status, retry_after, took) = asked(method, path).await;
                 assert_eq!((status, retry_after), (429, true), "{path}");
-                assert!(took >= SHED_WAIT, "{took:?}");
+                assert!(took >= node.config.timings.refusal, "{took:?}");
             }
             assert_eq!(asked("POST", "/v1/nowhere").await.0, 404);
             assert_eq!(asked("GET", "/v1/cluster").await.0, 200);

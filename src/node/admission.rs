@@ -26,7 +26,7 @@ pub struct Admission {
     bytes: Arc<Semaphore>,
     forwarded: Arc<Semaphore>,
     limits: Limits,
-    /// Commands of this node's own clients that wait or are under way.
+    /// Places of this node's own clients' commands that wait or are under way.
     own: AtomicUsize,
     /// As many of them as may.
     own_max: AtomicUsize,
@@ -48,7 +48,8 @@ pub enum Origin {
     Forwarded,
 }
 
-/// The places that commands hold until they are answered.
+/// The places that commands hold until they are answered. Those of a batch that becomes several entries are as many as its
+/// largest has commands, for as long as the batch takes.
 pub struct Places {
     admission: Arc<Admission>,
     /// None of them where the commands were forwarded.
@@ -112,7 +113,7 @@ impl Admission {
         self.own.load(Ordering::Relaxed) + commands <= self.own_max.load(Ordering::Relaxed)
     }
 
-    /// Commands, and their bytes, that wait or are under way.
+    /// Places of commands that wait or are under way, and of their bytes.
     pub fn waiting(&self) -> (usize, usize) {
         let taken = |max: usize, places: &Semaphore| max - places.available_permits();
         let Limits { queued_commands_max, queued_bytes_max, .. } = self.limits;

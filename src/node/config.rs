@@ -80,6 +80,9 @@ pub struct Timings {
     pub election_max: Duration,
     /// How long a client's request may take on this node, forwarding included.
     pub request: Duration,
+    /// How much later than at once it is answered that a command was shed: a client that asks again as soon as it is answered,
+    /// whatever `Retry-After` says, would have the node do little else than refuse it.
+    pub refusal: Duration,
     /// How long one message to a peer may take.
     pub peer_message: Duration,
     /// How long one piece of a snapshot may take.
@@ -103,6 +106,7 @@ impl Default for Timings {
             election_min: Duration::from_millis(150),
             election_max: Duration::from_millis(350),
             request: Duration::from_secs(5),
+            refusal: Duration::from_secs(2),
             peer_message: Duration::from_secs(2),
             // A piece of a mebibyte; one that is lost on its way holds a snapshot up for so long.
             snapshot_piece: Duration::from_secs(3),

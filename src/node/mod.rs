@@ -37,6 +37,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
+pub use admission::Places;
 pub use config::{Config, Limits, Timings};
 pub use due::{date_at, time_zone_known};
 pub use error::StartError;
@@ -229,16 +230,25 @@ impl Node {
         self.submitter.submit(submission, self.deadline()).await
     }
 
-    /// Submits commands in their order and waits for their outcomes, one each, see [`submit::Submitter`]; for the first of
-    /// them until `deadline`.
-    pub async fn submit_in_order(&self, submissions: &[Submission], deadline: Instant) -> Outcomes {
-        self.submitter.submit_in_order(submissions, deadline, self.config.timings.request).await
+    /// Places for commands that come together, which take about so many bytes; refused where as many wait as may.
+    pub fn places_for(&self, commands: usize, bytes: usize) -> Result<Places, NotApplied> {
+        self.submitter.places_for(commands, bytes)
     }
 
-    /// Whether commands that come together are likely to be shed, the first of them at least: as many wait as may.
+    /// Submits commands in their order and waits for their outcomes, one each, see [`submit::Submitter`]; for the first of
+    /// them until `deadline`.
+    pub async fn submit_in_order(
+        &self,
+        submissions: &[Submission],
+        places: Places,
+        deadline: Instant,
+    ) -> Outcomes {
+        self.submitter.submit_in_order(submissions, places, deadline, self.config.timings.request).await
+    }
+
+    /// Whether so many commands are likely to be shed now: as many wait as may.
     pub fn would_shed(&self, commands: usize) -> bool {
-        let together = commands.min(self.config.limits.batch_commands_max);
-        !self.submitter.admission().has_room(together)
+        !self.submitter.admission().has_room(commands)
     }
 
     /// When a request that arrives now must have its answer.

@@ -127,24 +127,25 @@ impl Submitter {
         self.submit_run(run, deadline, Origin::Own).await.pop().unwrap_or(Err(NotApplied::Unknown))
     }
 
+    /// Places for commands that come together: those of the largest entry that they may become, kept from the first to the
+    /// last, so that this node does not shed the rest of what it has begun.
+    pub fn places_for(&self, commands: usize, bytes: usize) -> Result<Places, NotApplied> {
+        let (commands, bytes) = (commands.min(self.run_commands_max), bytes.min(self.run_bytes_max));
+        self.admission.admit(commands, bytes, Origin::Own)
+    }
+
     /// Submits commands of one client, as few entries of the log as can hold them, and waits for their outcomes: for the
     /// first entry until `deadline`, for each other at most `wait`. Once a command is not known to be done, those in later
     /// entries are not tried.
     pub async fn submit_in_order(
         &self,
         submissions: &[Submission],
+        places: Places,
         deadline: Instant,
         wait: Duration,
     ) -> Outcomes {
-        let encoded: Vec<_> = submissions.iter().map(|submission| self.encode(submission)).collect();
-        let bytes = encoded.iter().flatten().map(EncodedSubmission::len).sum::<usize>();
-        // One entry's places, kept from the first to the last: what was begun is not shed half-way.
-        let commands = encoded.len().min(self.run_commands_max);
-        let places = match self.admission.admit(commands, bytes.min(self.run_bytes_max), Origin::Own) {
-            Ok(places) => Arc::new(places),
-            Err(refused) => return vec![Err(refused); encoded.len()],
-        };
-        let mut encoded = encoded.into_iter();
+        let places = Arc::new(places);
+        let mut encoded = submissions.iter().map(|submission| self.encode(submission));
         let mut outcomes = Vec::with_capacity(submissions.len());
         let mut deadline = deadline;
         let mut left_over = None;

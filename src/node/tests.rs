@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::clock::SystemClock;
+use super::submit::Outcomes;
 use super::{Config, IdSource, Limits, Node, StartError, Timings, World};
 use crate::history::Keeping;
 use crate::ledger::{
@@ -51,7 +52,7 @@ async fn start_in(dir: &tempfile::TempDir, members: &[(u64, &str)]) -> Result<Ar
         peer_addr: "127.0.0.1:2".to_owned(),
         initial_cluster: Some(members.iter().map(|(id, address)| (*id, address.to_string())).collect()),
         limits: Limits::default(),
-        timings: Timings::default(),
+        timings: Timings { refusal: Duration::from_millis(50), ..Timings::default() },
     };
     let clock = Arc::new(SystemClock::new());
     let ids = IdSource::from_system(clock.clone());
@@ -176,6 +177,14 @@ async fn a_member_whose_log_is_gone_does_not_start() {
     assert!(matches!(refused, StartError::Storage(_)), "{refused}");
 }
 
+/// Submits commands as a batch does.
+pub(crate) async fn in_order(node: &Node, submissions: &[Submission]) -> Outcomes {
+    match node.places_for(submissions.len(), 100 * submissions.len()) {
+        Ok(places) => node.submit_in_order(submissions, places, node.deadline()).await,
+        Err(refused) => vec![Err(refused); submissions.len()],
+    }
+}
+
 /// A property of this number, with a name of so many bytes.
 pub(crate) fn property(n: usize, name_bytes: usize) -> Submission {
     let command = Command::PutProperty(PutProperty {
@@ -200,7 +209,7 @@ async fn commands_in_order_travel_together_and_one_that_is_too_large_alone_is_re
     let before = index();
     let mut submissions: Vec<_> = (1..=2_500).map(|n| property(n, 1)).collect();
     submissions.insert(700, property(9_999, 2 << 20));
-    let mut outcomes = node.submit_in_order(&submissions, node.deadline()).await;
+    let mut outcomes = in_order(&node, &submissions).await;
     assert_eq!(outcomes.remove(700), Err(NotApplied::TooLarge));
     let lsns: Vec<u64> = outcomes.iter().map(|outcome| outcome.as_ref().unwrap().lsn.0).collect();
     assert!(lsns.is_sorted_by(|a, b| a < b) && lsns[0] > first.lsn.0, "{lsns:?}");
@@ -222,7 +231,7 @@ async fn what_comes_behind_a_run_without_an_outcome_is_not_tried() {
     let node = node(&dir).await;
     let submissions: Vec<_> = (0..5_000).map(|n| property(n, 1)).collect();
     let begun = std::time::Instant::now();
-    let outcomes = node.submit_in_order(&submissions, node.deadline()).await;
+    let outcomes = in_order(&node, &submissions).await;
     assert!(begun.elapsed() < node.config.timings.request * 2, "{:?}", begun.elapsed());
     assert_eq!(outcomes.len(), submissions.len());
     assert!(outcomes.iter().all(|outcome| *outcome == Err(NotApplied::NoLeader)));
@@ -235,31 +244,39 @@ async fn more_commands_than_may_wait_are_shed() {
     let node = node(&dir).await;
     let all: Vec<_> = (0..Limits::default().batch_commands_max).map(|n| property(n, 1)).collect();
     let runs = Limits::default().queued_commands_max / all.len();
-    let waiting = (0..=runs).map(|_| node.submit_in_order(&all, node.deadline()));
+    let waiting = (0..=runs).map(|_| in_order(&node, &all));
     let outcomes = futures_util::future::join_all(waiting).await;
     let shed = outcomes.iter().filter(|outcomes| outcomes[0] == Err(NotApplied::Overloaded)).count();
     assert_eq!(shed, 1);
     node.shut_down().await;
 }
 
-/// A batch holds the places of its largest entry until its last is answered.
+/// While batches are under way, others want their places whenever an entry was answered.
 #[tokio::test]
 async fn a_batch_that_was_begun_is_not_shed_halfway() {
     let dir = tempfile::tempdir().unwrap();
     let node = start_in(&dir, &[(1, "127.0.0.1:2")]).await.unwrap();
     node.submit(&property(0, 1)).await.unwrap();
-    let runs: Vec<Vec<_>> =
-        (0..16).map(|run| (0..5_000).map(|n| property(run * 5_000 + n, 1)).collect()).collect();
-    let all = runs.iter().map(|run| node.submit_in_order(run, node.deadline()));
+    let batches: Vec<Vec<_>> =
+        (0..16).map(|batch| (0..2_100).map(|n| property(batch * 2_100 + n, 1)).collect()).collect();
+    let all = futures_util::future::join_all(batches.iter().map(|batch| in_order(&node, batch)));
+    let run: Vec<_> = (0..1_024).map(|n| property(n, 1)).collect();
+    let shed = std::cell::Cell::new(0);
     let newcomers = async {
-        while !node.would_shed(1) {
+        loop {
+            match node.places_for(run.len(), run.len()) {
+                Ok(places) => drop(node.submit_in_order(&run, places, node.deadline()).await),
+                Err(_) => shed.set(shed.get() + 1),
+            }
             tokio::task::yield_now().await;
         }
-        assert_eq!(node.submit(&property(0, 1)).await, Err(NotApplied::Overloaded));
     };
-    let (outcomes, ()) = futures_util::join!(futures_util::future::join_all(all), newcomers);
+    let outcomes = tokio::select! {
+        outcomes = all => outcomes,
+        () = newcomers => panic!("they never end"),
+    };
+    assert!(shed.get() > 0, "there was room for more");
     assert!(outcomes.iter().flatten().all(Result::is_ok));
-    assert!(!node.would_shed(1));
     node.shut_down().await;
 }
 
@@ -273,7 +290,7 @@ async fn what_the_ledger_does_by_itself_does_not_wait_in_the_queue() {
     let stalled = node.in_flight.clone().acquire_many_owned(all_in_flight).await.unwrap();
     let run: Vec<_> = (1..=node.config.limits.batch_commands_max).map(|n| property(n, 1)).collect();
     let full = (0..node.config.limits.queued_commands_max / run.len()).map(|_| &run);
-    let full = full.map(|run| node.submit_in_order(run, node.deadline()));
+    let full = full.map(|run| in_order(&node, run));
     let proposed = async {
         while !node.would_shed(1) {
             tokio::task::yield_now().await;

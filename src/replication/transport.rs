@@ -238,6 +238,7 @@ mod tests {
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::Notify;
     use tokio::time::sleep;
 
     use super::*;
@@ -259,6 +260,8 @@ mod tests {
     struct Member {
         address: String,
         connections: Arc<AtomicUsize>,
+        /// Ends all its lines.
+        hang_up: Arc<Notify>,
     }
 
     impl Member {
@@ -267,14 +270,21 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap().to_string();
             let connections = Arc::new(AtomicUsize::new(0));
-            let count = connections.clone();
+            let hang_up = Arc::new(Notify::new());
+            let (count, ends) = (connections.clone(), hang_up.clone());
             tokio::spawn(async move {
                 while let Ok((stream, _)) = listener.accept().await {
                     count.fetch_add(1, Ordering::Relaxed);
-                    tokio::spawn(Member::serve(stream, status, wait));
+                    let ends = ends.clone();
+                    tokio::spawn(async move {
+                        tokio::select! {
+                            () = Member::serve(stream, status, wait) => {}
+                            () = ends.notified() => {}
+                        }
+                    });
                 }
             });
-            Member { address, connections }
+            Member { address, connections, hang_up }
         }
 
         async fn serve(mut stream: TcpStream, status: &'static str, wait: Duration) {
@@ -287,7 +297,8 @@ mod tests {
             assert!(head.contains(LINE_PROTOCOL), "{head}");
             sleep(wait).await;
             let answer = format!(
-                "HTTP/1.1 {status}\r\nconnection: upgrade\r\nupgrade: {LINE_PROTOCOL}\r\ncontent-length: 0\r\n\r\n"
+                "HTTP/1.1 {status}\r\nconnection: upgrade\r\nupgrade: {LINE_PROTOCOL}\r\n\
+                 content-length: 0\r\n\r\n"
             );
             stream.write_all(answer.as_bytes()).await.unwrap();
             let answer = |asked: Bytes| async move {
@@ -352,23 +363,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_that_was_closed_while_idle_is_opened_anew() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let serving = tokio::spawn(async move {
-            for _ in 0..2 {
-                let (stream, _) = listener.accept().await.unwrap();
-                // As a member that restarts: the line is gone soon after it has answered.
-                let line = Member::serve(stream, "101 Switching Protocols", Duration::ZERO);
-                let _ = tokio::time::timeout(SOON, line).await;
-            }
-        });
-        let transport = HttpTransport::new().unwrap();
+        let (transport, member) = (HttpTransport::new().unwrap(), Member::started().await);
         for n in [10, 20] {
-            let answer = transport.exchange(&address, frame(n), PATIENT).await.unwrap();
-            assert_eq!(decode::<usize>(Kind::Peer, &answer).unwrap(), n + 1);
-            sleep(2 * SOON).await;
+            assert_eq!(member.asked(&transport, n, PATIENT).await.unwrap(), n + 1);
+            // As a member that restarts.
+            member.hang_up.notify_waiters();
+            while let Some(line) = transport.lines.idle(&member.address) {
+                transport.lines.keep(line);
+                sleep(Duration::from_millis(1)).await;
+            }
         }
-        serving.await.unwrap();
+        assert_eq!(member.connections(), 2);
     }
 
     #[tokio::test]
@@ -379,8 +384,7 @@ mod tests {
         assert!(matches!(&lost, Lost::NotSent { reason, .. } if reason.contains("404")), "{lost}");
         let lost = transport.open(&of_another_build.address, PATIENT).await.err().unwrap();
         assert!(matches!(lost, Lost::NotSent { .. }), "{lost}");
-        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
-        let lost = transport.exchange(&nobody, frame(10), PATIENT).await.unwrap_err();
+        let lost = transport.exchange("127.0.0.1:2", frame(10), PATIENT).await.unwrap_err();
         assert!(matches!(lost, Lost::NotSent { .. }), "{lost}");
     }
 
@@ -390,8 +394,10 @@ mod tests {
         let far = Member::start("101 Switching Protocols", 3 * SOON).await;
         let lost = far.asked(&transport, 10, SOON).await.unwrap_err();
         assert!(matches!(lost, Lost::NotSent { .. }), "{lost}");
-        sleep(5 * SOON).await;
-        assert_eq!(far.asked(&transport, 20, SOON).await.unwrap(), 21);
+        while transport.lines.idle.lock().unwrap().is_empty() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(far.asked(&transport, 20, PATIENT).await.unwrap(), 21);
         assert_eq!(far.connections(), 1);
     }
 }

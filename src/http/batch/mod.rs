@@ -27,8 +27,7 @@ use super::extract::{GROUP_BYTES_MAX, Params, key_of_headers, read, unsupported_
 use super::problem::{Code, Problem};
 use super::render;
 use crate::ledger::{Applied, Submission};
-use crate::node::{IdSource, Limits, Node, NotRead};
-use crate::replication::NotApplied;
+use crate::node::{IdSource, Limits, Node, NotRead, Places};
 
 /// Reservations of one batch, at most: those of a group are counted, and every other command as one.
 const RESERVATIONS_MAX: usize = 10_000;
@@ -83,13 +82,11 @@ pub async fn run(
     let detail = detail(Params::of(&parts.uri)?)?;
     let deadline = node.deadline();
     let turn = bodies.turn().await?;
-    let commands = {
+    let (places, commands) = {
         let texts = form.commands(&body)?;
-        // What could only be shed is not worth being parsed.
-        if node.would_shed(texts.len()) {
-            return Err(NotApplied::Overloaded.into());
-        }
-        parse_all(&node.ids, &texts).await?
+        // What could only be shed is not worth being parsed. A command takes about as much in the log as in JSON.
+        let places = node.places_for(texts.len(), body.len())?;
+        (places, parse_all(&node.ids, &texts).await?)
     };
     drop(body);
     if key_of_headers(&headers)?.is_some() {
@@ -102,7 +99,7 @@ pub async fn run(
         return Err(NotRead::Paused.into());
     }
     drop(turn);
-    let results = submit(&node, commands, deadline).await;
+    let results = submit(&node, commands, places, deadline).await;
     let lsn = results.iter().flatten().map(|applied| applied.lsn).max();
     let answer_form = form.of_answer(&headers);
     let content_type = [(header::CONTENT_TYPE, answer_form.media_type())];
@@ -127,7 +124,7 @@ async fn parse_all(ids: &IdSource, commands: &[&[u8]]) -> Result<Vec<Result<Subm
     let mut parsed = Vec::with_capacity(commands.len().min(RESERVATIONS_MAX));
     let mut reservations = 0;
     for (number, some) in commands.chunks(PARSED_AT_ONCE).enumerate() {
-        // Not behind the last: what is parsed is submitted before others get their turn, and they see that its places are taken.
+        // Not behind the last: a short batch gives its turn back before another asks for it.
         if number > 0 {
             tokio::task::yield_now().await;
         }
@@ -148,12 +145,13 @@ async fn parse_all(ids: &IdSource, commands: &[&[u8]]) -> Result<Vec<Result<Subm
 async fn submit(
     node: &Node,
     commands: Vec<Result<Submission, Problem>>,
+    places: Places,
     deadline: Instant,
 ) -> Vec<Result<Applied, Problem>> {
     let mut submissions = Vec::with_capacity(commands.len());
     let refused: Vec<Option<Problem>> =
         commands.into_iter().map(|command| command.map(|it| submissions.push(it)).err()).collect();
-    let mut outcomes = node.submit_in_order(&submissions, deadline).await.into_iter();
+    let mut outcomes = node.submit_in_order(&submissions, places, deadline).await.into_iter();
     let result = |refused: Option<Problem>| match refused {
         Some(problem) => Err(problem),
         None => outcomes.next().expect("every submission has an outcome").map_err(Problem::from),

@@ -417,7 +417,7 @@ pub const CALLS: &[Call] = &[
     call(Local, "GET", "/v1/cluster", "The members, as this node sees them", &[(200, "Cluster")])
         .refusals(&[&["malformed"]]),
     call(Local, "POST", "/v1/cluster/snapshot", "Take a snapshot on this node", &[(202, "Empty")])
-        .refusals(&[&["malformed"]]),
+        .refusals(&[&["malformed", "too_large", "unsupported_media_type"]]),
     call(
         Local,
         "POST",

@@ -33,7 +33,7 @@ pub async fn docs() -> Html<&'static str> {
 
 const READ_QUERY: &[&str] = &["consistency", "max_staleness_ms", "min_lsn"];
 
-/// Headers that every `/v1` answer has: name, whether always, description.
+/// Headers that every `/v1` answer has: key, name, whether always, description.
 const ANSWER_HEADERS: &[(&str, &str, bool, &str)] = &[
     ("Node", "Innkeeper-Node", true, "The node that answered."),
     ("Leader", "Innkeeper-Leader", false, "The leader that it knows of."),
@@ -198,19 +198,20 @@ fn headers(call: &Call, status: u16, schema: &str) -> Map<String, Value> {
         headers.insert(name.to_owned(), json!({ "description": description, "schema": of }));
     };
     let text = json!({ "type": "string" });
-    if schema == "Reservation" {
+    if matches!(schema, "Reservation" | "AsItsCall") {
         add("ETag", "The revision, in quotes.", text.clone());
     }
-    if status == 201 && matches!(schema, "Reservation" | "Booking" | "WaitlistEntry") {
+    if status == 201 && matches!(schema, "Reservation" | "Booking" | "WaitlistEntry" | "AsItsCall") {
         add("Location", "The path of what was made.", text);
     }
     // What was refused before it reached the log is not kept under a key.
-    if matches!(call.kind, Kind::Write | Kind::Change) && matches!(status, 200..=299 | 404 | 409..=412 | 422)
+    if matches!(call.kind, Kind::Write | Kind::Change)
+        && matches!(status, 200..=299 | 404 | 409..=412 | 422 | 500)
     {
         add(
             "Idempotent-Replayed",
             "The key was used before: this is the first outcome.",
-            json!({ "const": true }),
+            json!({ "type": "boolean", "const": true }),
         );
     }
     if matches!(status, 429 | 503) {

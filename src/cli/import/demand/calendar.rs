@@ -31,6 +31,20 @@ impl Step {
         Step::CheckOutOnArrivalDay,
         Step::NoShow,
     ];
+
+    /// In the keys of calls, so that it stays as it is.
+    pub fn name(self) -> &'static str {
+        match self {
+            Step::CheckOut => "CheckOut",
+            Step::Cancel => "Cancel",
+            Step::Reserve => "Reserve",
+            Step::Change => "Change",
+            Step::CancelOnBookingDay => "CancelOnBookingDay",
+            Step::CheckIn => "CheckIn",
+            Step::CheckOutOnArrivalDay => "CheckOutOnArrivalDay",
+            Step::NoShow => "NoShow",
+        }
+    }
 }
 
 /// Rows by what is done with them, in the order of the file.

@@ -5,7 +5,6 @@
 //! a key of its own, made of the hotel and the row's number, and a replay that broke off is completed by running it again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use indicatif::ProgressBar;
@@ -135,12 +134,10 @@ impl<'c> Course<'c> {
             };
         };
         let changed = match change(step) {
-            Some(to) => {
-                self.client.change(id, to, None, self.key(row.number, format_args!("{step:?}"))).await
-            }
+            Some(to) => self.client.change(id, to, None, self.key(row.number, step.name())).await,
             None => {
                 let changes = Amend { occupancy: Some(row.occupancy), ..Amend::default() };
-                self.client.amend(id, &changes, None, self.key(row.number, format_args!("{step:?}"))).await
+                self.client.amend(id, &changes, None, self.key(row.number, step.name())).await
             }
         };
         if let Err((code, detail)) = refusal(changed)? {
@@ -153,11 +150,7 @@ impl<'c> Course<'c> {
     async fn reserve(&self, row: &Row) -> Result<(), ClientError> {
         let made = self
             .client
-            .reserve(
-                &self.hotel.property(),
-                &reserve(row),
-                self.key(row.number, format_args!("{:?}", Step::Reserve)),
-            )
+            .reserve(&self.hotel.property(), &reserve(row), self.key(row.number, Step::Reserve.name()))
             .await;
         match refusal(made.map(|answer| answer.value.id))? {
             Ok(id) => self.replayed.lock().await.accept(row.number, id),
@@ -203,7 +196,7 @@ impl<'c> Course<'c> {
     }
 
     /// Rows are counted in each file: two hotels that are brought in one after the other have the same numbers.
-    fn key(&self, row: usize, step: impl Display) -> Key {
+    fn key(&self, row: usize, step: &str) -> Key {
         Key::Given(format!("innkeeper-demand:{}:d{row}:{step}", self.hotel.property()))
     }
 
