@@ -13,7 +13,7 @@ use super::outcome::{Outcome, Refusal};
 use super::plan::{self, Move};
 use super::rate::Quote;
 use super::record::{Record, ReservationRecord};
-use super::reservation::{Price, Reservation, Status};
+use super::reservation::{Price, Reservation, Status, Stretch};
 use super::restriction::{self, Asked};
 use super::state::Ledger;
 use super::status::{change, matches, status};
@@ -165,6 +165,7 @@ fn place(
     }
     let Place { room, room_from, moves } = find_place(txn.book(&old.property)?, &old, &target)?;
     plan::carry_out(txn, &moves)?;
+    let slept = slept(&old, (&target.room_type, room.as_ref()), txn.book(&old.property)?.business_date());
     let Target { arrival, departure, occupancy, room_type, pinned } = target;
     let new = change(txn, record, |reservation| {
         reservation.arrival = arrival;
@@ -174,11 +175,34 @@ fn place(
         reservation.room_pinned = pinned.is_some();
         reservation.room = room;
         reservation.room_from = room_from;
+        reservation.slept = slept;
         reservation.price = price;
     })?;
     give_left(txn, &old.property, &old, &new)?;
     plan::give_left(txn, &old.property, &moves)?;
     Ok(new)
+}
+
+/// Where the guest has slept, once he has gone to a place: the nights that are gone are those of the place where he was.
+fn slept(old: &Reservation, to: (&RoomTypeId, Option<&RoomId>), today: Date) -> Option<Box<[Stretch]>> {
+    let (first, end) = (old.since(), today.min(old.departure));
+    let moves = (&old.room_type, old.room.as_ref()) != to;
+    if old.status != Status::InHouse || !moves || first >= end {
+        return old.slept.clone();
+    }
+    let mut slept = old.slept().to_vec();
+    let had_from = old.room_from.map_or(first, |from| from.clamp(first, end));
+    for (room, from, to) in [(None, first, had_from), (old.room.clone(), had_from, end)] {
+        let stretch = Stretch { room_type: old.room_type.clone(), room, from, to };
+        match slept.last_mut() {
+            _ if from == to => {}
+            Some(last) if (&last.room_type, &last.room) == (&stretch.room_type, &stretch.room) => {
+                last.to = to
+            }
+            _ => slept.push(stretch),
+        }
+    }
+    Some(slept.into())
 }
 
 /// Takes nothing for the time in which the rest is looked at without it.
@@ -187,6 +211,7 @@ fn step_aside(txn: &mut Txn<'_>, record: &ReservationRecord) -> Result<(), Halt>
     let reservation = Arc::make_mut(&mut record.reservation);
     reservation.status = Status::Canceled;
     reservation.hold_expires_at = None;
+    reservation.slept = None;
     Ok(txn.put(Record::Reservation(record))?)
 }
 

@@ -166,7 +166,10 @@ impl Nights {
         if *status == Status::Confirmed {
             self.confirmed.insert((*arrival, *id));
         }
+        let slept = reservation.slept.as_deref().unwrap_or_default();
         for night in arrival.until(end) {
+            let earlier = slept.iter().find(|earlier| (earlier.from..earlier.to).contains(&night));
+            let room_type = earlier.map_or(room_type, |earlier| &earlier.room_type);
             let count = self.by_type.entry((room_type.clone(), night)).or_default();
             count.held += held;
             count.sold += sold;
@@ -175,9 +178,15 @@ impl Nights {
                 *self.picked_up.entry(block.clone()).or_default().entry(night).or_default() += 1;
             }
         }
+        for earlier in slept {
+            if let Some(room) = &earlier.room {
+                self.by_room.entry(room.clone()).or_default().push((earlier.from, earlier.to, *id));
+            }
+        }
         match room {
             Some(room) => {
-                let first = reservation.room_from.unwrap_or(*arrival);
+                let since = slept.last().map_or(*arrival, |earlier| earlier.to);
+                let first = reservation.room_from.unwrap_or(since).max(since);
                 if first < end {
                     self.by_room.entry(room.clone()).or_default().push((first, end, *id));
                 }

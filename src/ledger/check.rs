@@ -14,7 +14,7 @@ use super::record::{
     BlockRecord, OutOfOrderRecord, RateRecord, Record, ReservationRecord, RestrictionRecord, RoomRecord,
     RoomTypeRecord, WaitlistRecord,
 };
-use super::reservation::{Reservation, Status, WaitlistStatus};
+use super::reservation::{Reservation, Status, Stretch, WaitlistStatus};
 use super::state::Ledger;
 use super::stay::NIGHTS_MAX;
 use super::store::Slot;
@@ -182,6 +182,7 @@ fn reservation(ledger: &Ledger, record: &ReservationRecord) -> Result<(), Failur
     require(new.price.amounts.iter().all(|amount| (0..=AMOUNT_MAX).contains(amount)))?;
     require(new.price.amounts.len() <= NIGHTS_MAX as usize)?;
     require(book.room_types.contains_key(&new.room_type))?;
+    slept(book, new, own)?;
     let room = new.room.as_ref().map(|room| book.room_ever(room).ok_or(Failure::Invariant)).transpose()?;
     if old.is_some_and(|old| same_claim(old, new)) {
         return Ok(());
@@ -190,6 +191,21 @@ fn reservation(ledger: &Ledger, record: &ReservationRecord) -> Result<(), Failur
         room_is_free(book, room, own, nights)?;
     }
     type_has_space(book, old, new)
+}
+
+/// Only who is or was in house has slept anywhere, on nights that are gone, one after the other, and nobody else there.
+fn slept(book: &Book, new: &Reservation, own: Option<Slot>) -> Result<(), Failure> {
+    let Some(slept) = &new.slept else { return Ok(()) };
+    require(matches!(new.status, Status::InHouse | Status::CheckedOut) && !slept.is_empty())?;
+    let mut next = new.arrival;
+    for Stretch { room_type, room, from, to } in slept {
+        require(*from == next && from < to && book.room_types.contains_key(room_type))?;
+        if let Some(room) = room {
+            room_is_free(book, book.room_ever(room).ok_or(Failure::Invariant)?, own, (*from, *to))?;
+        }
+        next = *to;
+    }
+    require(next <= new.departure && next <= book.business_date())
 }
 
 /// The same nights of the same type, and of the same room.

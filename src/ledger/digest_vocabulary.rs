@@ -5,7 +5,7 @@ use super::digest::{Digest, Digester, digest_fields};
 use super::event::Mark;
 use super::outcome::{BlockShown, Booking, Outcome, RatesSet, Refusal, Rule};
 use super::property::{Block, BlockStatus, BusinessDateMode, Property, Room, RoomType};
-use super::reservation::{Price, Reservation, Status, WaitlistEntry, WaitlistStatus};
+use super::reservation::{Price, Reservation, Status, Stretch, WaitlistEntry, WaitlistStatus};
 
 digest_fields! {
     Property { property, name, location, time_zone, currency, business_date, business_date_mode }
@@ -21,8 +21,9 @@ digest_fields! {
     Reservation {
         id, booking_id, property, room_type, room, room_pinned, guest, arrival, departure, occupancy, status,
         hold_expires_at, price, block, external_ref, revision, lsn, created_at, updated_at;
-        room_from = 1, released_from = 2,
+        room_from = 1, released_from = 2, slept = 3,
     }
+    Stretch { room_type, room, from, to }
     Booking { id, reservations }
     RatesSet { target, from, to, prices }
 

@@ -66,6 +66,7 @@ fn decide(
         room_from: None,
         // Which of its nights went to others is not known; the nights are past.
         released_from: (stay.status == Status::NoShow).then_some(stay.arrival),
+        slept: None,
         revision: 1,
         lsn: ledger.lsn,
         created_at: ledger.stamp,

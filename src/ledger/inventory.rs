@@ -150,9 +150,13 @@ fn short_without(room_type: &TypeBook, room: &RoomBook, today: Date) -> Vec<Date
 
 /// Whether somebody who should have left is still in the room.
 fn overstays(ledger: &Ledger, book: &Book, room: &RoomBook) -> bool {
-    let is_in_house = |stay: &RoomStay| ledger.at(stay.reservation).reservation.status == Status::InHouse;
+    let is_there = |stay: &RoomStay| {
+        let reservation = ledger.at(stay.reservation).reservation;
+        // Who has moved on only slept here.
+        reservation.status == Status::InHouse && reservation.since() <= stay.arrival
+    };
     let mut stays = room.calendar.stays().iter();
-    stays.any(|stay| stay.departure <= book.business_date() && is_in_house(stay))
+    stays.any(|stay| stay.departure <= book.business_date() && is_there(stay))
 }
 
 /// Stays that are only planned for the room move to others; who has it by name, or is in it, is in the way. Its own rates

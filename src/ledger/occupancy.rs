@@ -1,9 +1,10 @@
-//! What a reservation takes when it is put, and gives back when it is changed or removed: nights of its type, its room,
-//! and its place in every index.
+//! What a reservation takes when it is put, and gives back when it is changed or removed: nights of types and of
+//! rooms, and its place in every index.
 
 use super::book::Book;
 use super::calendar::{NightCount, RoomStay};
-use super::id::{ReservationId, RoomId};
+use super::date::Date;
+use super::id::{ReservationId, RoomId, RoomTypeId};
 use super::packed::Packed;
 use super::record::ReservationRecord;
 use super::reservation::{Reservation, Status};
@@ -71,8 +72,8 @@ impl Book {
         if reservation.waits_for_room() {
             room_type.roomless.insert((reservation.arrival, record.created_lsn, reservation.id), slot);
         }
-        if let Some((from, to)) = reservation.nights() {
-            room_type.nights.change(from, to, |count| {
+        for (room_type, (from, to)) in nights_by_type(reservation) {
+            self.room_type_mut(room_type).nights.change(from, to, |count| {
                 *counted(reservation, count) += 1;
                 count.roomless += u32::from(reservation.room.is_none());
             });
@@ -80,7 +81,7 @@ impl Book {
                 self.pick_up(block, from, to);
             }
         }
-        if let Some((room, stay)) = room_stay(reservation, slot) {
+        for (room, stay) in room_stays(reservation, slot) {
             self.move_in(room, stay);
         }
         if self.expects(reservation) {
@@ -95,8 +96,8 @@ impl Book {
         if reservation.waits_for_room() {
             room_type.roomless.remove(&(reservation.arrival, record.created_lsn, reservation.id));
         }
-        if let Some((from, to)) = reservation.nights() {
-            room_type.nights.change(from, to, |count| {
+        for (room_type, (from, to)) in nights_by_type(reservation) {
+            self.room_type_mut(room_type).nights.change(from, to, |count| {
                 let count_of = counted(reservation, count);
                 *count_of = count_of.checked_sub(1).expect("a stay is counted on each of its nights");
                 count.roomless -= u32::from(reservation.room.is_none());
@@ -105,7 +106,7 @@ impl Book {
                 self.give_back(block, from, to);
             }
         }
-        if let Some((room, stay)) = room_stay(reservation, slot) {
+        for (room, stay) in room_stays(reservation, slot) {
             self.room_mut(room).calendar.remove(stay);
             self.retake(room, stay.arrival, stay.departure);
         }
@@ -123,9 +124,18 @@ fn counted<'c>(reservation: &Reservation, count: &'c mut NightCount) -> &'c mut 
     }
 }
 
-/// What the reservation takes of its room.
-fn room_stay(reservation: &Reservation, slot: Slot) -> Option<(&RoomId, RoomStay)> {
-    let (arrival, departure) = reservation.room_nights()?;
-    let fixed = !reservation.is_movable();
-    Some((reservation.room.as_ref()?, RoomStay { arrival, departure, reservation: slot, fixed }))
+/// What the reservation takes of types.
+fn nights_by_type(reservation: &Reservation) -> impl Iterator<Item = (&RoomTypeId, (Date, Date))> {
+    let slept = reservation.slept().iter().map(|slept| (&slept.room_type, (slept.from, slept.to)));
+    slept.chain(reservation.nights().map(|nights| (&reservation.room_type, nights)))
+}
+
+/// What the reservation takes of rooms.
+fn room_stays(reservation: &Reservation, slot: Slot) -> impl Iterator<Item = (&RoomId, RoomStay)> {
+    let slept = reservation.slept().iter().map(|slept| (slept.room.as_ref(), (slept.from, slept.to)));
+    let now = reservation.room_nights().map(|nights| (reservation.room.as_ref(), nights));
+    slept.chain(now).filter_map(move |(room, (arrival, departure))| {
+        let fixed = !reservation.is_movable();
+        Some((room?, RoomStay { arrival, departure, reservation: slot, fixed }))
+    })
 }

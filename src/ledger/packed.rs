@@ -12,7 +12,7 @@ use super::id::{
     BlockId, BookingId, Currency, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp,
 };
 use super::record::{CreatedUnder, Member, Record, ReservationRecord};
-use super::reservation::{Price, Reservation, Status};
+use super::reservation::{Price, Reservation, Status, Stretch};
 
 /// What most records take at most, so that one is written without growing.
 const MOST: usize = 192;
@@ -104,6 +104,7 @@ impl Writer {
             external_ref,
             room_from,
             released_from,
+            slept,
             revision,
             lsn,
             created_at,
@@ -128,6 +129,15 @@ impl Writer {
         self.optional(external_ref, |writer, text| writer.text(text));
         self.optional(room_from, |writer, from| writer.signed(arrival.nights_to(*from).into()));
         self.optional(released_from, |writer, from| writer.signed(arrival.nights_to(*from).into()));
+        self.optional(slept, |writer, stretches| {
+            writer.number(stretches.len() as u64);
+            for Stretch { room_type, room, from, to } in stretches {
+                writer.text(room_type.as_str());
+                writer.optional(room, |writer, room| writer.text(room.as_str()));
+                writer.signed(arrival.nights_to(*from).into());
+                writer.signed(arrival.nights_to(*to).into());
+            }
+        });
         self.number(*revision);
         self.number(lsn.0);
         self.number(created_at.0);
@@ -208,6 +218,7 @@ impl Reader<'_> {
         let external_ref = self.optional(|reader| reader.text().into());
         let room_from = self.optional(|reader| reader.date_from(arrival));
         let released_from = self.optional(|reader| reader.date_from(arrival));
+        let slept = self.optional(|reader| (0..reader.number()).map(|_| reader.stretch(arrival)).collect());
         let (revision, lsn) = (self.number(), Lsn(self.number()));
         let created_at = self.number();
         Reservation {
@@ -228,10 +239,20 @@ impl Reader<'_> {
             external_ref,
             room_from,
             released_from,
+            slept,
             revision,
             lsn,
             created_at: Timestamp(created_at),
             updated_at: Timestamp(self.since(created_at)),
+        }
+    }
+
+    fn stretch(&mut self, arrival: Date) -> Stretch {
+        Stretch {
+            room_type: RoomTypeId::kept(self.text()),
+            room: self.optional(|reader| RoomId::kept(reader.text())),
+            from: self.date_from(arrival),
+            to: self.date_from(arrival),
         }
     }
 
@@ -322,6 +343,17 @@ mod tests {
     }
 
     prop_compose! {
+        fn stretch()(
+            room_type in name(),
+            room in prop::option::of(name()),
+            [from, to] in [some_date(), some_date()],
+        ) -> Stretch {
+            let room = room.map(|room| RoomId::new(&room).unwrap());
+            Stretch { room_type: RoomTypeId::new(&room_type).unwrap(), room, from, to }
+        }
+    }
+
+    prop_compose! {
         fn reservation()(
             ids in any::<[u128; 2]>(),
             names in (name(), name(), prop::option::of(name()), prop::option::of(name())),
@@ -331,6 +363,7 @@ mod tests {
             (status, room_pinned, occupancy) in (0..STATUSES.len(), any::<bool>(), any::<u32>()),
             price in price(),
             hold in prop::option::of(any::<u64>()),
+            slept in prop::option::of(prop::collection::vec(stretch(), 0..3)),
             numbers in any::<[u64; 4]>(),
         ) -> Reservation {
             let [revision, lsn, created_at, updated_at] = numbers;
@@ -352,6 +385,7 @@ mod tests {
                 external_ref: texts.1.map(Into::into),
                 room_from: later[0],
                 released_from: later[1],
+                slept: slept.map(Into::into),
                 revision,
                 lsn: Lsn(lsn),
                 created_at: Timestamp(created_at),

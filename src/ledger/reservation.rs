@@ -94,6 +94,15 @@ impl Price {
     }
 }
 
+/// Nights `[from, to)` that a stay takes of one type, and of one room where it has one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stretch {
+    pub room_type: RoomTypeId,
+    pub room: Option<RoomId>,
+    pub from: Date,
+    pub to: Date,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reservation {
     pub id: ReservationId,
@@ -119,6 +128,9 @@ pub struct Reservation {
     /// The night from which on a no-show takes nothing any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub released_from: Option<Date>,
+    /// Where the guest had slept before a move to where the reservation is now: one after the other, from the arrival on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slept: Option<Box<[Stretch]>>,
     /// From 1, one more with every change that the guest could see.
     pub revision: u64,
     /// The command that made this revision.
@@ -128,8 +140,18 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    /// Where the guest had slept before, in order.
+    pub fn slept(&self) -> &[Stretch] {
+        self.slept.as_deref().unwrap_or_default()
+    }
+
+    /// The first night that is of its type and its room, as they are now.
+    pub fn since(&self) -> Date {
+        self.slept().last().map_or(self.arrival, |stretch| stretch.to)
+    }
+
     /// The nights `[from, to)` that it takes of its type; nights that a guest was charged for stay taken when they are
-    /// past. `None` where there are none.
+    /// past. `None` where there are none. Those before are told by [`slept`](Reservation::slept).
     pub fn nights(&self) -> Option<(Date, Date)> {
         let to = match self.status {
             Status::Held | Status::Confirmed | Status::InHouse | Status::CheckedOut => self.departure,
@@ -137,14 +159,15 @@ impl Reservation {
             Status::Canceled if planted(Bug::CanceledKeepsNight) => self.arrival.plus(1),
             Status::Canceled | Status::Expired => return None,
         };
-        (self.arrival < to).then_some((self.arrival, to))
+        let from = self.since();
+        (from < to).then_some((from, to))
     }
 
     /// Those of its nights on which it has its room.
     pub fn room_nights(&self) -> Option<(Date, Date)> {
         self.room.as_ref()?;
-        let (arrival, to) = self.nights()?;
-        let from = self.room_from.map_or(arrival, |from| from.max(arrival));
+        let (first, to) = self.nights()?;
+        let from = self.room_from.map_or(first, |from| from.max(first));
         (from < to).then_some((from, to))
     }
 

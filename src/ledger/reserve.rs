@@ -98,6 +98,7 @@ fn decide(ledger: &Ledger, command: &Reserve) -> Result<(Reservation, Vec<Move>)
         external_ref: command.external_ref.clone(),
         room_from: None,
         released_from: None,
+        slept: None,
         revision: 1,
         lsn: ledger.lsn,
         created_at: ledger.stamp,

@@ -228,6 +228,60 @@ fn a_guest_in_house_moves_from_the_business_date_on() {
 }
 
 #[test]
+fn nights_that_a_guest_has_slept_stay_where_he_slept() {
+    let mut house = House::on_clock();
+    house.reserved(by_room(1, "101", 0, 7));
+    house.changed(Command::CheckIn(change(1)));
+    let left = |house: &House, from: i32, to: i32| {
+        let mut nights = house.ledger.availability(&hotel(), day(from), day(to)).unwrap();
+        let mut of = |name: &str| {
+            let nights = nights.remove(&kind(name)).unwrap();
+            nights.iter().map(|night| night.available).collect::<Vec<_>>()
+        };
+        (of("double"), of("suite"))
+    };
+    house.run(House::roll(2));
+    house.changed(assign(1, "201"));
+    assert_eq!(left(&house, 0, 7), (vec![2, 2, 3, 3, 3, 3, 3], vec![1, 1, 0, 0, 0, 0, 0]));
+    assert_eq!(house.free(0, 2), ["102", "103", "201"]);
+    assert_eq!(house.free(2, 6), ["101", "102", "103"]);
+    sound(&house);
+    // There and back on one day leaves no trace.
+    house.run(House::roll(3));
+    house.changed(assign(1, "102"));
+    house.changed(assign(1, "201"));
+    house.run(House::roll(5));
+    let moved = house.changed(assign(1, "103"));
+    let stretch = |of: &str, in_room: &str, from, to| Stretch {
+        room_type: kind(of),
+        room: Some(room(in_room)),
+        from: day(from),
+        to: day(to),
+    };
+    assert_eq!(moved.slept(), [stretch("double", "101", 0, 2), stretch("suite", "201", 2, 5)]);
+    assert_eq!(left(&house, 0, 7), (vec![2, 2, 3, 3, 3, 2, 2], vec![1, 1, 0, 0, 0, 1, 1]));
+    sound(&house);
+    house.run(House::roll(6));
+    house.changed(Command::CheckOut(change(1)));
+    assert_eq!(left(&house, 0, 7), (vec![2, 2, 3, 3, 3, 2, 3], vec![1, 1, 0, 0, 0, 1, 1]));
+    sound(&house);
+    assert_eq!(house.restored().ledger.state_hash(), house.ledger.state_hash());
+}
+
+#[test]
+fn who_has_moved_on_does_not_keep_the_old_room_from_being_retired() {
+    let mut house = House::on_clock();
+    house.reserved(by_room(1, "101", 0, 2));
+    house.changed(Command::CheckIn(change(1)));
+    house.run(House::roll(1));
+    house.changed(assign(1, "102"));
+    house.run(House::roll(3));
+    assert_eq!(house.refused(retire_room("102")), Refusal::CapacityBelowSold { nights: vec![day(3)] });
+    assert_eq!(house.run(retire_room("101")), Outcome::Removed);
+    sound(&house);
+}
+
+#[test]
 fn nights_that_are_left_go_to_a_stay_without_a_room() {
     for command in [dates(1, 20, 22).into(), Command::from(pin(1, "201")), assign(1, "201")] {
         let mut house = House::new();

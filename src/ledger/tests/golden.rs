@@ -30,6 +30,7 @@ fn reservation() -> Reservation {
         hold_expires_at: Some(Timestamp(1_800_000_900_000)),
         room_from: None,
         released_from: None,
+        slept: None,
         price: Price { currency: eur(), from: day(10), amounts: [14_000, 15_000].into() },
         block: Some(BlockId::new("fair").unwrap()),
         external_ref: Some("their-7".into()),
@@ -277,6 +278,23 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
             }),
         ));
     }
+    let slept = Stretch {
+        room_type: reservation().room_type,
+        room: Some(RoomId::new("101").unwrap()),
+        from: canceled.arrival,
+        to: canceled.arrival.plus(1),
+    };
+    let moved = Reservation { status: Status::InHouse, slept: Some([slept].into()), ..canceled.clone() };
+    samples.push((
+        "reservation_moved_in_house".into(),
+        Record::Reservation(ReservationRecord {
+            moved_lsn: None,
+            reservation: Arc::new(moved),
+            created_lsn: Lsn(12),
+            key: None,
+            member: None,
+        }),
+    ));
     let both = Booking {
         id: reservation().booking_id,
         reservations: vec![Arc::new(reservation()), Arc::new(canceled.clone())],

@@ -192,6 +192,7 @@ impl Model {
             external_ref: command.external_ref.clone(),
             room_from: None,
             released_from: None,
+            slept: None,
             revision: 1,
             lsn: self.lsn,
             created_at: Timestamp(self.now),
@@ -314,6 +315,7 @@ impl Model {
             external_ref: stay.external_ref.clone(),
             room_from: None,
             released_from: (status == Status::NoShow).then_some(arrival),
+            slept: None,
             revision: 1,
             lsn: self.lsn,
             created_at: Timestamp(self.now),
@@ -469,13 +471,32 @@ impl Model {
         others.stays.retain(|stay| stay.id != old.id);
         let (room, room_from) = others.find_place(&old, &target, seen)?;
         let Target { arrival, departure, room_type, pinned } = target;
+        let moves = (&old.room, &old.room_type) != (&room, &room_type);
+        let slept = if moves { self.slept(&old) } else { old.slept.clone() };
         // Who waits may be given its room in the same breath, once it is unpinned.
         self.open.insert(old.id);
         Ok(Outcome::Changed(self.change(old.id, |stay| {
             (stay.arrival, stay.departure, stay.occupancy) = (arrival, departure, occupancy);
             (stay.room_type, stay.room_pinned, stay.price) = (room_type, pinned.is_some(), price);
-            (stay.room, stay.room_from) = (room, room_from);
+            (stay.room, stay.room_from, stay.slept) = (room, room_from, slept);
         })))
+    }
+
+    /// Night by night where a guest in house was, up to the business date.
+    fn slept(&self, old: &Reservation) -> Option<Box<[Stretch]>> {
+        let mut slept: Vec<Stretch> = Vec::new();
+        if old.status == Status::InHouse {
+            for night in old.arrival.until(old.departure.min(self.today())) {
+                let (room_type, room) = place_on(old, night).unwrap();
+                match slept.last_mut() {
+                    Some(last) if (&last.room_type, &last.room) == (&room_type, &room) => {
+                        last.to = night.plus(1);
+                    }
+                    _ => slept.push(Stretch { room_type, room, from: night, to: night.plus(1) }),
+                }
+            }
+        }
+        (!slept.is_empty()).then_some(slept.into())
     }
 
     /// The room of the changed stay and its first night there, where the arrival is before it.

@@ -13,8 +13,22 @@ pub fn has(stay: &Reservation, night: Date) -> bool {
     stay.arrival <= night && night < to
 }
 
+/// Of which type the stay takes the night, and of which room where it has one then.
+pub fn place_on(stay: &Reservation, night: Date) -> Option<(RoomTypeId, Option<RoomId>)> {
+    if !has(stay, night) {
+        return None;
+    }
+    for Stretch { room_type, room, from, to } in stay.slept.iter().flatten() {
+        if *from <= night && night < *to {
+            return Some((room_type.clone(), room.clone()));
+        }
+    }
+    let room = stay.room.clone().filter(|_| stay.room_from.is_none_or(|from| from <= night));
+    Some((stay.room_type.clone(), room))
+}
+
 pub fn has_room(stay: &Reservation, room: &RoomId, night: Date) -> bool {
-    stay.room.as_ref() == Some(room) && has(stay, night) && stay.room_from.is_none_or(|from| from <= night)
+    place_on(stay, night).is_some_and(|(_, had)| had.as_ref() == Some(room))
 }
 
 pub fn may_move(stay: &Reservation) -> bool {
@@ -71,7 +85,8 @@ impl Model {
     /// Stays of the type that have the night and one of these statuses.
     pub fn stays_on(&self, room_type: &RoomTypeId, night: Date, held: bool) -> usize {
         let of = |stay: &&Reservation| {
-            stay.room_type == *room_type && has(stay, night) && (stay.status == Status::Held) == held
+            let of_type = place_on(stay, night).is_some_and(|(of, _)| of == *room_type);
+            of_type && (stay.status == Status::Held) == held
         };
         self.stays.iter().filter(of).count()
     }
