@@ -124,13 +124,8 @@ impl Admission {
     /// A batch has been filled; `left_over` where more waits than it could take.
     pub fn filled(&self, left_over: bool, now: Instant) {
         let mut window = self.window.lock().expect("no panic while the window is locked");
-        if left_over {
-            window.get_or_insert(Window { began: now, applied: 0 });
-        } else {
-            *window = None;
-            // Step by step: what comes may be the same crowd again.
-            self.allow(self.own_max.load(Ordering::Relaxed).saturating_mul(2));
-        }
+        // What was learned stays: the next crowd comes at once, and light load says nothing of what the node can do.
+        *window = left_over.then(|| window.take().unwrap_or(Window { began: now, applied: 0 }));
     }
 
     fn applied(&self, commands: usize, now: Instant) {
@@ -197,18 +192,15 @@ mod tests {
     }
 
     #[test]
-    fn who_has_caught_up_takes_more_again_and_forgets_the_pace() {
+    fn light_load_says_nothing_of_the_pace() {
         let admission = admission();
         let now = answer_for_a_while(&admission, Instant::now(), 100);
         let own = admitted(&admission, Origin::Own);
-        admission.filled(false, now);
-        assert_eq!(admitted(&admission, Origin::Own), 2 * own);
-        // Light load says nothing of what the node can do.
         for second in 0..10 {
-            admission.applied(1, now + Duration::from_secs(second));
             admission.filled(false, now + Duration::from_secs(second));
+            admission.applied(1, now + Duration::from_secs(second));
         }
-        assert_eq!(admitted(&admission, Origin::Own), 1_000);
+        assert_eq!(admitted(&admission, Origin::Own), own);
     }
 
     #[test]

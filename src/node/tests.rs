@@ -257,10 +257,12 @@ async fn a_batch_that_was_begun_is_not_shed_halfway() {
     let dir = tempfile::tempdir().unwrap();
     let node = start_in(&dir, &[(1, "127.0.0.1:2")]).await.unwrap();
     node.submit(&property(0, 1)).await.unwrap();
+    let Limits { queued_commands_max, batch_commands_max, .. } = Limits::default();
+    let full = queued_commands_max / batch_commands_max;
     let batches: Vec<Vec<_>> =
-        (0..16).map(|batch| (0..2_100).map(|n| property(batch * 2_100 + n, 1)).collect()).collect();
+        (0..full).map(|batch| (0..2_100).map(|n| property(batch * 2_100 + n, 1)).collect()).collect();
     let all = futures_util::future::join_all(batches.iter().map(|batch| in_order(&node, batch)));
-    let run: Vec<_> = (0..1_024).map(|n| property(n, 1)).collect();
+    let run: Vec<_> = (0..batch_commands_max).map(|n| property(n, 1)).collect();
     let shed = std::cell::Cell::new(0);
     let newcomers = async {
         loop {
