@@ -331,4 +331,9 @@ impl Disk for SimulatedDisk {
     fn run(&self, work: Work) {
         work();
     }
+
+    fn run_behind(&self, work: Work) -> io::Result<()> {
+        work();
+        Ok(())
+    }
 }

@@ -27,7 +27,7 @@ const REQUEST_SECONDS: [f64; 14] =
 type Reading = fn(&Numbers) -> f64;
 
 /// Gauges that are read off the node: name, help, reading.
-const GAUGES: [(&str, &str, Reading); 21] = [
+const GAUGES: [(&str, &str, Reading); 23] = [
     ("innkeeper_leader", "The leader that this node knows of; 0 where it knows none.", |node| {
         node.leader.unwrap_or(0) as f64
     }),
@@ -46,6 +46,14 @@ const GAUGES: [(&str, &str, Reading); 21] = [
     }),
     ("innkeeper_snapshot_index", "The last entry in the newest snapshot; 0 without one.", |node| {
         node.snapshot_index as f64
+    }),
+    (
+        "innkeeper_snapshot_seconds",
+        "How long this node took to write its last snapshot; 0 before the first since it started.",
+        |node| node.snapshot_took.as_ref().map_or(0.0, Duration::as_secs_f64),
+    ),
+    ("innkeeper_snapshot_age_seconds", "Seconds since this node wrote a snapshot, or started.", |node| {
+        node.snapshot_age.as_secs_f64()
     }),
     ("innkeeper_purged_index", "The last entry that the log has dropped; 0 without one.", |node| {
         node.purged_index as f64

@@ -18,6 +18,10 @@ pub struct Numbers {
     pub committed_index: u64,
     pub applied_index: u64,
     pub snapshot_index: u64,
+    /// How long writing the last snapshot took; `None` before the first since the start.
+    pub snapshot_took: Option<Duration>,
+    /// Since that one was written, or since the start.
+    pub snapshot_age: Duration,
     pub purged_index: u64,
     /// Commands that wait or are under way, and their bytes.
     pub waiting_commands: usize,
@@ -50,6 +54,7 @@ impl Node {
             (*id, last_log_index.saturating_sub(matched))
         });
         let silence = self.silence();
+        let taken = self.state.snapshots().last_taken();
         Numbers {
             leader: self.leader(),
             leads: self.leads(),
@@ -59,6 +64,8 @@ impl Node {
             committed_index: metrics.local_committed.map_or(0, |log_id| log_id.index),
             applied_index: position.index().unwrap_or(0),
             snapshot_index: self.state.newest_snapshot().unwrap_or(0),
+            snapshot_took: taken.map(|taken| taken.took),
+            snapshot_age: taken.map_or(self.started, |taken| taken.ended).elapsed(),
             purged_index: metrics.purged.map_or(0, |log_id| log_id.index),
             waiting_commands,
             waiting_bytes,

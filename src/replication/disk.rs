@@ -9,6 +9,10 @@ use tokio::sync::oneshot;
 
 use super::log_worker::LogWorker;
 
+/// How nice a thread is that gives way: next to one that does not it has about a tenth of a processor.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
 /// Work that may block.
 pub type Work = Box<dyn FnOnce() + Send>;
 
@@ -19,6 +23,9 @@ pub trait Disk: Send + Sync + 'static {
 
     /// Does the work, now or soon.
     fn run(&self, work: Work);
+
+    /// Does long work that no request waits for, behind all that one may wait for.
+    fn run_behind(&self, work: Work) -> io::Result<()>;
 }
 
 /// A thread for the log, and the runtime's threads for everything else.
@@ -33,6 +40,25 @@ impl Disk for DiskThreads {
     fn run(&self, work: Work) {
         tokio::task::spawn_blocking(work);
     }
+
+    fn run_behind(&self, work: Work) -> io::Result<()> {
+        let work = || {
+            give_way();
+            work();
+        };
+        // A thread of its own: what has given way once may not be able to take it back.
+        std::thread::Builder::new().name("behind".into()).spawn(work)?;
+        Ok(())
+    }
+}
+
+/// This thread gets what others leave of the processor, and a small share where they leave nothing. That is Linux's alone:
+/// elsewhere a priority is the whole process's.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "a thread could not give way to others");
+    }
 }
 
 /// Has `work` done and waits for its result. An error where it panicked.
@@ -43,5 +69,19 @@ pub async fn blocking<T: Send + 'static>(
     let (done, is_done) = oneshot::channel();
     // Whoever waited for the result may have gone away.
     disk.run(Box::new(move || drop(done.send(work()))));
-    is_done.await.map_err(|_| io::Error::other("the work on the disk has panicked"))
+    is_done.await.map_err(panicked)
+}
+
+/// As [`blocking`], behind all that a request may wait for.
+pub async fn blocking_behind<T: Send + 'static>(
+    disk: &dyn Disk,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let (done, is_done) = oneshot::channel();
+    disk.run_behind(Box::new(move || drop(done.send(work()))))?;
+    is_done.await.map_err(panicked)
+}
+
+fn panicked(_: oneshot::error::RecvError) -> io::Error {
+    io::Error::other("the work on the disk has panicked")
 }

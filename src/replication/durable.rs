@@ -11,6 +11,8 @@ use crate::planted::disk_takes;
 
 /// The ending of a file that was never finished.
 pub const TEMPORARY: &str = "tmp";
+/// So much of a file is flushed at once, at most: a flush of the log waits behind what the disk was given before it.
+const FLUSH_BYTES: usize = 2 << 20;
 
 /// Flushes a folder: names created in it, renamed or removed are then durable.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
@@ -36,6 +38,8 @@ pub fn create_dir(dir: &Path) -> io::Result<()> {
 pub struct NewFile {
     file: File,
     temporary: PathBuf,
+    /// Bytes that were written since the last flush.
+    unflushed: usize,
 }
 
 impl NewFile {
@@ -43,7 +47,7 @@ impl NewFile {
     pub fn create(dir: &Path, name: &str) -> io::Result<NewFile> {
         let temporary = dir.join(format!("{name}.{TEMPORARY}"));
         let file = File::create(&temporary)?;
-        Ok(NewFile { file, temporary })
+        Ok(NewFile { file, temporary, unflushed: 0 })
     }
 
     pub fn path(&self) -> &Path {
@@ -60,7 +64,13 @@ impl NewFile {
 
 impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(&bytes[..disk_takes(bytes.len())?])
+        let written = self.file.write(&bytes[..disk_takes(bytes.len())?])?;
+        self.unflushed += written;
+        if self.unflushed >= FLUSH_BYTES {
+            self.file.sync_data()?;
+            self.unflushed = 0;
+        }
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -42,7 +42,7 @@ pub use log_worker::{Fatal, Flush, LogWorker};
 pub use network::*;
 pub use open::{GroupDirs, OpenError, Storage, open};
 pub use runtime::seed_this_thread;
-pub use snapshot::{IncomingSnapshot, SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
+pub use snapshot::{IncomingSnapshot, SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore, Taken};
 pub use state::{Decided, Pause, Position, State};
 pub use state_machine::StateMachine;
 pub use transport::*;

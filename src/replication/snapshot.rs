@@ -11,13 +11,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::codec::{self, CodecError, Frame, Kind, ReadError, Run};
 use super::durable::{self, NewFile};
 use super::types::{LogId, RaftSnapshotMeta, StoredMembership};
-use crate::ledger::{Damage, Header, Ledger, Prepared, Record, Restoring};
+use crate::ledger::{Damage, Header, Ledger, Lsn, Prepared, Record, Restoring};
 
 /// Snapshots that are kept. The log reaches back to the older one, unless a leader sent the newer.
 pub const KEPT: usize = 2;
@@ -118,6 +120,7 @@ impl SnapshotError {
 pub struct SnapshotFile {
     path: PathBuf,
     meta: SnapshotMeta,
+    lsn: Lsn,
     length: u64,
     file: Arc<File>,
     /// Removes a received file that nobody adopted.
@@ -125,10 +128,10 @@ pub struct SnapshotFile {
 }
 
 impl SnapshotFile {
-    fn new(path: &Path, meta: SnapshotMeta) -> io::Result<SnapshotFile> {
+    fn new(path: &Path, meta: SnapshotMeta, lsn: Lsn) -> io::Result<SnapshotFile> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
-        Ok(SnapshotFile { path: path.to_owned(), meta, length, file: Arc::new(file), received: None })
+        Ok(SnapshotFile { path: path.to_owned(), meta, lsn, length, file: Arc::new(file), received: None })
     }
 
     pub fn path(&self) -> &Path {
@@ -137,6 +140,11 @@ impl SnapshotFile {
 
     pub fn meta(&self) -> &SnapshotMeta {
         &self.meta
+    }
+
+    /// Where the ledger in it stands.
+    pub fn lsn(&self) -> Lsn {
+        self.lsn
     }
 
     /// Bytes.
@@ -290,6 +298,14 @@ pub struct SnapshotStore {
     kept: Mutex<Vec<SnapshotFile>>,
     /// Makes the names of unfinished files unique.
     unfinished: AtomicU64,
+    last_taken: Mutex<Option<Taken>>,
+}
+
+/// When a node has written a snapshot of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    pub ended: Instant,
+    pub took: Duration,
 }
 
 /// What the folder held: the newest good snapshot, and those newer ones that could not be read.
@@ -306,8 +322,9 @@ impl SnapshotStore {
         let mut newest = Newest { loaded: None, damaged: Vec::new() };
         let mut kept = Vec::new();
         for path in snapshot_paths(dir).map_err(SnapshotError::io(dir))?.into_iter().rev() {
-            let found = read_meta(&path).and_then(|meta| {
-                let file = SnapshotFile::new(&path, meta).map_err(SnapshotError::io(&path))?;
+            let found = read_header(&path).and_then(|header| {
+                let file = SnapshotFile::new(&path, header.meta, header.ledger.lsn)
+                    .map_err(SnapshotError::io(&path))?;
                 // Only the newest is needed now; an older one is verified if ever it is.
                 let ledger = if newest.loaded.is_none() { Some(file.load()?) } else { None };
                 Ok((file, ledger))
@@ -321,8 +338,12 @@ impl SnapshotStore {
             }
         }
         kept.truncate(KEPT);
-        let store =
-            SnapshotStore { dir: dir.to_owned(), kept: Mutex::new(kept), unfinished: AtomicU64::new(0) };
+        let store = SnapshotStore {
+            dir: dir.to_owned(),
+            kept: Mutex::new(kept),
+            unfinished: AtomicU64::new(0),
+            last_taken: Mutex::new(None),
+        };
         Ok((store, newest))
     }
 
@@ -333,6 +354,16 @@ impl SnapshotStore {
     /// Newest first.
     pub fn kept(&self) -> Vec<SnapshotFile> {
         self.kept.lock().expect("no panic while the list of snapshots is locked").clone()
+    }
+
+    /// When this node has last written a snapshot of its own, since it started.
+    pub fn last_taken(&self) -> Option<Taken> {
+        *self.last_taken.lock().expect("no panic while the instant is locked")
+    }
+
+    pub(super) fn has_taken(&self, took: Duration) {
+        let taken = Taken { ended: Instant::now(), took };
+        *self.last_taken.lock().expect("no panic while the instant is locked") = Some(taken);
     }
 
     /// Up to which index the log may be purged: the older of the two kept snapshots must be able to replay the rest.
@@ -362,7 +393,7 @@ impl SnapshotStore {
         writer.write(codec::encode(Kind::SnapshotTrailer, &trailer), &path)?;
         let file =
             writer.writer.into_inner().map_err(|error| SnapshotError::io(&path)(error.into_error()))?;
-        self.keep(&file, meta)
+        self.keep(&file, meta, ledger.lsn())
     }
 
     /// Begins to take a snapshot from a peer.
@@ -376,12 +407,12 @@ impl SnapshotStore {
             return Ok(snapshot.clone());
         }
         if let Some(received) = snapshot.received.as_ref().filter(|file| file.path().starts_with(&self.dir)) {
-            return self.keep(received, snapshot.meta.clone());
+            return self.keep(received, snapshot.meta.clone(), snapshot.lsn);
         }
         let mut copy = self.new_file("copied")?;
         let path = copy.path().to_owned();
         io::copy(&mut snapshot.reader(), &mut copy).map_err(SnapshotError::io(&path))?;
-        self.keep(&copy, snapshot.meta.clone())
+        self.keep(&copy, snapshot.meta.clone(), snapshot.lsn)
     }
 
     fn new_file(&self, purpose: &str) -> Result<NewFile, SnapshotError> {
@@ -390,10 +421,10 @@ impl SnapshotStore {
     }
 
     /// Gives a complete file its name, durably, and removes what is then too old.
-    fn keep(&self, file: &NewFile, meta: SnapshotMeta) -> Result<SnapshotFile, SnapshotError> {
+    fn keep(&self, file: &NewFile, meta: SnapshotMeta, lsn: Lsn) -> Result<SnapshotFile, SnapshotError> {
         let path = self.dir.join(meta.file_name());
         file.finish(&path).map_err(SnapshotError::io(&path))?;
-        let snapshot = SnapshotFile::new(&path, meta).map_err(SnapshotError::io(&path))?;
+        let snapshot = SnapshotFile::new(&path, meta, lsn).map_err(SnapshotError::io(&path))?;
         let mut kept = self.kept.lock().expect("no panic while the list of snapshots is locked");
         kept.retain(|other| other.path != path);
         kept.push(snapshot.clone());
@@ -446,9 +477,9 @@ impl IncomingSnapshot {
     pub fn finish(self) -> Result<SnapshotFile, SnapshotError> {
         let path = self.file.path().to_owned();
         let mut content = Content::open(&path, File::open(&path).map_err(SnapshotError::io(&path))?);
-        let meta = content.header()?.meta;
+        let SnapshotHeader { meta, ledger } = content.header()?;
         content.read_to_end(drop)?;
-        let snapshot = SnapshotFile::new(&path, meta).map_err(SnapshotError::io(&path))?;
+        let snapshot = SnapshotFile::new(&path, meta, ledger.lsn).map_err(SnapshotError::io(&path))?;
         Ok(SnapshotFile { received: Some(Arc::new(self.file)), ..snapshot })
     }
 }
@@ -471,11 +502,11 @@ pub fn exists(dir: &Path) -> io::Result<bool> {
     Ok(dir.is_dir() && !snapshot_paths(dir)?.is_empty())
 }
 
-fn read_meta(path: &Path) -> Result<SnapshotMeta, SnapshotError> {
+fn read_header(path: &Path) -> Result<SnapshotHeader, SnapshotError> {
     let file = File::open(path).map_err(SnapshotError::io(path))?;
     let header = Content::open(path, file).header()?;
     if path.file_name().is_some_and(|name| name.to_string_lossy() == header.meta.file_name()) {
-        return Ok(header.meta);
+        return Ok(header);
     }
     let reason = "it holds another position than its name says".into();
     Err(SnapshotError::Incomplete { file: path.to_owned(), reason })

@@ -16,12 +16,12 @@ use std::time::Duration;
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::batch::{BatchReply, Payload};
 use super::check::{DecodedBatch, OwnChecks};
 use super::decision::Decision;
-use super::disk::{Disk, blocking};
+use super::disk::{Disk, blocking, blocking_behind};
 use super::log_store::{LogStore, READ_BYTES_MAX};
 use super::log_worker::Fatal;
 use super::snapshot::{SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
@@ -398,8 +398,15 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         if timeout(KEPT_WITHIN, self.witness.has_kept(lsn)).await.is_err() {
             tracing::warn!(lsn = lsn.0, "a snapshot is taken before the history up to it is kept");
         }
-        match blocking(&*self.disk, move || snapshots.write(meta, &ledger)).await? {
-            Ok(written) => Ok(raft_snapshot(written)),
+        let began = Instant::now();
+        match blocking_behind(&*self.disk, move || snapshots.write(meta, &ledger)).await? {
+            Ok(written) => {
+                let took = began.elapsed();
+                self.snapshots.has_taken(took);
+                let (index, bytes) = (written.meta().index(), written.len());
+                tracing::info!(index, lsn = lsn.0, bytes, ?took, "a snapshot was taken");
+                Ok(raft_snapshot(written))
+            }
             // To openraft a failed snapshot is the end of the node. The log is whole without it, and the next is tried
             // in its turn; what is no newer than the last one changes nothing.
             Err(error) => match self.snapshots.newest() {
