@@ -121,7 +121,7 @@ impl Book {
     }
 
     /// The slot of a room that the caller knows to be there.
-    fn known_slot(&self, id: &RoomId) -> Slot {
+    pub fn known_slot(&self, id: &RoomId) -> Slot {
         self.slot_of(id).expect("checked before the change")
     }
 
@@ -208,6 +208,18 @@ impl Book {
             let taken = &mut Arc::make_mut(room_type.expect("a room has a type")).taken;
             taken.take(self.places[slot as usize] as usize, stay.arrival, stay.departure);
         }
+    }
+
+    /// Gives a room that nobody has to all stays of a calendar.
+    pub fn move_all_in(&mut self, slot: Slot, calendar: RoomCalendar) {
+        let book = Arc::make_mut(self.rooms.get_mut(slot).expect("the index names rooms that exist"));
+        if book.is_in_service() {
+            let room_type = self.room_types.get_mut(&book.record.room.room_type);
+            let taken = &mut Arc::make_mut(room_type.expect("a room has a type")).taken;
+            let place = self.places[slot as usize] as usize;
+            calendar.stays().iter().for_each(|stay| taken.take(place, stay.arrival, stay.departure));
+        }
+        book.calendar = calendar;
     }
 
     /// Follows a change of the room's calendar or closures on the nights `[from, to)`.

@@ -25,6 +25,13 @@ pub struct RoomCalendar {
 }
 
 impl RoomCalendar {
+    /// The calendar of stays that come by their arrival; `None` where two overlap.
+    pub fn of(stays: impl ExactSizeIterator<Item = RoomStay>) -> Option<RoomCalendar> {
+        let stays: Vec<RoomStay> = stays.collect();
+        let overlap = stays.windows(2).any(|two| two[1].arrival < two[0].departure);
+        (!overlap).then_some(RoomCalendar { stays })
+    }
+
     pub fn is_free(&self, from: Date, to: Date) -> bool {
         let to = checked_to(from, to);
         let after = self.stays.partition_point(|stay| stay.arrival < to);

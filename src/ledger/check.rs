@@ -19,13 +19,21 @@ use super::state::Ledger;
 use super::stay::NIGHTS_MAX;
 use super::store::Slot;
 
+/// When it is checked that nobody else has a reservation's rooms.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Rooms {
+    Now,
+    /// By the caller, for all reservations together: see [`Ledger::move_in`].
+    Together,
+}
+
 pub fn record(ledger: &Ledger, record: &Record) -> Result<(), Failure> {
     key_is_free(ledger, record)?;
-    beside_key(ledger, record)
+    beside_key(ledger, record, Rooms::Now)
 }
 
 /// All that is checked but for the idempotency key.
-pub fn beside_key(ledger: &Ledger, record: &Record) -> Result<(), Failure> {
+pub fn beside_key(ledger: &Ledger, record: &Record, rooms: Rooms) -> Result<(), Failure> {
     match record {
         Record::Property(_) | Record::Outcome(_) | Record::Quarantined(_) => Ok(()),
         Record::RoomType(record) => room_type(ledger, record),
@@ -35,7 +43,7 @@ pub fn beside_key(ledger: &Ledger, record: &Record) -> Result<(), Failure> {
         Record::Restriction(record) => restriction(ledger, record),
         Record::Block(record) => block(ledger, record),
         Record::Waitlist(record) => waitlist(ledger, record),
-        Record::Reservation(record) => reservation(ledger, record),
+        Record::Reservation(record) => reservation(ledger, record, rooms),
     }
 }
 
@@ -160,7 +168,7 @@ fn out_of_order(ledger: &Ledger, record: &OutOfOrderRecord) -> Result<(), Failur
     require(first.until(*to).all(fits))
 }
 
-fn reservation(ledger: &Ledger, record: &ReservationRecord) -> Result<(), Failure> {
+fn reservation(ledger: &Ledger, record: &ReservationRecord, rooms: Rooms) -> Result<(), Failure> {
     let new = &*record.reservation;
     let book = book(ledger, &new.property)?;
     let own = ledger.reservations_by_id.get(&new.id).copied();
@@ -182,26 +190,27 @@ fn reservation(ledger: &Ledger, record: &ReservationRecord) -> Result<(), Failur
     require(new.price.amounts.iter().all(|amount| (0..=AMOUNT_MAX).contains(amount)))?;
     require(new.price.amounts.len() <= NIGHTS_MAX as usize)?;
     require(book.room_types.contains_key(&new.room_type))?;
-    slept(book, new, own)?;
+    slept(book, new, own, rooms)?;
     let room = new.room.as_ref().map(|room| book.room_ever(room).ok_or(Failure::Invariant)).transpose()?;
     if old.is_some_and(|old| same_claim(old, new)) {
         return Ok(());
     }
-    if let (Some(room), Some(nights)) = (room, new.room_nights()) {
+    if let (Some(room), Some(nights), Rooms::Now) = (room, new.room_nights(), rooms) {
         room_is_free(book, room, own, nights)?;
     }
     type_has_space(book, old, new)
 }
 
 /// Only who is or was in house has slept anywhere, on nights that are gone, one after the other, and nobody else there.
-fn slept(book: &Book, new: &Reservation, own: Option<Slot>) -> Result<(), Failure> {
+fn slept(book: &Book, new: &Reservation, own: Option<Slot>, rooms: Rooms) -> Result<(), Failure> {
     let Some(slept) = &new.slept else { return Ok(()) };
     require(matches!(new.status, Status::InHouse | Status::CheckedOut) && !slept.is_empty())?;
     let mut next = new.arrival;
     for Stretch { room_type, room, from, to } in slept {
         require(*from == next && from < to && book.room_types.contains_key(room_type))?;
-        if let Some(room) = room {
-            room_is_free(book, book.room_ever(room).ok_or(Failure::Invariant)?, own, (*from, *to))?;
+        let room = room.as_ref().map(|room| book.room_ever(room).ok_or(Failure::Invariant)).transpose()?;
+        if let (Some(room), Rooms::Now) = (room, rooms) {
+            room_is_free(book, room, own, (*from, *to))?;
         }
         next = *to;
     }
@@ -215,7 +224,7 @@ fn same_claim(old: &Reservation, new: &Reservation) -> bool {
 }
 
 /// Nobody but the reservation itself has the room on any of the nights.
-fn room_is_free(
+pub fn room_is_free(
     book: &Book,
     room: &RoomBook,
     own: Option<Slot>,

@@ -1,10 +1,13 @@
 //! What a reservation takes when it is put, and gives back when it is changed or removed: nights of types and of
 //! rooms, and its place in every index.
 
+use std::collections::BTreeMap;
+
 use super::book::Book;
-use super::calendar::{NightCount, RoomStay};
+use super::calendar::{NightCount, RoomCalendar, RoomStay};
+use super::check;
 use super::date::Date;
-use super::id::{ReservationId, RoomId, RoomTypeId};
+use super::id::{PropertyId, ReservationId, RoomId, RoomTypeId};
 use super::packed::Packed;
 use super::record::ReservationRecord;
 use super::reservation::{Reservation, Status};
@@ -12,11 +15,13 @@ use super::state::Ledger;
 use super::store::Slot;
 
 impl Ledger {
-    /// Puts a reservation, which is also given packed, and gives the one that it replaces.
+    /// Puts a reservation, which is also given packed, and gives the one that it replaces. What it takes of rooms goes to
+    /// `gathered`, where that is given.
     pub(super) fn set_reservation(
         &mut self,
         record: &ReservationRecord,
         packed: Packed,
+        gathered: Option<&mut RoomStays>,
     ) -> Option<ReservationRecord> {
         let reservation = &*record.reservation;
         let id = reservation.id;
@@ -39,6 +44,10 @@ impl Ledger {
             book.reservations.insert(id, slot);
         }
         book.occupy(record, slot);
+        match gathered {
+            None => room_stays(reservation, slot).for_each(|(room, stay)| book.move_in(room, stay)),
+            Some(gathered) => gathered.add(book, record, slot),
+        }
         if let Some(end) = reservation.hold_expires_at {
             self.due.insert((end, id), ());
         }
@@ -54,6 +63,25 @@ impl Ledger {
         Some(record)
     }
 
+    /// Gives all rooms to who was gathered for them. An error where a room can't be had by all of its stays.
+    pub(super) fn move_in(&mut self, gathered: RoomStays) -> Result<(), NotFree> {
+        for (property, mut stays) in gathered.0 {
+            stays.sort_unstable_by_key(|(room, stay)| (*room, stay.arrival));
+            let book = self.checked_book_mut(&property);
+            for of_room in stays.chunk_by(|(one, _), (other, _)| one == other) {
+                let room = of_room[0].0;
+                let calendar = RoomCalendar::of(of_room.iter().map(|(_, stay)| *stay));
+                let calendar = calendar.filter(|calendar| book.may_have(room, calendar));
+                let Some(calendar) = calendar else {
+                    let room = book.room_at(room).record.room.room.clone();
+                    return Err(NotFree { property, room });
+                };
+                book.move_all_in(room, calendar);
+            }
+        }
+        Ok(())
+    }
+
     /// Gives back what the reservation took of its property, and its place among what is due.
     fn release(&mut self, record: &ReservationRecord, slot: Slot) {
         let reservation = &*record.reservation;
@@ -64,8 +92,39 @@ impl Ledger {
     }
 }
 
+/// What reservations take of rooms, gathered to be put into the calendars room by room: one by one, each would be looked
+/// for where nothing near was touched before.
+#[derive(Default)]
+pub struct RoomStays(BTreeMap<PropertyId, Vec<(Slot, RoomStay)>>);
+
+/// A room that was sold twice, or to a stay that can't have it.
+#[derive(Debug)]
+pub struct NotFree {
+    pub property: PropertyId,
+    pub room: RoomId,
+}
+
+impl RoomStays {
+    fn add(&mut self, book: &Book, record: &ReservationRecord, slot: Slot) {
+        let reservation = &*record.reservation;
+        let stays = match self.0.get_mut(&reservation.property) {
+            Some(stays) => stays,
+            None => self.0.entry(reservation.property.clone()).or_default(),
+        };
+        stays.extend(room_stays(reservation, slot).map(|(room, stay)| (book.known_slot(room), stay)));
+    }
+}
+
 impl Book {
-    /// Takes the nights and the room.
+    /// Whether the room, which has no stay yet, may have all of these.
+    fn may_have(&self, room: Slot, calendar: &RoomCalendar) -> bool {
+        let mut stays = calendar.stays().iter();
+        stays.all(|stay| {
+            check::room_is_free(self, self.room_at(room), None, (stay.arrival, stay.departure)).is_ok()
+        })
+    }
+
+    /// Takes all but the rooms.
     fn occupy(&mut self, record: &ReservationRecord, slot: Slot) {
         let reservation = &*record.reservation;
         let room_type = self.room_type_mut(&reservation.room_type);
@@ -81,15 +140,12 @@ impl Book {
                 self.pick_up(block, from, to);
             }
         }
-        for (room, stay) in room_stays(reservation, slot) {
-            self.move_in(room, stay);
-        }
         if self.expects(reservation) {
             self.expected.insert((reservation.arrival, reservation.id), slot);
         }
     }
 
-    /// Gives back what [`occupy`](Book::occupy) took.
+    /// Gives back what [`occupy`](Book::occupy) took, and the rooms.
     fn release(&mut self, record: &ReservationRecord, slot: Slot) {
         let reservation = &*record.reservation;
         let room_type = self.room_type_mut(&reservation.room_type);

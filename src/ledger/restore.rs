@@ -1,8 +1,10 @@
 //! Rebuilding a ledger from its persisted form.
 
-use super::check;
+use super::check::{self, Rooms};
 use super::digest::{StateHash, digest_of};
+use super::id::{PropertyId, RoomId};
 use super::idempotency::KeyHolder;
+use super::occupancy::{NotFree, RoomStays};
 use super::packed::Packed;
 use super::record::{Header, Record, RecordCounts};
 use super::state::Ledger;
@@ -16,6 +18,8 @@ pub enum Damage {
     Twice { number: u64, record: String },
     #[error("record {number} ({record}) does not fit the records before it")]
     Unfit { number: u64, record: String },
+    #[error("the stays in room {room} of {property} fit neither one another nor the room")]
+    Room { property: PropertyId, room: RoomId },
     #[error("two records answer for one idempotency key")]
     KeyTwice,
     #[error("the header counts {expected:?}, there are {found:?}")]
@@ -45,6 +49,7 @@ pub struct Restoring {
     number: u64,
     /// Put in order once all are there: each by itself would be looked for where nothing near was touched before.
     keys: Vec<(u128, KeyHolder)>,
+    room_stays: RoomStays,
 }
 
 impl Restoring {
@@ -55,7 +60,7 @@ impl Restoring {
         ledger.stamp = header.stamp;
         ledger.event_chain = header.event_chain;
         ledger.history_from = header.history_from;
-        Restoring { header, ledger, number: 0, keys: Vec::new() }
+        Restoring { header, ledger, number: 0, keys: Vec::new(), room_stays: RoomStays::default() }
     }
 
     /// Puts the next record into every index. What is left of it is the caller's to drop, wherever that costs least. After
@@ -64,10 +69,11 @@ impl Restoring {
         self.number += 1;
         let Prepared { record, digest, packed } = prepared;
         let described = |record: &Record| format!("{:?}", record.key());
-        if check::beside_key(&self.ledger, record).is_err() {
+        if check::beside_key(&self.ledger, record, Rooms::Together).is_err() {
             return Err(Damage::Unfit { number: self.number, record: described(record) });
         }
-        if let Some(old) = self.ledger.set_beside_keys(record, *digest, packed.take()).old {
+        let gathered = Some(&mut self.room_stays);
+        if let Some(old) = self.ledger.set_beside_keys(record, *digest, packed.take(), gathered).old {
             return Err(Damage::Twice { number: self.number, record: described(&old) });
         }
         self.keys.extend(record.key_digest().map(|digest| (digest, KeyHolder::of(record))));
@@ -76,7 +82,8 @@ impl Restoring {
 
     /// The ledger, which is held against its header: a changed bit is found by the state hash.
     pub fn finish(self) -> Result<Ledger, Damage> {
-        let Restoring { header, mut ledger, keys, number: _ } = self;
+        let Restoring { header, mut ledger, keys, room_stays, number: _ } = self;
+        ledger.move_in(room_stays).map_err(|NotFree { property, room }| Damage::Room { property, room })?;
         ledger.keys = DigestMap::of(keys).ok_or(Damage::KeyTwice)?;
         if ledger.counts != header.records {
             return Err(Damage::Counts { expected: header.records, found: ledger.counts });

@@ -15,6 +15,7 @@ use super::digest::{StateHash, digest_fields, digest_of};
 use super::event::{Digests, EventChain, Mark};
 use super::id::{BlockId, BookingId, Lsn, PropertyId, ReservationId, RoomId, Timestamp, WaitlistId};
 use super::idempotency::{KeyHolder, OUTCOMES_MAX};
+use super::occupancy::RoomStays;
 use super::outcome::Refusal;
 use super::packed::Packed;
 use super::quarantine::Quarantined;
@@ -207,7 +208,7 @@ impl Ledger {
     /// Puts a record that [`check`](super::check) has passed, and gives the one that it replaces. A panic in here
     /// leaves the state damaged.
     pub(super) fn set(&mut self, record: &Record) -> Replaced {
-        let replaced = self.set_beside_keys(record, digest_of(record), Packed::of(record));
+        let replaced = self.set_beside_keys(record, digest_of(record), Packed::of(record), None);
         let digest = record.key_digest();
         let old_digest = replaced.old.as_ref().and_then(Record::key_digest);
         if old_digest != digest {
@@ -221,12 +222,14 @@ impl Ledger {
         replaced
     }
 
-    /// All of [`set`](Ledger::set) but for the idempotency keys. `digest` and `packed` are the record's own.
+    /// All of [`set`](Ledger::set) but for the idempotency keys. `digest` and `packed` are the record's own. What a
+    /// reservation takes of rooms goes to `gathered`, where that is given.
     pub(super) fn set_beside_keys(
         &mut self,
         record: &Record,
         digest: u128,
         packed: Option<Packed>,
+        gathered: Option<&mut RoomStays>,
     ) -> Replaced {
         let mut digests = Digests { before: 0, after: digest };
         self.sum = self.sum.wrapping_add(digests.after);
@@ -237,7 +240,7 @@ impl Ledger {
             Record::Rate(record) => self.set_rate(record).map(Record::Rate),
             Record::Reservation(record) => {
                 let packed = packed.expect("a reservation comes packed");
-                self.set_reservation(record, packed).map(Record::Reservation)
+                self.set_reservation(record, packed, gathered).map(Record::Reservation)
             }
             Record::Outcome(record) => {
                 self.outcomes.insert(record.lsn, Arc::clone(record)).map(Record::Outcome)

@@ -132,6 +132,9 @@ fn records_that_contradict_each_other_do_not_make_a_ledger() {
             _ => 0,
         });
         let damage = restore(&header, records).err();
-        assert!(matches!(damage, Some(Damage::Unfit { .. })), "{name}: {damage:?}");
+        match name {
+            "a taken room" => assert!(matches!(damage, Some(Damage::Room { .. })), "{damage:?}"),
+            _ => assert!(matches!(damage, Some(Damage::Unfit { .. })), "{name}: {damage:?}"),
+        }
     }
 }
