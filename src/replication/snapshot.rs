@@ -4,30 +4,30 @@
 //! frame with their number and a checksum over all before it. It is written under a temporary name, flushed, and
 //! renamed; the two newest are kept. Neither writing nor reading one ever holds the whole state encoded in memory.
 
+mod read;
+
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
-use std::thread;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::codec::{self, CodecError, Frame, Kind, ReadError, Run};
+use super::codec::{self, CodecError, Kind, ReadError, Run};
 use super::durable::{self, NewFile};
 use super::types::{LogId, RaftSnapshotMeta, StoredMembership};
-use crate::ledger::{Damage, Header, Ledger, Lsn, Prepared, Record, Restoring};
+use crate::ledger::{Damage, Header, Ledger, Lsn};
+use read::Content;
 
 /// Snapshots that are kept. The log reaches back to the older one, unless a leader sent the newer.
 pub const KEPT: usize = 2;
 /// A frame of records is written when it has grown to this.
 const FRAME_BYTES: usize = 256 << 10;
 const BUFFER_BYTES: usize = 1 << 20;
-/// Runs of records that are decoded before they are restored, at most.
-const RUNS_AHEAD: usize = 4;
 const EXTENSION: &str = "snapshot";
 
 /// Which state a snapshot holds.
@@ -177,43 +177,8 @@ impl SnapshotFile {
             let reason = "it holds another position than was announced".into();
             return Err(SnapshotError::Incomplete { file: self.path.clone(), reason });
         }
-        // One thread decodes and prepares what the other restores, and drops what is left of it: where it was allocated, its
-        // memory is at hand for what comes next.
-        let (sender, runs) = mpsc::sync_channel(RUNS_AHEAD);
-        let (spent, left) = mpsc::channel();
-        thread::scope(|scope| {
-            let read = move || {
-                content.read_to_end(|run| {
-                    left.try_iter().for_each(drop::<Vec<Prepared>>);
-                    let prepared: Vec<Prepared> = run.into_iter().map(Prepared::from).collect();
-                    drop(sender.send(prepared));
-                })
-            };
-            let reading =
-                thread::Builder::new().spawn_scoped(scope, read).map_err(SnapshotError::io(&self.path))?;
-            let restored = restore(header.ledger, runs, &spent);
-            // What stopped the records early is the cause of what the ledger then misses.
-            reading.join().expect("damage is told, not panicked about")?;
-            restored
-                .map_err(|damage| SnapshotError::Ledger { file: self.path.clone(), source: Box::new(damage) })
-        })
+        content.restore(header.ledger)
     }
-}
-
-/// The ledger whose header and records these are. What is left of a run goes to `spent`, where no more wait than the runs
-/// that are read ahead: who sends the next drops them first.
-fn restore(
-    header: Header,
-    runs: impl IntoIterator<Item = Vec<Prepared>>,
-    spent: &mpsc::Sender<Vec<Prepared>>,
-) -> Result<Ledger, Damage> {
-    let mut restoring = Restoring::new(header);
-    for mut run in runs {
-        run.iter_mut().try_for_each(|record| restoring.put(record))?;
-        // Once all is read nobody waits for it, and it is dropped here.
-        let _ = spent.send(run);
-    }
-    restoring.finish()
 }
 
 struct FileReader {
@@ -226,68 +191,6 @@ impl Read for FileReader {
         let length = self.file.read_at(buffer, self.at)?;
         self.at += length as u64;
         Ok(length)
-    }
-}
-
-/// The content of a snapshot, read frame by frame.
-struct Content<R> {
-    file: PathBuf,
-    reader: R,
-    checksum: u32,
-    records: u64,
-}
-
-impl<R: Read> Content<BufReader<R>> {
-    fn open(file: &Path, reader: R) -> Content<BufReader<R>> {
-        let reader = BufReader::with_capacity(BUFFER_BYTES, reader);
-        Content { file: file.to_owned(), reader, checksum: 0, records: 0 }
-    }
-
-    fn header(&mut self) -> Result<SnapshotHeader, SnapshotError> {
-        let frame = self.frame()?;
-        self.checksum = crc32c::crc32c_append(self.checksum, frame.bytes());
-        frame.decode(Kind::SnapshotHeader).map_err(SnapshotError::codec(&self.file))
-    }
-
-    fn frame(&mut self) -> Result<Frame, SnapshotError> {
-        match Frame::read(&mut self.reader) {
-            Ok(Some(frame)) => Ok(frame),
-            Ok(None) => Err(self.incomplete("it ends early")),
-            Err(error) => Err(SnapshotError::read(&self.file, error)),
-        }
-    }
-
-    fn incomplete(&self, reason: &str) -> SnapshotError {
-        SnapshotError::Incomplete { file: self.file.clone(), reason: reason.into() }
-    }
-
-    /// The next run of records; `None` behind a trailer that agrees with all before it.
-    fn next_run(&mut self) -> Result<Option<Vec<Record>>, SnapshotError> {
-        let frame = self.frame()?;
-        if frame.kind() != Some(Kind::SnapshotTrailer) {
-            self.checksum = crc32c::crc32c_append(self.checksum, frame.bytes());
-            let run: Vec<Record> =
-                frame.decode_run(Kind::SnapshotRecords).map_err(SnapshotError::codec(&self.file))?;
-            self.records += run.len() as u64;
-            return Ok(Some(run));
-        }
-        let trailer: SnapshotTrailer =
-            frame.decode(Kind::SnapshotTrailer).map_err(SnapshotError::codec(&self.file))?;
-        if (trailer.records, trailer.checksum) != (self.records, self.checksum) {
-            return Err(self.incomplete("its records don't agree with its end"));
-        }
-        match Frame::read(&mut self.reader) {
-            Ok(None) => Ok(None),
-            _ => Err(self.incomplete("more follows its end")),
-        }
-    }
-
-    /// Reads all records, and tells what was wrong.
-    fn read_to_end(mut self, mut take: impl FnMut(Vec<Record>)) -> Result<(), SnapshotError> {
-        while let Some(run) = self.next_run()? {
-            take(run);
-        }
-        Ok(())
     }
 }
 
@@ -478,7 +381,7 @@ impl IncomingSnapshot {
         let path = self.file.path().to_owned();
         let mut content = Content::open(&path, File::open(&path).map_err(SnapshotError::io(&path))?);
         let SnapshotHeader { meta, ledger } = content.header()?;
-        content.read_to_end(drop)?;
+        content.read_to_end()?;
         let snapshot = SnapshotFile::new(&path, meta, ledger.lsn).map_err(SnapshotError::io(&path))?;
         Ok(SnapshotFile { received: Some(Arc::new(self.file)), ..snapshot })
     }

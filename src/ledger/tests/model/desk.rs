@@ -487,7 +487,7 @@ impl Model {
         let mut slept: Vec<Stretch> = Vec::new();
         if old.status == Status::InHouse {
             for night in old.arrival.until(old.departure.min(self.today())) {
-                let (room_type, room) = place_on(old, night).unwrap();
+                let (room_type, room) = space::place_on(old, night).unwrap();
                 match slept.last_mut() {
                     Some(last) if (&last.room_type, &last.room) == (&room_type, &room) => {
                         last.to = night.plus(1);
