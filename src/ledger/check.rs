@@ -172,6 +172,8 @@ fn reservation(ledger: &Ledger, record: &ReservationRecord, rooms: Rooms) -> Res
     let new = &*record.reservation;
     let book = book(ledger, &new.property)?;
     let own = ledger.reservations_by_id.get(&new.id).copied();
+    // What has rooms that are put together with all others' can't be put anew.
+    require(rooms == Rooms::Now || own.is_none())?;
     let old = own.map(|slot| ledger.at(slot).reservation);
     let old = old.as_deref();
     require(old.is_none_or(|old| old.property == new.property))?;
