@@ -28,6 +28,9 @@ pub enum Damage {
     StateHash { expected: StateHash, found: StateHash },
 }
 
+/// Keys for which memory is taken before they come, at most.
+const KEYS_AT_ONCE: u64 = 1 << 24;
+
 /// A record with what its place in the ledger needs of it alone, so that another thread can see to that.
 pub struct Prepared {
     record: Record,
@@ -60,7 +63,11 @@ impl Restoring {
         ledger.stamp = header.stamp;
         ledger.event_chain = header.event_chain;
         ledger.history_from = header.history_from;
-        Restoring { header, ledger, number: 0, keys: Vec::new(), room_stays: RoomStays::default() }
+        // Most of the records that have a key. A header that is damaged must not ask for all memory.
+        let keys = header.records.reservations.saturating_add(header.records.outcomes);
+        let keys = keys.min(KEYS_AT_ONCE) as usize;
+        let keys = Vec::with_capacity(keys);
+        Restoring { header, ledger, number: 0, keys, room_stays: RoomStays::default() }
     }
 
     /// Puts the next record into every index. What is left of it is the caller's to drop, wherever that costs least. After

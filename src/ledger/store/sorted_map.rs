@@ -47,14 +47,33 @@ fn part_of<K: Ord, T>(directory: &[(K, Arc<T>)], key: &K) -> usize {
 }
 
 impl<K: Ord + Clone, V: Clone> Leaf<K, V> {
-    /// Cuts the leaf in two. One that grew at the map's end stays full behind the next one: ids are made in the order of
-    /// time.
-    fn split(&mut self, at_end: bool) -> (K, Arc<Leaf<K, V>>) {
-        let at = if at_end { LEAF } else { self.keys.len() / 2 };
-        let right = Leaf { keys: self.keys.split_off(at), values: self.values.split_off(at) };
-        self.keys.shrink_to_fit();
-        self.values.shrink_to_fit();
+    fn insert(&mut self, at: usize, key: K, value: V) {
+        grow(&mut self.keys);
+        grow(&mut self.values);
+        self.keys.insert(at, key);
+        self.values.insert(at, value);
+    }
+
+    /// Puts an entry at its place in a full leaf, which is cut in two. One that grew at the map's end stays full behind the
+    /// next one: ids are made in the order of time.
+    fn split(&mut self, at: usize, key: K, value: V, at_end: bool) -> (K, Arc<Leaf<K, V>>) {
+        let cut = if at_end { at.max(LEAF - 1) } else { LEAF / 2 };
+        let mut right = Leaf { keys: Vec::with_capacity(LEAF), values: Vec::with_capacity(LEAF) };
+        right.keys.extend(self.keys.drain(cut..));
+        right.values.extend(self.values.drain(cut..));
+        if at > cut || right.keys.is_empty() {
+            right.insert(at - cut, key, value);
+        } else {
+            self.insert(at, key, value);
+        }
         (right.keys[0].clone(), Arc::new(right))
+    }
+}
+
+/// Makes space for one more: by doubling, but not beyond a full leaf, as there may be millions.
+fn grow<T>(part: &mut Vec<T>) {
+    if part.len() == part.capacity() {
+        part.reserve_exact(part.len().max(3).min(LEAF - part.len()));
     }
 }
 
@@ -75,10 +94,10 @@ impl<K: Ord + Clone, V: Clone> Branch<K, V> {
         if key < *first {
             *first = key.clone();
         }
-        leaf.keys.insert(at, key);
-        leaf.values.insert(at, value);
-        if leaf.keys.len() > LEAF {
-            let right = leaf.split(at_end);
+        if leaf.keys.len() < LEAF {
+            leaf.insert(at, key, value);
+        } else {
+            let right = leaf.split(at, key, value, at_end);
             self.leaves.insert(n + 1, right);
         }
         None
