@@ -93,6 +93,8 @@ pub struct Timings {
     pub snapshot_every: Duration,
     /// A snapshot is taken when the log has grown by so many entries since the last, at once.
     pub snapshot_entries: u64,
+    /// The same for the bytes of the log.
+    pub snapshot_bytes: u64,
     /// How often the ledger is looked at for holds that are due and business dates that roll.
     pub due_every: Duration,
     /// How long requests in flight may take to end when the node is asked to stop.
@@ -115,6 +117,7 @@ impl Default for Timings {
             snapshot_every: Duration::from_secs(60),
             // Single bookings of 64 connections make some 1,000 a second; what is replayed at a start takes seconds.
             snapshot_entries: 100_000,
+            snapshot_bytes: 1 << 30,
             due_every: Duration::from_millis(50),
             shutdown: Duration::from_secs(5),
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Node;
+use super::{Node, Timings};
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How many times as long as the last snapshot took passes before the time for the next one counts.
@@ -39,17 +39,11 @@ impl Node {
         }
     }
 
-    /// This node's share of a period of `length` by which its own periods begin earlier than the first member's.
-    fn share_of(&self, length: u64) -> u64 {
-        let members = self.members();
-        let before = members.range(..self.id()).count() as u64;
-        length * before / (members.len() as u64).max(1)
-    }
-
     /// The number of the period that this node is in. By the clock of the cluster: the nodes' own began at different times.
     fn snapshot_period(&self) -> u64 {
-        let length = (self.config.timings.snapshot_every.as_millis() as u64).max(1);
-        self.wall().0.saturating_add(self.share_of(length)) / length
+        let members = self.members();
+        let before = members.range(..self.id()).count();
+        period(self.wall().0, self.config.timings.snapshot_every, (before, members.len()))
     }
 
     fn has_rested(&self) -> bool {
@@ -65,10 +59,10 @@ impl Node {
     }
 
     fn log_is_long(&self) -> bool {
-        let length = self.config.timings.snapshot_entries;
-        let share = self.share_of(length);
-        let run = |index: Option<u64>| (index.map_or(0, |index| index + 1) + share) / length;
-        run(self.position().index()) > run(self.state.newest_snapshot())
+        let Timings { snapshot_entries, snapshot_bytes, .. } = self.config.timings;
+        let entries = |index: Option<u64>| index.map_or(0, |index| index + 1);
+        let grown = entries(self.position().index()).saturating_sub(entries(self.state.newest_snapshot()));
+        grown >= snapshot_entries || self.state.bytes_since_snapshot() >= snapshot_bytes
     }
 
     /// Purges the log up to the older of the two kept snapshots, so that either can be replayed from.
@@ -81,5 +75,53 @@ impl Node {
         if let Err(error) = self.raft.trigger().purge_log(upto).await {
             tracing::warn!(upto, %error, "the log could not be purged");
         }
+    }
+}
+
+/// In which period an instant lies, in milliseconds, for a member that comes after others: each one's begin at another moment.
+fn period(at: u64, length: Duration, (before, members): (usize, usize)) -> u64 {
+    let length = (length.as_millis() as u64).max(1);
+    at.saturating_add(length * before as u64 / members.max(1) as u64) / length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::tests::{property, start_with};
+
+    #[test]
+    fn each_member_has_its_own_moment() {
+        let of = |at, before| period(at, Duration::from_millis(60), (before, 3));
+        let moments = |before| (1..=60).filter(move |at| of(*at, before) > of(at - 1, before)).collect();
+        assert_eq!([0, 1, 2].map(moments), [vec![60], vec![40], vec![20]]);
+        assert_eq!(period(7, Duration::ZERO, (0, 0)), 7, "there is no division by nothing");
+    }
+
+    #[tokio::test]
+    async fn what_raft_appends_for_itself_is_nothing_to_write_the_state_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let timings = Timings { snapshot_every: Duration::from_millis(600), ..Timings::default() };
+        let node = start_with(&dir, &[(1, "127.0.0.1:2")], timings).await.unwrap();
+        let taken = async |index: u64| {
+            while node.state.newest_snapshot() < Some(index) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        node.submit(&property(0, 1)).await.unwrap();
+        taken(node.position().index().unwrap()).await;
+        let (index, written) = (node.position().index().unwrap(), node.state.newest_snapshot());
+        node.raft.trigger().elect().await.unwrap();
+        tokio::time::timeout(
+            Duration::from_secs(5),
+            node.state.positions().wait_for(|at| at.index() > Some(index)),
+        )
+        .await
+        .unwrap()
+        .unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(node.state.newest_snapshot(), written);
+        node.submit(&property(1, 1)).await.unwrap();
+        taken(node.position().index().unwrap()).await;
+        node.shut_down().await;
     }
 }

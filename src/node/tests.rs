@@ -45,6 +45,14 @@ async fn start(dir: &tempfile::TempDir) -> Result<Arc<Node>, StartError> {
 }
 
 async fn start_in(dir: &tempfile::TempDir, members: &[(u64, &str)]) -> Result<Arc<Node>, StartError> {
+    start_with(dir, members, Timings { refusal: Duration::from_millis(50), ..Timings::default() }).await
+}
+
+pub(super) async fn start_with(
+    dir: &tempfile::TempDir,
+    members: &[(u64, &str)],
+    timings: Timings,
+) -> Result<Arc<Node>, StartError> {
     let config = Config {
         node_id: 1,
         data_dir: dir.path().to_owned(),
@@ -52,7 +60,7 @@ async fn start_in(dir: &tempfile::TempDir, members: &[(u64, &str)]) -> Result<Ar
         peer_addr: "127.0.0.1:2".to_owned(),
         initial_cluster: Some(members.iter().map(|(id, address)| (*id, address.to_string())).collect()),
         limits: Limits::default(),
-        timings: Timings { refusal: Duration::from_millis(50), ..Timings::default() },
+        timings,
     };
     let clock = Arc::new(SystemClock::new());
     let ids = IdSource::from_system(clock.clone());

@@ -209,6 +209,8 @@ pub struct SnapshotStore {
 pub struct Taken {
     pub ended: Instant,
     pub took: Duration,
+    /// What it includes of the [bytes](super::State::bytes_since_snapshot) that were applied since the start.
+    pub applied_bytes: u64,
 }
 
 /// What the folder held: the newest good snapshot, and those newer ones that could not be read.
@@ -264,8 +266,7 @@ impl SnapshotStore {
         *self.last_taken.lock().expect("no panic while the instant is locked")
     }
 
-    pub(super) fn has_taken(&self, took: Duration) {
-        let taken = Taken { ended: Instant::now(), took };
+    pub(super) fn has_taken(&self, taken: Taken) {
         *self.last_taken.lock().expect("no panic while the instant is locked") = Some(taken);
     }
 

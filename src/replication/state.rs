@@ -1,5 +1,6 @@
 //! The state that this node has applied, for its readers.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use tokio::sync::watch;
@@ -68,6 +69,8 @@ pub struct State {
     pause: watch::Sender<Option<Pause>>,
     decided: watch::Sender<Option<Decided>>,
     snapshots: Arc<SnapshotStore>,
+    /// Bytes of the batches that were applied since the start.
+    applied_bytes: AtomicU64,
 }
 
 impl State {
@@ -78,6 +81,7 @@ impl State {
             pause: watch::Sender::new(None),
             decided: watch::Sender::new(None),
             snapshots,
+            applied_bytes: AtomicU64::new(0),
         }
     }
 
@@ -124,6 +128,20 @@ impl State {
     /// The index up to which the newest snapshot reaches.
     pub fn newest_snapshot(&self) -> Option<u64> {
         self.snapshots.newest().and_then(|snapshot| snapshot.meta().index())
+    }
+
+    /// Bytes of the batches that were applied since this node wrote a snapshot, or started from one.
+    pub fn bytes_since_snapshot(&self) -> u64 {
+        let covered = self.snapshots.last_taken().map_or(0, |taken| taken.applied_bytes);
+        self.applied_bytes().saturating_sub(covered)
+    }
+
+    pub(super) fn applied_bytes(&self) -> u64 {
+        self.applied_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_applied_bytes(&self, bytes: usize) {
+        self.applied_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Up to which index the log may be purged; `None` while there are not two snapshots. openraft's own purge must be

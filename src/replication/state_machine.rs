@@ -24,7 +24,7 @@ use super::decision::Decision;
 use super::disk::{Disk, blocking, blocking_behind};
 use super::log_store::{LogStore, READ_BYTES_MAX};
 use super::log_worker::Fatal;
-use super::snapshot::{SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
+use super::snapshot::{SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore, Taken};
 use super::state::{Decided, Pause, Position, State};
 use super::types::{Entry, LogId, RaftSnapshotMeta, StoredMembership, TypeConfig};
 use super::witness::Witness;
@@ -204,6 +204,7 @@ impl StateMachine {
             self.fatal.report(format!("applying entry {} led to an impossible state: {broken}", id.index));
             self.fatal.error()
         })?;
+        self.state.add_applied_bytes(payload.0.len());
         self.moved_to(position);
         Ok(Some(outcomes))
     }
@@ -351,6 +352,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             snapshots: self.state.snapshots().clone(),
             meta: self.meta(),
             ledger: self.state.with_ledger(Ledger::clone),
+            applied_bytes: self.state.applied_bytes(),
             disk: self.disk.clone(),
             witness: self.witness.clone(),
         }
@@ -383,6 +385,7 @@ pub struct SnapshotBuilder {
     snapshots: Arc<SnapshotStore>,
     meta: SnapshotMeta,
     ledger: Ledger,
+    applied_bytes: u64,
     disk: Arc<dyn Disk>,
     witness: Arc<dyn Witness>,
 }
@@ -401,8 +404,8 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let began = Instant::now();
         match blocking_behind(&*self.disk, move || snapshots.write(meta, &ledger)).await? {
             Ok(written) => {
-                let took = began.elapsed();
-                self.snapshots.has_taken(took);
+                let (ended, took) = (Instant::now(), began.elapsed());
+                self.snapshots.has_taken(Taken { ended, took, applied_bytes: self.applied_bytes });
                 let (index, bytes) = (written.meta().index(), written.len());
                 tracing::info!(index, lsn = lsn.0, bytes, ?took, "a snapshot was taken");
                 Ok(raft_snapshot(written))
