@@ -92,7 +92,8 @@ mod tests {
     #[test]
     fn each_member_has_its_own_moment() {
         let of = |at, before| period(at, Duration::from_millis(60), (before, 3));
-        let moments = |before| (1..=60).filter(move |at| of(*at, before) > of(at - 1, before)).collect();
+        let moments =
+            |before| (1..=60).filter(move |at| of(*at, before) > of(at - 1, before)).collect::<Vec<u64>>();
         assert_eq!([0, 1, 2].map(moments), [vec![60], vec![40], vec![20]]);
         assert_eq!(period(7, Duration::ZERO, (0, 0)), 7, "there is no division by nothing");
     }
@@ -110,7 +111,7 @@ mod tests {
         node.submit(&property(0, 1)).await.unwrap();
         taken(node.position().index().unwrap()).await;
         let (index, written) = (node.position().index().unwrap(), node.state.newest_snapshot());
-        node.raft.trigger().elect().await.unwrap();
+        node.raft.trigger().elect(false).await.unwrap();
         tokio::time::timeout(
             Duration::from_secs(5),
             node.state.positions().wait_for(|at| at.index() > Some(index)),
