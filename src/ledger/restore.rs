@@ -29,7 +29,7 @@ pub enum Damage {
 }
 
 /// Keys for which memory is taken before they come, at most.
-const KEYS_AT_ONCE: u64 = 1 << 24;
+const KEYS_AT_ONCE: u64 = 1 << 20;
 
 /// A record with what its place in the ledger needs of it alone, so that another thread can see to that.
 pub struct Prepared {

@@ -1,8 +1,8 @@
 //! How many commands may wait on a node: no more than it is likely to answer soon.
 //!
-//! A bound by count alone is too tight for a fast cluster, or holds on a slow one what will be answered too late. So while
-//! some are left over whenever a batch is filled, a node's own clients may have as many waiting as were applied in
-//! [`QUEUE_WAIT`] lately (Little's law), within a least and a greatest count. What other nodes forward is bounded there, and
+//! A bound by count alone is too tight for a fast cluster, or holds on a slow one what will be answered too late. So a node's
+//! own clients may have as many waiting as were applied in [`QUEUE_WAIT`] (Little's law) when some were left over last
+//! whenever a batch was filled, within a least and a greatest count. What other nodes forward is bounded there, and
 //! has places of its own here: a whole batch would never find room between single commands.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,6 +38,14 @@ pub struct Admission {
 struct Window {
     began: Instant,
     applied: usize,
+}
+
+impl Window {
+    /// How many would be applied in [`QUEUE_WAIT`].
+    fn pace(&self, now: Instant) -> usize {
+        let took = now.saturating_duration_since(self.began).max(Duration::from_millis(1));
+        (self.applied as f64 * QUEUE_WAIT.as_secs_f64() / took.as_secs_f64()) as usize
+    }
 }
 
 /// Where commands come from.
@@ -124,17 +132,21 @@ impl Admission {
     /// A batch has been filled; `left_over` where more waits than it could take.
     pub fn filled(&self, left_over: bool, now: Instant) {
         let mut window = self.window.lock().expect("no panic while the window is locked");
-        // What was learned stays: the next crowd comes at once, and light load says nothing of what the node can do.
-        *window = left_over.then(|| window.take().unwrap_or(Window { began: now, applied: 0 }));
+        if left_over {
+            window.get_or_insert(Window { began: now, applied: 0 });
+        } else if let Some(window) = window.take() {
+            // What was learned stays: the next crowd comes at once. One that was worked off in less time than a window takes
+            // says only that the node can do as much.
+            self.allow(self.own_max.load(Ordering::Relaxed).max(window.pace(now)));
+        }
     }
 
     fn applied(&self, commands: usize, now: Instant) {
         let mut window = self.window.lock().expect("no panic while the window is locked");
-        let Some(Window { began, applied }) = &mut *window else { return };
-        *applied += commands;
-        let took = now.saturating_duration_since(*began);
-        if took >= WINDOW {
-            self.allow((*applied as f64 * QUEUE_WAIT.as_secs_f64() / took.as_secs_f64()) as usize);
+        let Some(open) = &mut *window else { return };
+        open.applied += commands;
+        if now.saturating_duration_since(open.began) >= WINDOW {
+            self.allow(open.pace(now));
             *window = Some(Window { began: now, applied: 0 });
         }
     }
@@ -201,6 +213,18 @@ mod tests {
             admission.applied(1, now + Duration::from_secs(second));
         }
         assert_eq!(admitted(&admission, Origin::Own), own);
+    }
+
+    #[test]
+    fn crowds_that_are_soon_worked_off_are_let_in() {
+        let admission = admission();
+        let now = answer_for_a_while(&admission, Instant::now(), 100);
+        let own = admitted(&admission, Origin::Own);
+        admission.filled(true, now);
+        admission.applied(200, now + WINDOW / 2);
+        admission.filled(false, now + WINDOW / 2);
+        let more = admitted(&admission, Origin::Own);
+        assert!(more > 2 * own, "{own}, then {more}");
     }
 
     #[test]

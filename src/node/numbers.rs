@@ -54,7 +54,7 @@ impl Node {
             (*id, last_log_index.saturating_sub(matched))
         });
         let silence = self.silence();
-        let taken = self.state.snapshots().last_taken();
+        let taken = self.state.last_taken();
         Numbers {
             leader: self.leader(),
             leads: self.leads(),

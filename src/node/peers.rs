@@ -47,7 +47,7 @@ impl IncomingSnapshots {
             let incoming = self.store.begin_receive().map_err(|error| refused(error.to_string()))?;
             *current = Some((piece.transfer, incoming));
         }
-        let Some((transfer, incoming)) = current.as_mut() else {
+        let Some((transfer, incoming)) = current.as_ref() else {
             return Err(refused("its beginning is missing".to_owned()));
         };
         if *transfer != piece.transfer || incoming.received() != piece.offset {
@@ -56,11 +56,13 @@ impl IncomingSnapshots {
         if piece.offset + piece.bytes.len() as u64 > SNAPSHOT_BYTES_MAX {
             return Err(refused(format!("it is longer than {SNAPSHOT_BYTES_MAX} bytes")));
         }
-        incoming.write(&piece.bytes).map_err(|error| refused(error.to_string()))?;
+        let Some((transfer, incoming)) = current.take() else { return Ok(None) };
+        let incoming = incoming.take(piece.bytes.clone(), &*self.disk).await;
+        let incoming = incoming.map_err(|error| refused(error.to_string()))?;
         if !piece.last {
+            *current = Some((transfer, incoming));
             return Ok(None);
         }
-        let Some((_, incoming)) = current.take() else { return Ok(None) };
         // The whole file is read again and fsynced: seconds, for a large one.
         let finished = blocking(&*self.disk, move || incoming.finish()).await;
         match finished {

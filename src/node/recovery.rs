@@ -85,7 +85,7 @@ impl Node {
             if (&piece.meta, piece.length) != (&meta, length) || piece.bytes.is_empty() {
                 return Err("its pieces don't belong together".into());
             }
-            incoming.write(&piece.bytes)?;
+            incoming = incoming.take(piece.bytes, &*self.disk).await?;
             question.offset = incoming.received();
             if question.offset >= length {
                 break;

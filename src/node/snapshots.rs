@@ -1,8 +1,9 @@
 //! When snapshots are taken and the log behind them is purged: by time and by the log's length.
 //!
-//! Members that share a disk or a processor would take turns badly if all wrote the whole state at once, so each has its own
-//! moment in the period. Writing is a small part of what a node does: after a snapshot it rests for several times as
-//! long as that took, while the log is not too long.
+//! Members that share a disk or a processor would be slow together if all wrote the whole state at once, so each has its own
+//! moment in the period, and a length of its own. Writing is a small part of what a node does: after a snapshot it rests
+//! for several times as long as that took, while the log is not too long. What Raft appends for itself, as after an election,
+//! is nothing to write the whole state for.
 
 use std::sync::Weak;
 use std::time::Duration;
@@ -24,7 +25,7 @@ pub async fn run(node: Weak<Node>) {
         let period = node.snapshot_period();
         let is_time = last_period.is_some_and(|last| last != period) && node.has_rested();
         last_period = Some(period);
-        if node.log_is_long() || is_time && node.has_changed() {
+        if node.log_is_long() || is_time && node.state.bytes_since_snapshot() > 0 {
             node.take_snapshot_now().await;
         }
         node.purge().await;
@@ -41,28 +42,30 @@ impl Node {
 
     /// The number of the period that this node is in. By the clock of the cluster: the nodes' own began at different times.
     fn snapshot_period(&self) -> u64 {
+        period(self.wall().0, self.config.timings.snapshot_every, self.place())
+    }
+
+    /// How many members come before this one, and how many there are.
+    fn place(&self) -> (usize, usize) {
         let members = self.members();
-        let before = members.range(..self.id()).count();
-        period(self.wall().0, self.config.timings.snapshot_every, (before, members.len()))
+        (members.range(..self.id()).count(), members.len().max(1))
     }
 
     fn has_rested(&self) -> bool {
-        let taken = self.state.snapshots().last_taken();
-        taken.is_none_or(|taken| Instant::now() - taken.ended >= REST * taken.took)
+        self.state.last_taken().is_none_or(|taken| Instant::now() - taken.ended >= REST * taken.took)
     }
 
-    /// Whether the newest snapshot lacks a command. Entries of Raft itself, as an election appends one, are nothing to write
-    /// the whole state for.
-    fn has_changed(&self) -> bool {
-        let covered = self.state.snapshots().newest().map(|snapshot| snapshot.lsn());
-        self.position().lsn > covered.unwrap_or_default()
-    }
-
+    /// Members come to it one after the other where they all began together. A disk that refused the last snapshot is asked
+    /// again when it is time.
     fn log_is_long(&self) -> bool {
         let Timings { snapshot_entries, snapshot_bytes, .. } = self.config.timings;
         let entries = |index: Option<u64>| index.map_or(0, |index| index + 1);
         let grown = entries(self.position().index()).saturating_sub(entries(self.state.newest_snapshot()));
-        grown >= snapshot_entries || self.state.bytes_since_snapshot() >= snapshot_bytes
+        let (before, members) = self.place();
+        let own = |limit: u64| limit - limit / 2 * before as u64 / members as u64;
+        let is_long =
+            grown >= own(snapshot_entries) || self.state.bytes_since_snapshot() >= own(snapshot_bytes);
+        is_long && !self.state.last_taken().is_some_and(|taken| taken.failed)
     }
 
     /// Purges the log up to the older of the two kept snapshots, so that either can be replayed from.
@@ -81,7 +84,7 @@ impl Node {
 /// In which period an instant lies, in milliseconds, for a member that comes after others: each one's begin at another moment.
 fn period(at: u64, length: Duration, (before, members): (usize, usize)) -> u64 {
     let length = (length.as_millis() as u64).max(1);
-    at.saturating_add(length * before as u64 / members.max(1) as u64) / length
+    at.saturating_add(length * before as u64 / members as u64) / length
 }
 
 #[cfg(test)]
@@ -95,7 +98,7 @@ mod tests {
         let moments =
             |before| (1..=60).filter(move |at| of(*at, before) > of(at - 1, before)).collect::<Vec<u64>>();
         assert_eq!([0, 1, 2].map(moments), [vec![60], vec![40], vec![20]]);
-        assert_eq!(period(7, Duration::ZERO, (0, 0)), 7, "there is no division by nothing");
+        assert_eq!(period(7, Duration::ZERO, (0, 1)), 7, "there is no division by nothing");
     }
 
     #[tokio::test]
@@ -111,7 +114,7 @@ mod tests {
         node.submit(&property(0, 1)).await.unwrap();
         taken(node.position().index().unwrap()).await;
         let (index, written) = (node.position().index().unwrap(), node.state.newest_snapshot());
-        node.raft.trigger().elect(false).await.unwrap();
+        node.raft.change_membership([1], true).await.unwrap();
         tokio::time::timeout(
             Duration::from_secs(5),
             node.state.positions().wait_for(|at| at.index() > Some(index)),

@@ -12,15 +12,15 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use super::codec::{self, CodecError, Kind, ReadError, Run};
+use super::disk::{Disk, blocking};
 use super::durable::{self, NewFile};
 use super::types::{LogId, RaftSnapshotMeta, StoredMembership};
-use crate::ledger::{Damage, Header, Ledger, Lsn};
+use crate::ledger::{Damage, Header, Ledger};
 use read::Content;
 
 /// Snapshots that are kept. The log reaches back to the older one, unless a leader sent the newer.
@@ -120,7 +120,6 @@ impl SnapshotError {
 pub struct SnapshotFile {
     path: PathBuf,
     meta: SnapshotMeta,
-    lsn: Lsn,
     length: u64,
     file: Arc<File>,
     /// Removes a received file that nobody adopted.
@@ -128,10 +127,10 @@ pub struct SnapshotFile {
 }
 
 impl SnapshotFile {
-    fn new(path: &Path, meta: SnapshotMeta, lsn: Lsn) -> io::Result<SnapshotFile> {
+    fn new(path: &Path, meta: SnapshotMeta) -> io::Result<SnapshotFile> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
-        Ok(SnapshotFile { path: path.to_owned(), meta, lsn, length, file: Arc::new(file), received: None })
+        Ok(SnapshotFile { path: path.to_owned(), meta, length, file: Arc::new(file), received: None })
     }
 
     pub fn path(&self) -> &Path {
@@ -140,11 +139,6 @@ impl SnapshotFile {
 
     pub fn meta(&self) -> &SnapshotMeta {
         &self.meta
-    }
-
-    /// Where the ledger in it stands.
-    pub fn lsn(&self) -> Lsn {
-        self.lsn
     }
 
     /// Bytes.
@@ -201,16 +195,6 @@ pub struct SnapshotStore {
     kept: Mutex<Vec<SnapshotFile>>,
     /// Makes the names of unfinished files unique.
     unfinished: AtomicU64,
-    last_taken: Mutex<Option<Taken>>,
-}
-
-/// When a node has written a snapshot of its own.
-#[derive(Clone, Copy, Debug)]
-pub struct Taken {
-    pub ended: Instant,
-    pub took: Duration,
-    /// What it includes of the [bytes](super::State::bytes_since_snapshot) that were applied since the start.
-    pub applied_bytes: u64,
 }
 
 /// What the folder held: the newest good snapshot, and those newer ones that could not be read.
@@ -227,9 +211,8 @@ impl SnapshotStore {
         let mut newest = Newest { loaded: None, damaged: Vec::new() };
         let mut kept = Vec::new();
         for path in snapshot_paths(dir).map_err(SnapshotError::io(dir))?.into_iter().rev() {
-            let found = read_header(&path).and_then(|header| {
-                let file = SnapshotFile::new(&path, header.meta, header.ledger.lsn)
-                    .map_err(SnapshotError::io(&path))?;
+            let found = read_meta(&path).and_then(|meta| {
+                let file = SnapshotFile::new(&path, meta).map_err(SnapshotError::io(&path))?;
                 // Only the newest is needed now; an older one is verified if ever it is.
                 let ledger = if newest.loaded.is_none() { Some(file.load()?) } else { None };
                 Ok((file, ledger))
@@ -243,12 +226,8 @@ impl SnapshotStore {
             }
         }
         kept.truncate(KEPT);
-        let store = SnapshotStore {
-            dir: dir.to_owned(),
-            kept: Mutex::new(kept),
-            unfinished: AtomicU64::new(0),
-            last_taken: Mutex::new(None),
-        };
+        let store =
+            SnapshotStore { dir: dir.to_owned(), kept: Mutex::new(kept), unfinished: AtomicU64::new(0) };
         Ok((store, newest))
     }
 
@@ -259,15 +238,6 @@ impl SnapshotStore {
     /// Newest first.
     pub fn kept(&self) -> Vec<SnapshotFile> {
         self.kept.lock().expect("no panic while the list of snapshots is locked").clone()
-    }
-
-    /// When this node has last written a snapshot of its own, since it started.
-    pub fn last_taken(&self) -> Option<Taken> {
-        *self.last_taken.lock().expect("no panic while the instant is locked")
-    }
-
-    pub(super) fn has_taken(&self, taken: Taken) {
-        *self.last_taken.lock().expect("no panic while the instant is locked") = Some(taken);
     }
 
     /// Up to which index the log may be purged: the older of the two kept snapshots must be able to replay the rest.
@@ -297,7 +267,7 @@ impl SnapshotStore {
         writer.write(codec::encode(Kind::SnapshotTrailer, &trailer), &path)?;
         let file =
             writer.writer.into_inner().map_err(|error| SnapshotError::io(&path)(error.into_error()))?;
-        self.keep(&file, meta, ledger.lsn())
+        self.keep(&file, meta)
     }
 
     /// Begins to take a snapshot from a peer.
@@ -311,12 +281,12 @@ impl SnapshotStore {
             return Ok(snapshot.clone());
         }
         if let Some(received) = snapshot.received.as_ref().filter(|file| file.path().starts_with(&self.dir)) {
-            return self.keep(received, snapshot.meta.clone(), snapshot.lsn);
+            return self.keep(received, snapshot.meta.clone());
         }
         let mut copy = self.new_file("copied")?;
         let path = copy.path().to_owned();
         io::copy(&mut snapshot.reader(), &mut copy).map_err(SnapshotError::io(&path))?;
-        self.keep(&copy, snapshot.meta.clone(), snapshot.lsn)
+        self.keep(&copy, snapshot.meta.clone())
     }
 
     fn new_file(&self, purpose: &str) -> Result<NewFile, SnapshotError> {
@@ -325,18 +295,23 @@ impl SnapshotStore {
     }
 
     /// Gives a complete file its name, durably, and removes what is then too old.
-    fn keep(&self, file: &NewFile, meta: SnapshotMeta, lsn: Lsn) -> Result<SnapshotFile, SnapshotError> {
+    fn keep(&self, file: &NewFile, meta: SnapshotMeta) -> Result<SnapshotFile, SnapshotError> {
         let path = self.dir.join(meta.file_name());
         file.finish(&path).map_err(SnapshotError::io(&path))?;
-        let snapshot = SnapshotFile::new(&path, meta, lsn).map_err(SnapshotError::io(&path))?;
-        let mut kept = self.kept.lock().expect("no panic while the list of snapshots is locked");
-        kept.retain(|other| other.path != path);
-        kept.push(snapshot.clone());
-        kept.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.meta.last_log_id));
-        kept.truncate(KEPT);
-        for old in snapshot_paths(&self.dir).map_err(SnapshotError::io(&self.dir))? {
-            if kept.iter().all(|snapshot| snapshot.path != old) {
-                fs::remove_file(&old).map_err(SnapshotError::io(&old))?;
+        let snapshot = SnapshotFile::new(&path, meta).map_err(SnapshotError::io(&path))?;
+        // Everybody asks for the list, and removing a large file takes time: that comes after.
+        let oldest = {
+            let mut kept = self.kept.lock().expect("no panic while the list of snapshots is locked");
+            kept.retain(|other| other.path != path);
+            kept.push(snapshot.clone());
+            kept.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.meta.last_log_id));
+            kept.truncate(KEPT);
+            kept.last().map(|snapshot| snapshot.path.clone())
+        };
+        for other in snapshot_paths(&self.dir).map_err(SnapshotError::io(&self.dir))? {
+            // Another that is finished meanwhile is newer than what is too old now.
+            if Some(&other) < oldest.as_ref() {
+                fs::remove_file(&other).map_err(SnapshotError::io(&other))?;
             }
         }
         durable::sync_dir(&self.dir).map_err(SnapshotError::io(&self.dir))?;
@@ -369,6 +344,13 @@ impl IncomingSnapshot {
         self.received
     }
 
+    /// Takes the next piece where that may block. After an error, or given up, nothing is left of what came before.
+    pub async fn take(mut self, piece: Bytes, disk: &dyn Disk) -> Result<IncomingSnapshot, SnapshotError> {
+        let path = self.file.path().to_owned();
+        let written = blocking(disk, move || self.write(&piece).map(|()| self)).await;
+        written.map_err(SnapshotError::io(&path))?
+    }
+
     /// Takes the next piece. Blocks on the disk.
     pub fn write(&mut self, piece: &[u8]) -> Result<(), SnapshotError> {
         self.file.write_all(piece).map_err(SnapshotError::io(self.file.path()))?;
@@ -381,9 +363,9 @@ impl IncomingSnapshot {
     pub fn finish(self) -> Result<SnapshotFile, SnapshotError> {
         let path = self.file.path().to_owned();
         let mut content = Content::open(&path, File::open(&path).map_err(SnapshotError::io(&path))?);
-        let SnapshotHeader { meta, ledger } = content.header()?;
+        let meta = content.header()?.meta;
         content.read_to_end()?;
-        let snapshot = SnapshotFile::new(&path, meta, ledger.lsn).map_err(SnapshotError::io(&path))?;
+        let snapshot = SnapshotFile::new(&path, meta).map_err(SnapshotError::io(&path))?;
         Ok(SnapshotFile { received: Some(Arc::new(self.file)), ..snapshot })
     }
 }
@@ -406,11 +388,11 @@ pub fn exists(dir: &Path) -> io::Result<bool> {
     Ok(dir.is_dir() && !snapshot_paths(dir)?.is_empty())
 }
 
-fn read_header(path: &Path) -> Result<SnapshotHeader, SnapshotError> {
+fn read_meta(path: &Path) -> Result<SnapshotMeta, SnapshotError> {
     let file = File::open(path).map_err(SnapshotError::io(path))?;
     let header = Content::open(path, file).header()?;
     if path.file_name().is_some_and(|name| name.to_string_lossy() == header.meta.file_name()) {
-        return Ok(header);
+        return Ok(header.meta);
     }
     let reason = "it holds another position than its name says".into();
     Err(SnapshotError::Incomplete { file: path.to_owned(), reason })

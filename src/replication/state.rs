@@ -1,9 +1,11 @@
 //! The state that this node has applied, for its readers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::batch::Check;
 use super::decision::Decision;
@@ -69,8 +71,18 @@ pub struct State {
     pause: watch::Sender<Option<Pause>>,
     decided: watch::Sender<Option<Decided>>,
     snapshots: Arc<SnapshotStore>,
-    /// Bytes of the batches that were applied since the start.
-    applied_bytes: AtomicU64,
+    taken: Mutex<Option<Taken>>,
+    /// Bytes of the log that were taken since the start, and those of them that the newest snapshot has.
+    taken_bytes: AtomicU64,
+    covered_bytes: AtomicU64,
+}
+
+/// The last attempt of this node to write a snapshot of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    pub ended: Instant,
+    pub took: Duration,
+    pub failed: bool,
 }
 
 impl State {
@@ -81,7 +93,9 @@ impl State {
             pause: watch::Sender::new(None),
             decided: watch::Sender::new(None),
             snapshots,
-            applied_bytes: AtomicU64::new(0),
+            taken: Mutex::new(None),
+            taken_bytes: AtomicU64::new(0),
+            covered_bytes: AtomicU64::new(0),
         }
     }
 
@@ -130,18 +144,31 @@ impl State {
         self.snapshots.newest().and_then(|snapshot| snapshot.meta().index())
     }
 
-    /// Bytes of the batches that were applied since this node wrote a snapshot, or started from one.
+    /// The last attempt to write a snapshot since this node started.
+    pub fn last_taken(&self) -> Option<Taken> {
+        *self.taken.lock().expect("no panic while the instant is locked")
+    }
+
+    pub(super) fn has_taken(&self, taken: Taken) {
+        *self.taken.lock().expect("no panic while the instant is locked") = Some(taken);
+    }
+
+    /// Bytes of the log, beside what Raft appends for itself, that the newest snapshot lacks.
     pub fn bytes_since_snapshot(&self) -> u64 {
-        let covered = self.snapshots.last_taken().map_or(0, |taken| taken.applied_bytes);
-        self.applied_bytes().saturating_sub(covered)
+        self.taken_bytes().saturating_sub(self.covered_bytes.load(Ordering::Relaxed))
     }
 
-    pub(super) fn applied_bytes(&self) -> u64 {
-        self.applied_bytes.load(Ordering::Relaxed)
+    pub(super) fn taken_bytes(&self) -> u64 {
+        self.taken_bytes.load(Ordering::Relaxed)
     }
 
-    pub(super) fn add_applied_bytes(&self, bytes: usize) {
-        self.applied_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    pub(super) fn take_bytes(&self, bytes: usize) {
+        self.taken_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// A snapshot has so many of the bytes that were taken.
+    pub(super) fn cover_bytes(&self, bytes: u64) {
+        self.covered_bytes.fetch_max(bytes, Ordering::Relaxed);
     }
 
     /// Up to which index the log may be purged; `None` while there are not two snapshots. openraft's own purge must be

@@ -24,8 +24,8 @@ use super::decision::Decision;
 use super::disk::{Disk, blocking, blocking_behind};
 use super::log_store::{LogStore, READ_BYTES_MAX};
 use super::log_worker::Fatal;
-use super::snapshot::{SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore, Taken};
-use super::state::{Decided, Pause, Position, State};
+use super::snapshot::{SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
+use super::state::{Decided, Pause, Position, State, Taken};
 use super::types::{Entry, LogId, RaftSnapshotMeta, StoredMembership, TypeConfig};
 use super::witness::Witness;
 use crate::ledger::{Applied, Ledger, Mark};
@@ -103,7 +103,10 @@ impl StateMachine {
     async fn take(&mut self, entry: Entry) -> io::Result<BatchReply> {
         let id = entry.log_id;
         let decision = match &entry.payload {
-            EntryPayload::Normal(payload) => Decision::of(payload),
+            EntryPayload::Normal(payload) => {
+                self.state.take_bytes(payload.0.len());
+                Decision::of(payload)
+            }
             _ => None,
         };
         match (decision, self.state.pause()) {
@@ -204,7 +207,6 @@ impl StateMachine {
             self.fatal.report(format!("applying entry {} led to an impossible state: {broken}", id.index));
             self.fatal.error()
         })?;
-        self.state.add_applied_bytes(payload.0.len());
         self.moved_to(position);
         Ok(Some(outcomes))
     }
@@ -260,6 +262,7 @@ impl StateMachine {
             self.state.change(|own| *own = ledger);
         }
         self.moved_to(position);
+        self.state.cover_bytes(self.state.taken_bytes());
         if self.is_paused() {
             tracing::info!(lsn = position.lsn.0, "a peer's snapshot has ended the pause");
             self.state.set_pause(None);
@@ -349,10 +352,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         SnapshotBuilder {
-            snapshots: self.state.snapshots().clone(),
+            state: self.state.clone(),
             meta: self.meta(),
             ledger: self.state.with_ledger(Ledger::clone),
-            applied_bytes: self.state.applied_bytes(),
+            bytes: self.state.taken_bytes(),
             disk: self.disk.clone(),
             witness: self.witness.clone(),
         }
@@ -382,10 +385,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
 /// A view of the state, to be written while apply goes on.
 pub struct SnapshotBuilder {
-    snapshots: Arc<SnapshotStore>,
+    state: Arc<State>,
     meta: SnapshotMeta,
     ledger: Ledger,
-    applied_bytes: u64,
+    /// Of the log, up to here, since the start.
+    bytes: u64,
     disk: Arc<dyn Disk>,
     witness: Arc<dyn Witness>,
 }
@@ -394,7 +398,8 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
-        let (snapshots, meta, ledger) = (self.snapshots.clone(), self.meta.clone(), self.ledger.clone());
+        let snapshots = self.state.snapshots();
+        let (writer, meta, ledger) = (snapshots.clone(), self.meta.clone(), self.ledger.clone());
         // A start from this snapshot no longer tells what went before it. Whoever can't keep it must not stop snapshots:
         // it then says what it lacks.
         let lsn = ledger.lsn();
@@ -402,22 +407,25 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             tracing::warn!(lsn = lsn.0, "a snapshot is taken before the history up to it is kept");
         }
         let began = Instant::now();
-        match blocking_behind(&*self.disk, move || snapshots.write(meta, &ledger)).await? {
+        let written = blocking_behind(&*self.disk, move || writer.write(meta, &ledger)).await;
+        let written = written.and_then(|written| Ok(written?));
+        let (ended, took, failed) = (Instant::now(), began.elapsed(), written.is_err());
+        self.state.has_taken(Taken { ended, took, failed });
+        match written {
             Ok(written) => {
-                let (ended, took) = (Instant::now(), began.elapsed());
-                self.snapshots.has_taken(Taken { ended, took, applied_bytes: self.applied_bytes });
+                self.state.cover_bytes(self.bytes);
                 let (index, bytes) = (written.meta().index(), written.len());
                 tracing::info!(index, lsn = lsn.0, bytes, ?took, "a snapshot was taken");
                 Ok(raft_snapshot(written))
             }
             // To openraft a failed snapshot is the end of the node. The log is whole without it, and the next is tried
             // in its turn; what is no newer than the last one changes nothing.
-            Err(error) => match self.snapshots.newest() {
+            Err(error) => match snapshots.newest() {
                 Some(newest) => {
                     tracing::error!(%error, "a snapshot could not be written; the last one stays the newest");
                     Ok(raft_snapshot(newest))
                 }
-                None => Err(error.into()),
+                None => Err(error),
             },
         }
     }
