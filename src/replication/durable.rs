@@ -11,7 +11,7 @@ use crate::planted::disk_takes;
 
 /// The ending of a file that was never finished.
 pub const TEMPORARY: &str = "tmp";
-/// So much of a file is flushed at once, at most: a flush of the log waits behind what the disk was given before it.
+/// A file is flushed as often as so much was written: a flush of the log waits behind what the disk was given before it.
 const FLUSH_BYTES: usize = 2 << 20;
 
 /// Flushes a folder: names created in it, renamed or removed are then durable.

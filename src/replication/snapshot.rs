@@ -25,8 +25,8 @@ use read::Content;
 
 /// Snapshots that are kept. The log reaches back to the older one, unless a leader sent the newer.
 pub const KEPT: usize = 2;
-/// A frame of records is written when it has grown to this.
-const FRAME_BYTES: usize = 256 << 10;
+/// A frame of records is written when it has grown to this. Tests get by with little, so that there are many.
+const FRAME_BYTES: usize = if cfg!(test) { 16 << 10 } else { 256 << 10 };
 const BUFFER_BYTES: usize = 1 << 20;
 const EXTENSION: &str = "snapshot";
 
@@ -195,6 +195,8 @@ pub struct SnapshotStore {
     kept: Mutex<Vec<SnapshotFile>>,
     /// Makes the names of unfinished files unique.
     unfinished: AtomicU64,
+    /// Held by who changes what is kept.
+    keeping: Mutex<()>,
 }
 
 /// What the folder held: the newest good snapshot, and those newer ones that could not be read.
@@ -226,8 +228,12 @@ impl SnapshotStore {
             }
         }
         kept.truncate(KEPT);
-        let store =
-            SnapshotStore { dir: dir.to_owned(), kept: Mutex::new(kept), unfinished: AtomicU64::new(0) };
+        let store = SnapshotStore {
+            dir: dir.to_owned(),
+            kept: Mutex::new(kept),
+            unfinished: AtomicU64::new(0),
+            keeping: Mutex::new(()),
+        };
         Ok((store, newest))
     }
 
@@ -296,22 +302,22 @@ impl SnapshotStore {
 
     /// Gives a complete file its name, durably, and removes what is then too old.
     fn keep(&self, file: &NewFile, meta: SnapshotMeta) -> Result<SnapshotFile, SnapshotError> {
+        // Not the list's own lock, which everybody takes who asks for it: flushing and removing large files takes time.
+        let _one_by_one = self.keeping.lock().expect("no panic while a snapshot is kept");
         let path = self.dir.join(meta.file_name());
         file.finish(&path).map_err(SnapshotError::io(&path))?;
         let snapshot = SnapshotFile::new(&path, meta).map_err(SnapshotError::io(&path))?;
-        // Everybody asks for the list, and removing a large file takes time: that comes after.
-        let oldest = {
+        let kept = {
             let mut kept = self.kept.lock().expect("no panic while the list of snapshots is locked");
             kept.retain(|other| other.path != path);
             kept.push(snapshot.clone());
             kept.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.meta.last_log_id));
             kept.truncate(KEPT);
-            kept.last().map(|snapshot| snapshot.path.clone())
+            kept.clone()
         };
-        for other in snapshot_paths(&self.dir).map_err(SnapshotError::io(&self.dir))? {
-            // Another that is finished meanwhile is newer than what is too old now.
-            if Some(&other) < oldest.as_ref() {
-                fs::remove_file(&other).map_err(SnapshotError::io(&other))?;
+        for old in snapshot_paths(&self.dir).map_err(SnapshotError::io(&self.dir))? {
+            if kept.iter().all(|snapshot| snapshot.path != old) {
+                fs::remove_file(&old).map_err(SnapshotError::io(&old))?;
             }
         }
         durable::sync_dir(&self.dir).map_err(SnapshotError::io(&self.dir))?;

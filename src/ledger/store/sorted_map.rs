@@ -290,6 +290,7 @@ mod tests {
             assert!(!branch.leaves.is_empty() && branch.leaves.len() <= BRANCH);
             for (first, leaf) in &branch.leaves {
                 assert!(!leaf.keys.is_empty() && leaf.keys.len() <= LEAF);
+                assert!(leaf.keys.capacity().max(leaf.values.capacity()) <= LEAF);
                 assert!(*first <= leaf.keys[0] && *least <= leaf.keys[0]);
             }
         }

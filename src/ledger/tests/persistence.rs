@@ -106,7 +106,11 @@ fn records_that_contradict_each_other_do_not_make_a_ledger() {
     let house = booked();
     let header = house.ledger.header();
     type Spoil = fn(&mut Reservation);
-    let spoils: [(&str, Spoil); 8] = [
+    fn sleeps(r: &mut Reservation, status: Status, from: i32, to: i32) {
+        let stretch = Stretch { room_type: kind("double"), room: None, from: day(from), to: day(to) };
+        (r.status, r.hold_expires_at, r.slept) = (status, None, Some([stretch].into()));
+    }
+    let spoils: [(&str, Spoil); 12] = [
         ("another property", |r| r.property = PropertyId::new("nowhere").unwrap()),
         ("an unknown room", |r| r.room = Some(room("999"))),
         ("an unknown type", |r| r.room_type = kind("none")),
@@ -115,6 +119,13 @@ fn records_that_contradict_each_other_do_not_make_a_ledger() {
         ("years", |r| r.departure = Date::MAX),
         ("a hold without an end", |r| r.hold_expires_at = None),
         ("a negative price", |r| r.price.amounts = [-1].into()),
+        ("who slept without being there", |r| sleeps(r, Status::Confirmed, 10, 11)),
+        ("who slept on nights to come", |r| sleeps(r, Status::InHouse, 10, 11)),
+        ("who slept after a gap", |r| sleeps(r, Status::InHouse, 11, 12)),
+        ("who slept nowhere", |r| {
+            sleeps(r, Status::InHouse, 10, 11);
+            r.slept = Some([].into());
+        }),
     ];
     for (name, spoil) in spoils {
         let records = house.ledger.records().map(|record| match record {
@@ -137,4 +148,30 @@ fn records_that_contradict_each_other_do_not_make_a_ledger() {
             _ => assert!(matches!(damage, Some(Damage::Unfit { .. })), "{name}: {damage:?}"),
         }
     }
+}
+
+#[test]
+fn a_room_that_is_closed_has_no_stay() {
+    let mut house = booked();
+    house.run(Command::PutOutOfOrder(PutOutOfOrder {
+        property: hotel(),
+        room: room("103"),
+        from: day(20),
+        to: day(22),
+        reason: "paint".into(),
+    }));
+    let header = house.ledger.header();
+    let with = |to: &str, from: i32| {
+        let records = house.ledger.records().map(|record| match record {
+            Record::Reservation(mut record) if record.reservation.id == id(1) => {
+                let stay = std::sync::Arc::make_mut(&mut record.reservation);
+                (stay.room, stay.arrival, stay.departure) = (Some(room(to)), day(from), day(from + 1));
+                Record::Reservation(record)
+            }
+            other => other,
+        });
+        restore(&header, records.collect::<Vec<_>>()).err()
+    };
+    assert!(matches!(with("103", 21), Some(Damage::Room { .. })));
+    assert!(matches!(with("103", 22), Some(Damage::StateHash { .. })), "there it fits");
 }

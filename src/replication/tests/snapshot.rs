@@ -45,6 +45,17 @@ fn content(file: &SnapshotFile) -> Vec<u8> {
     bytes
 }
 
+fn frames(mut content: &[u8]) -> Vec<&[u8]> {
+    let mut frames = Vec::new();
+    while !content.is_empty() {
+        let length = 15 + u32::from_le_bytes(content[7..11].try_into().unwrap()) as usize;
+        let (frame, rest) = content.split_at(length);
+        frames.push(frame);
+        content = rest;
+    }
+    frames
+}
+
 #[test]
 fn the_golden_snapshot_is_read_and_written_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
@@ -83,6 +94,41 @@ fn a_large_state_goes_through_pieces_and_comes_out_the_same() {
     assert_eq!(reopened.kept().len(), 1);
 }
 
+/// Between the threads that read, decode and restore, more is under way than they may hold.
+#[test]
+fn damage_amid_many_frames_is_told_by_its_cause() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = store(dir.path()).write(meta(7), &ledger(800)).unwrap();
+    let sound = content(&file);
+    let frames = frames(&sound);
+    assert!(frames.len() > 12, "{}", frames.len());
+    let with = |frames: &[&[u8]]| {
+        fs::write(file.path(), frames.concat()).unwrap();
+        let reopened = SnapshotStore::open(dir.path()).unwrap().1;
+        assert!(reopened.loaded.is_none());
+        reopened.damaged[0].to_string()
+    };
+    for n in [1, frames.len() / 2, frames.len() - 2] {
+        let mut changed = frames[n].to_vec();
+        changed[40] ^= 1;
+        let told = with(&[&frames[..n], &[&changed[..]], &frames[n + 1..]].concat());
+        assert!(told.contains("checksum"), "{told}");
+        let told = with(&[&frames[..n], &frames[n + 1..]].concat());
+        assert!(told.contains("don't agree with its end"), "{told}");
+        // The first record that does not fit stops all, and so does an end that never comes.
+        let told = with(&[&frames[..=n], &frames[n..]].concat());
+        assert!(
+            told.contains("twice") || told.contains("does not fit") || told.contains("its end"),
+            "{told}"
+        );
+        let told = with(&frames[..n]);
+        assert!(told.contains("it ends early"), "{told}");
+    }
+    with(&[&frames[..], &frames[..1]].concat());
+    fs::write(file.path(), &sound).unwrap();
+    assert!(SnapshotStore::open(dir.path()).unwrap().1.loaded.is_some());
+}
+
 #[test]
 fn a_piece_that_was_changed_or_lost_is_refused_and_nothing_is_left() {
     let dir = tempfile::tempdir().unwrap();
@@ -118,16 +164,9 @@ fn a_frame_left_out_is_missed_even_where_all_others_are_sound() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     let bytes = content(&store.write(meta(7), &ledger(3)).unwrap());
-    let mut frames = Vec::new();
-    let mut rest = &bytes[..];
-    while !rest.is_empty() {
-        let length = 15 + u32::from_le_bytes(rest[7..11].try_into().unwrap()) as usize;
-        frames.push(&rest[..length]);
-        rest = &rest[length..];
-    }
-    assert_eq!(frames.len(), 3);
+    let frames = frames(&bytes);
     let mut incoming = store.begin_receive().unwrap();
-    incoming.write(&[frames[0], frames[2]].concat()).unwrap();
+    incoming.write(&[&frames[..1], &frames[2..]].concat().concat()).unwrap();
     assert!(incoming.finish().unwrap_err().to_string().contains("don't agree"));
 }
 
