@@ -114,7 +114,8 @@ fn damage_amid_many_frames_is_told_by_its_cause() {
         let told = with(&[&frames[..n], &[&changed[..]], &frames[n + 1..]].concat());
         assert!(told.contains("checksum"), "{told}");
         let told = with(&[&frames[..n], &frames[n + 1..]].concat());
-        assert!(told.contains("don't agree with its end"), "{told}");
+        // What comes after may miss it first.
+        assert!(told.contains("don't agree with its end") || told.contains("does not fit"), "{told}");
         // The first record that does not fit stops all, and so does an end that never comes.
         let told = with(&[&frames[..=n], &frames[n..]].concat());
         assert!(
