@@ -179,6 +179,29 @@ async fn paths_and_ids_out_of_bounds_are_refused() {
 }
 
 #[tokio::test]
+async fn parameters_that_a_write_does_not_know_are_named() {
+    let cluster = Cluster::start(1).await;
+    let hotel = Hotel::open(&cluster, "grand", 2).await;
+    let api = cluster.api(1);
+    let stay = hotel.stay("n1", 0, 1, "g");
+    let nobody = uuid::Uuid::from_u128(7);
+    for (method, path, body) in [
+        (Method::POST, hotel.path("/reservations"), stay.clone()),
+        (Method::POST, hotel.path("/bookings"), json!({"guest": "g", "reservations": [stay]})),
+        (Method::PUT, hotel.path("/rooms/n1"), json!({"room_type": "named"})),
+        (Method::DELETE, hotel.path("/rooms/n1"), json!({})),
+        (Method::POST, format!("/v1/reservations/{nobody}/cancel"), json!({})),
+        (Method::POST, format!("/v1/bookings/{nobody}/confirm"), json!({})),
+        (Method::POST, "/v1/cluster/snapshot".to_owned(), json!({})),
+    ] {
+        let answer = api.call(method, &format!("{path}?dry_run=true")).json(&body).answer().await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "malformed"), "{}", answer.in_words());
+        assert!(answer.in_words().contains("dry_run"), "{}", answer.in_words());
+    }
+    serves(&cluster, &hotel, 1, "after parameters").await;
+}
+
+#[tokio::test]
 async fn garbage_on_the_peer_port_is_refused_and_the_node_goes_on() {
     let cluster = Cluster::start(3).await;
     let hotel = Hotel::open(&cluster, "grand", 2).await;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::asked::Asked;
-use super::extract::{GROUP_BYTES_MAX, Params, Segments, json_up_to, judge_currency, no_body};
+use super::extract::{GROUP_BYTES_MAX, Params, Segments, json_up_to, judge_currency, nothing};
 use super::fields::{Text, Whole, objects};
 use super::inventory::{read, write};
 use super::problem::Problem;
@@ -122,7 +122,7 @@ async fn change(
     call: &str,
     command: fn(BookingChange) -> Command,
 ) -> Result<Response, Problem> {
-    no_body(request).await?;
+    nothing(request).await?;
     let booking = booking_id(segments)?;
     let path = [&*booking.to_string()];
     write(node, headers, call, &path, &(), command(BookingChange { booking })).await

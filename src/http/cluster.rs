@@ -64,8 +64,7 @@ fn render_pause(Decision { index, check }: Decision) -> wire::PausedAt {
 }
 
 pub async fn snapshot(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
-    Params::of(request.uri())?.finish()?;
-    extract::no_body(request).await?;
+    extract::nothing(request).await?;
     node.take_snapshot_now().await;
     Ok(render::json(StatusCode::ACCEPTED, node.position().lsn, &json!({})))
 }
@@ -80,7 +79,6 @@ struct PauseFields {
 /// An operator's decision that the nodes which paused at one entry go on from there as this build does. Answered by a paused
 /// node too.
 pub async fn resume(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
-    Params::of(request.uri())?.finish()?;
     let PauseFields { index, state_hash } = extract::json(request).await?;
     let decided = node.decide(index, state_hash).await?;
     let body = wire::Decided { index: decided, paused_at: wire::PausedAt { index, state_hash } };

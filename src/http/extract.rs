@@ -129,7 +129,8 @@ pub fn judge_currency(text: Option<&str>) -> (Option<Currency>, bool) {
     (currency, known)
 }
 
-/// The body as `T`. Refuses, in this order, another media type, too many bytes, and what can't be read.
+/// The body as `T`, of a call without parameters. Refuses, in this order, another media type, too many bytes, and what
+/// can't be read.
 pub async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
     json_up_to(request, BODY_BYTES_MAX).await
 }
@@ -140,7 +141,16 @@ pub async fn json_up_to<T: DeserializeOwned>(request: Request, bytes_max: usize)
     if !is_json(&parts.headers) {
         return Err(unsupported_media_type());
     }
-    parse(&read(body, bytes_max).await?)
+    let bytes = read(body, bytes_max).await?;
+    Params::of(&parts.uri)?.finish()?;
+    parse(&bytes)
+}
+
+/// For calls that need neither parameters nor a body: nothing, or an empty object.
+pub async fn nothing(request: Request) -> Result<(), Problem> {
+    let params = Params::of(request.uri());
+    no_body(request).await?;
+    params?.finish()
 }
 
 /// For calls that need no body: nothing, or an empty object.

@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::asked::Asked;
-use super::extract::{Params, Segments, json, judge_currency, key_of_headers, no_body};
+use super::extract::{Params, Segments, json, judge_currency, key_of_headers, no_body, nothing};
 use super::fields::{Text, UniqueMap};
 use super::problem::Problem;
 use super::render;
@@ -279,8 +279,7 @@ pub async fn retire_room(
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
-    Params::of(request.uri())?.finish()?;
-    no_body(request).await?;
+    nothing(request).await?;
     let property: PropertyId = segments.get(0, "property")?;
     let room: RoomId = segments.get(1, "room")?;
     let path = [property.as_str(), room.as_str()];

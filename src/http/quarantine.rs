@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
-use super::extract::{Params, Segments, no_body};
+use super::extract::{Params, Segments, nothing};
 use super::inventory::write;
 use super::problem::Problem;
 use super::render;
@@ -54,8 +54,7 @@ async fn settle(
     call: &str,
     command: impl FnOnce(SetAside) -> Command,
 ) -> Result<Response, Problem> {
-    Params::of(request.uri())?.finish()?;
-    no_body(request).await?;
+    nothing(request).await?;
     let lsn = Lsn(segments.get(0, "lsn")?);
     write(node, headers, call, &[&lsn.to_string()], &(), command(SetAside { lsn })).await
 }

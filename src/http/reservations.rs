@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use super::asked::Asked;
-use super::extract::{Params, Segments, if_match, json, judge_currency, no_body};
+use super::extract::{Params, Segments, if_match, json, judge_currency, nothing};
 use super::fields::{Text, Whole};
 use super::inventory::read;
 use super::problem::Problem;
@@ -121,7 +121,7 @@ async fn change(
     request: Request,
     step: Step,
 ) -> Result<Response, Problem> {
-    no_body(request).await?;
+    nothing(request).await?;
     let reservation = reservation_id(segments)?;
     step.of(reservation, if_match(headers)?).send(node, headers).await
 }

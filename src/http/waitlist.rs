@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::extract::{Params, Segments, json, judge_currency, no_body};
+use super::extract::{Params, Segments, json, judge_currency, nothing};
 use super::fields::{Text, Whole};
 use super::inventory::{read, show, write};
 use super::problem::Problem;
@@ -71,8 +71,7 @@ pub async fn leave(
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
-    Params::of(request.uri())?.finish()?;
-    no_body(request).await?;
+    nothing(request).await?;
     let property: PropertyId = segments.get(0, "property")?;
     let EntryId(id) = segments.get(1, "id")?;
     let (of, entry) = (property.to_string(), id.to_string());
