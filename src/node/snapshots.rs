@@ -107,21 +107,20 @@ mod tests {
         let timings = Timings { snapshot_every: Duration::from_millis(600), ..Timings::default() };
         let node = start_with(&dir, &[(1, "127.0.0.1:2")], timings).await.unwrap();
         let taken = async |index: u64| {
-            while node.state.newest_snapshot() < Some(index) {
+            for _ in 0..500 {
+                if node.state.newest_snapshot() >= Some(index) {
+                    return;
+                }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
+            panic!("no snapshot in ten seconds");
         };
         node.submit(&property(0, 1)).await.unwrap();
         taken(node.position().index().unwrap()).await;
         let (index, written) = (node.position().index().unwrap(), node.state.newest_snapshot());
         node.raft.change_membership([1], true).await.unwrap();
-        tokio::time::timeout(
-            Duration::from_secs(5),
-            node.state.positions().wait_for(|at| at.index() > Some(index)),
-        )
-        .await
-        .unwrap()
-        .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        node.applied(deadline, |at| at.index() > Some(index)).await.unwrap();
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(node.state.newest_snapshot(), written);
         node.submit(&property(1, 1)).await.unwrap();
