@@ -208,6 +208,7 @@ async fn no_method(method: Method, uri: Uri) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::time::Duration;
 
     use axum::body::Body;
@@ -216,7 +217,8 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::node::tests::{in_order, node, property};
+    use crate::node::Timings;
+    use crate::node::tests::{in_order, node, property, start_with};
 
     /// Status, whether the answer has `Retry-After`, and how long it took.
     async fn asked(node: &Arc<Node>, method: &str, path: &str, body: String) -> (u16, bool, Duration) {
@@ -256,6 +258,28 @@ mod tests {
             assert_eq!(asked("POST", "/v1/nowhere").await.0, 404);
             assert_eq!(asked("GET", "/v1/cluster").await.0, 200);
             assert_ne!(asked("POST", "/v1/cluster/snapshot").await.0, 429);
+        })
+        .await;
+        node.shut_down().await;
+    }
+
+    #[tokio::test]
+    async fn no_refusal_is_held_back_from_who_waits_with_the_body_nor_once_the_node_stops() {
+        let dir = tempfile::tempdir().unwrap();
+        let (long, soon) = (Duration::from_secs(3_600), Duration::from_secs(4));
+        let timings = Timings { refusal: long, ..Timings::default() };
+        let node = start_with(&dir, &[(1, "127.0.0.1:2"), (2, "127.0.0.1:3")], timings).await.unwrap();
+        while_commands_wait(&node, Limits::default().queued_commands_max, async {
+            while !node.would_shed(1) {
+                sleep(Duration::from_millis(1)).await;
+            }
+            let request = Request::put("/v1/properties/p").header("expect", "100-continue");
+            let answer = router(node.clone()).oneshot(request.body(Body::empty()).unwrap());
+            assert_eq!(timeout(soon, answer).await.unwrap().unwrap().status(), 429);
+            let mut held = pin!(asked(&node, "PUT", "/v1/properties/p", String::new()));
+            assert!(timeout(Duration::from_millis(100), &mut held).await.is_err());
+            node.close_streams();
+            assert_eq!(timeout(soon, held).await.unwrap().0, 429);
         })
         .await;
         node.shut_down().await;

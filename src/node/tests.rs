@@ -48,7 +48,7 @@ async fn start_in(dir: &tempfile::TempDir, members: &[(u64, &str)]) -> Result<Ar
     start_with(dir, members, Timings { refusal: Duration::from_millis(50), ..Timings::default() }).await
 }
 
-pub(super) async fn start_with(
+pub(crate) async fn start_with(
     dir: &tempfile::TempDir,
     members: &[(u64, &str)],
     timings: Timings,
