@@ -1,8 +1,8 @@
 //! The ledger's state: records, and what is derived from them so that commands and queries find their way.
 //!
-//! [`Ledger::set`] and [`Ledger::unset`] are the only places that change it, together with [`Ledger::set_beside_keys`], which
-//! is a part of the first. [`Txn`](super::txn::Txn) and [`Restoring`](super::restore::Restoring) call them after the record has
-//! been checked against the rest, [`Ledger::rewind`] with what stood there before.
+//! [`Ledger::set`] and [`Ledger::unset`] are the only places that change it, together with [`Ledger::set_beside_keys`] and
+//! [`Ledger::move_in`], which do the first in parts. [`Txn`](super::txn::Txn) and [`Restoring`](super::restore::Restoring) call
+//! them after the record has been checked against the rest, [`Ledger::rewind`] with what stood there before.
 
 use std::fmt;
 use std::ops::Bound;

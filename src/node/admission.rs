@@ -1,9 +1,9 @@
 //! How many commands may wait on a node: no more than it is likely to answer soon.
 //!
 //! A bound by count alone is too tight for a fast cluster, or holds on a slow one what will be answered too late. So a node's
-//! own clients may have as many waiting as were applied in [`QUEUE_WAIT`] (Little's law) when some were left over last
-//! whenever a batch was filled, within a least and a greatest count. What other nodes forward is bounded there, and
-//! has places of its own here: a whole batch would never find room between single commands.
+//! own clients may have as many waiting as it applies in [`QUEUE_WAIT`] (Little's law), within a least and a greatest count.
+//! Its pace is measured while every batch that is filled leaves some over, and kept for the next crowd. What other nodes
+//! forward is bounded there, and has places of its own here: a whole batch would never find room between single commands.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -115,7 +115,8 @@ impl Default for Timings {
             // A piece of a mebibyte; one that is lost on its way holds a snapshot up for so long.
             snapshot_piece: Duration::from_secs(3),
             snapshot_every: Duration::from_secs(60),
-            // Single bookings of 64 connections make some 1,000 a second; what is replayed at a start takes seconds.
+            // Single bookings of 64 connections make some 1,000 a second. A start replays all of it: up to two million
+            // commands of that kind, or what a gibibyte holds of larger batches.
             snapshot_entries: 100_000,
             snapshot_bytes: 1 << 30,
             due_every: Duration::from_millis(50),

@@ -65,7 +65,7 @@ impl Node {
         let own = |limit: u64| limit - limit / 2 * before as u64 / members as u64;
         let is_long =
             grown >= own(snapshot_entries) || self.state.bytes_since_snapshot() >= own(snapshot_bytes);
-        is_long && !self.state.last_taken().is_some_and(|taken| taken.failed)
+        is_long && !self.state.has_failed_to_take()
     }
 
     /// Purges the log up to the older of the two kept snapshots, so that either can be replayed from.

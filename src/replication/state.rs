@@ -1,6 +1,6 @@
 //! The state that this node has applied, for its readers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -72,17 +72,18 @@ pub struct State {
     decided: watch::Sender<Option<Decided>>,
     snapshots: Arc<SnapshotStore>,
     taken: Mutex<Option<Taken>>,
+    /// Whether the last attempt to write one failed.
+    has_failed: AtomicBool,
     /// Bytes of the log that were taken since the start, and those of them that the newest snapshot has.
     taken_bytes: AtomicU64,
     covered_bytes: AtomicU64,
 }
 
-/// The last attempt of this node to write a snapshot of its own.
+/// When this node has written a snapshot of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken {
     pub ended: Instant,
     pub took: Duration,
-    pub failed: bool,
 }
 
 impl State {
@@ -94,6 +95,7 @@ impl State {
             decided: watch::Sender::new(None),
             snapshots,
             taken: Mutex::new(None),
+            has_failed: AtomicBool::new(false),
             taken_bytes: AtomicU64::new(0),
             covered_bytes: AtomicU64::new(0),
         }
@@ -144,13 +146,22 @@ impl State {
         self.snapshots.newest().and_then(|snapshot| snapshot.meta().index())
     }
 
-    /// The last attempt to write a snapshot since this node started.
+    /// The last snapshot that this node has written since it started.
     pub fn last_taken(&self) -> Option<Taken> {
         *self.taken.lock().expect("no panic while the instant is locked")
     }
 
-    pub(super) fn has_taken(&self, taken: Taken) {
-        *self.taken.lock().expect("no panic while the instant is locked") = Some(taken);
+    /// Whether what this node tried last could not be written.
+    pub fn has_failed_to_take(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
+    }
+
+    /// `None` where it could not be written.
+    pub(super) fn has_tried_to_take(&self, taken: Option<Taken>) {
+        self.has_failed.store(taken.is_none(), Ordering::Relaxed);
+        if taken.is_some() {
+            *self.taken.lock().expect("no panic while the instant is locked") = taken;
+        }
     }
 
     /// Bytes of the log, beside what Raft appends for itself, that the newest snapshot lacks.

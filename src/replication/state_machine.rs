@@ -409,8 +409,8 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let began = Instant::now();
         let written = blocking_behind(&*self.disk, move || writer.write(meta, &ledger)).await;
         let written = written.and_then(|written| Ok(written?));
-        let (ended, took, failed) = (Instant::now(), began.elapsed(), written.is_err());
-        self.state.has_taken(Taken { ended, took, failed });
+        let (ended, took) = (Instant::now(), began.elapsed());
+        self.state.has_tried_to_take(written.is_ok().then_some(Taken { ended, took }));
         match written {
             Ok(written) => {
                 self.state.cover_bytes(self.bytes);

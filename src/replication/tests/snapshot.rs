@@ -211,6 +211,30 @@ async fn apply_goes_on_while_a_snapshot_is_written() {
     assert_eq!(group.restart().await.state().position(), last);
 }
 
+#[tokio::test]
+async fn a_snapshot_that_could_not_be_written_counts_as_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut group = Group::new(dir.path());
+    group.submit(&house(3)).await;
+    assert!(group.state().bytes_since_snapshot() > 0 && group.state().last_taken().is_none());
+    group.snapshot().await;
+    let taken = group.state().last_taken().unwrap().ended;
+    assert_eq!(group.state().bytes_since_snapshot(), 0);
+    group.submit(&[reserve(1, 1, 5)]).await;
+    // There is no folder to write it into.
+    let (there, away) = (snapshots_dir(&group), dir.path().join("away"));
+    fs::rename(&there, &away).unwrap();
+    group.snapshot().await;
+    let state = group.state();
+    assert!(state.has_failed_to_take() && state.bytes_since_snapshot() > 0);
+    assert_eq!(state.last_taken().unwrap().ended, taken);
+    fs::rename(&away, &there).unwrap();
+    group.snapshot().await;
+    let state = group.state();
+    assert!(!state.has_failed_to_take() && state.last_taken().unwrap().ended > taken);
+    assert_eq!((state.bytes_since_snapshot(), state.newest_snapshot()), (0, state.position().index()));
+}
+
 /// A group with snapshots at entries 0 and 2, and one more entry.
 async fn group_with_two_snapshots(dir: &Path) -> Group {
     let mut group = Group::new(dir);
