@@ -133,6 +133,9 @@ pub struct Block {
     pub rooms: u32,
     pub status: BlockStatus,
     pub release_date: Option<Date>,
+    /// It was definite when its release date came: what is left of it is free.
+    #[serde(default)]
+    pub released: bool,
     /// Each night of the block.
     pub picked_up: Vec<PickedUp>,
 }

@@ -20,7 +20,7 @@ fn shown(block: Value, picked_up: [u32; 2]) -> Value {
     let nights =
         json!([{"date": date(10), "rooms": picked_up[0]}, {"date": date(11), "rooms": picked_up[1]}]);
     let rest = json!({"block": "fair", "picked_up": nights});
-    let mut block = with(json!({"release_date": null}), block);
+    let mut block = with(json!({"release_date": null, "released": false}), block);
     block["block"] = rest["block"].clone();
     block["picked_up"] = rest["picked_up"].clone();
     block
@@ -114,6 +114,14 @@ async fn a_block_keeps_rooms_for_those_who_name_it() {
     let audit = json!({"business_date": date(5)});
     api.post(&format!("{GRAND}/night-audit"), &audit).expect(200).await;
     assert_eq!(blocked().await, (json!(0), json!(1)));
+    assert_eq!(api.get(&format!("{GRAND}/blocks")).expect(200).await["blocks"][0]["released"], true);
+    let told = api.get("/v1/events?limit=1000").expect(200).await;
+    let events = told["events"].as_array().expect("events");
+    let released = events.iter().rfind(|event| event["type"] == "block.changed").expect("it was released");
+    assert_eq!(
+        (&released["before"]["released"], &released["after"]["released"]),
+        (&json!(false), &json!(true))
+    );
 }
 
 #[tokio::test]

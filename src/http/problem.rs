@@ -216,7 +216,10 @@ impl From<Refusal> for Problem {
                 "`departure` must be later than `arrival`, and is not moved to before the business date"
                     .to_owned(),
             ),
-            StayTooLong => (Code::StayTooLong, "a stay has at most 366 nights".to_owned()),
+            StayTooLong => (
+                Code::StayTooLong,
+                "a stay has at most 366 nights, a block at most 3,660".to_owned(),
+            ),
             ArrivalInPast { business_date } => (
                 Code::ArrivalInPast,
                 format!("`arrival` is before the property's business date, {business_date}"),
@@ -226,6 +229,10 @@ impl From<Refusal> for Problem {
                 format!(
                     "`departure` is more than 1,100 days ahead of the business date; the latest is {latest_departure}"
                 ),
+            ),
+            OccupancyInvalid { max_occupancy: 0 | u32::MAX } => (
+                Code::OccupancyInvalid,
+                "`occupancy` must be at least 1, and so must what a room type holds".to_owned(),
             ),
             OccupancyInvalid { max_occupancy } => (
                 Code::OccupancyInvalid,

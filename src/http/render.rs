@@ -162,7 +162,7 @@ pub fn waitlist_entry(it: &ledger::WaitlistEntry) -> wire::WaitlistEntry {
 }
 
 pub fn block(it: &ledger::BlockShown) -> wire::Block {
-    let ledger::BlockShown { created: _, block, picked_up } = it;
+    let ledger::BlockShown { created: _, block, picked_up, released } = it;
     let nights = block.from.until(block.to).zip(picked_up);
     wire::Block {
         block: block.block.clone(),
@@ -172,6 +172,7 @@ pub fn block(it: &ledger::BlockShown) -> wire::Block {
         rooms: block.rooms,
         status: block.status,
         release_date: block.release_date,
+        released: *released,
         picked_up: nights.map(|(date, rooms)| wire::PickedUp { date, rooms: *rooms }).collect(),
     }
 }
@@ -300,7 +301,7 @@ fn record(record: &Record) -> Option<serde_json::Value> {
 
 /// A block before or after the change that left `after`.
 fn block_changed(it: &ledger::BlockRecord, after: &ledger::BlockRecord) -> serde_json::Value {
-    let shown = block(&ledger::as_changed(Arc::clone(&it.block), after));
+    let shown = block(&ledger::as_changed(it, after));
     serde_json::to_value(shown).expect("a resource has string keys and finite numbers")
 }
 

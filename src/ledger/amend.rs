@@ -234,7 +234,7 @@ fn find_place(book: &Book, old: &Reservation, target: &Target) -> Result<Place, 
     if let Some(id) = fixed {
         let stay = (first(id), target.departure);
         let moves = clear(book, room_type, book.room(id)?, stay, kept)?;
-        has_space(room_type, block, target, today)?;
+        has_space(book, room_type, old, target)?;
         return Ok(Place { room: Some(id.clone()), room_from: room_from(id), moves });
     }
     let next = target.arrival.max(today);
@@ -243,7 +243,7 @@ fn find_place(book: &Book, old: &Reservation, target: &Target) -> Result<Place, 
         let nights = next.until(target.departure).collect();
         return Err(Refusal::NoAvailability { nights, fragmented: false });
     }
-    has_space(room_type, block, target, today)?;
+    has_space(book, room_type, old, target)?;
     let planned = old.room.as_ref().filter(|_| target.room_type == old.room_type);
     if let Some(id) = planned
         && let Ok(room) = book.room(id)
@@ -292,18 +292,23 @@ fn clear(
         .ok_or_else(|| Refusal::RoomUnavailable { nights: nights() })
 }
 
-fn has_space(
-    room_type: &TypeBook,
-    block: Option<&BlockBook>,
-    target: &Target,
-    today: Date,
-) -> Result<(), Refusal> {
-    let first = target.arrival.max(today);
-    let nights = block.map_or_else(Vec::new, |block| block::not_left(block, first, target.departure));
+/// A stay that was taken from a block stays within its dates, and takes from it as long as that keeps rooms.
+fn has_space(book: &Book, room_type: &TypeBook, old: &Reservation, target: &Target) -> Result<(), Refusal> {
+    let first = target.arrival.max(book.business_date());
+    let active = own_block(book, old);
+    let nights = match (active, old.block.as_ref().and_then(|block| book.blocks.get(block))) {
+        (Some(active), _) => block::not_left(active, first, target.departure),
+        (None, Some(block)) => {
+            let had = old.arrival..old.departure;
+            let outside = block::outside(block, first, target.departure).into_iter();
+            outside.filter(|night| !had.contains(night)).collect()
+        }
+        (None, None) => Vec::new(),
+    };
     if !nights.is_empty() {
         return Err(Refusal::NoAvailability { nights, fragmented: false });
     }
-    let kept = kept(block, target);
+    let kept = kept(active, target);
     let nights: Vec<Date> =
         first.until(target.departure).filter(|night| room_type.is_full(*night, kept)).collect();
     if nights.is_empty() { Ok(()) } else { Err(Refusal::NoAvailability { nights, fragmented: false }) }

@@ -65,23 +65,26 @@ impl BlockBook {
     }
 
     fn shown(&self, created: bool) -> Option<BlockShown> {
-        let block = Arc::clone(&self.record.as_ref()?.block);
+        let BlockRecord { block, released, .. } = self.record.as_ref()?;
         let picked_up = block.from.until(block.to).map(|night| self.picked_up_on(night)).collect();
-        Some(BlockShown { created, block, picked_up })
+        let released = *released && !created;
+        Some(BlockShown { created, block: Arc::clone(block), picked_up, released })
     }
 }
 
-/// A block as it was made: nothing was picked up.
+/// A block as it was made: nothing was picked up, nor was it released yet. One that is made when its release date has come
+/// shows so from then on only, since nothing tells later when that was.
 pub fn as_created(block: Arc<Block>) -> BlockShown {
     let nights = block.from.nights_to(block.to).max(0) as usize;
-    BlockShown { created: true, block, picked_up: vec![0; nights] }
+    BlockShown { created: true, block, picked_up: vec![0; nights], released: false }
 }
 
 /// A block as the change that left `after` found or left it: no such change picks up or gives back.
-pub fn as_changed(block: Arc<Block>, after: &BlockRecord) -> BlockShown {
+pub fn as_changed(it: &BlockRecord, after: &BlockRecord) -> BlockShown {
+    let block = Arc::clone(&it.block);
     let picked_up_on = |night| after.picked_up.as_ref().and_then(|nights| nights.get(&night).copied());
     let picked_up = block.from.until(block.to).map(|night| picked_up_on(night).unwrap_or(0)).collect();
-    BlockShown { created: false, block, picked_up }
+    BlockShown { created: false, block, picked_up, released: it.released }
 }
 
 pub fn put(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &PutBlock) -> Result<Outcome, Halt> {
@@ -131,7 +134,9 @@ fn judge(book: &Book, old: Option<&BlockBook>, block: &Block, released: bool) ->
     }
     let none = BTreeMap::new();
     let picked_up = old.map_or(&none, |old| &old.picked_up);
-    let another_type = old.and_then(BlockBook::takes).is_some_and(|old| old.room_type != block.room_type);
+    // Be it canceled or released meanwhile: who picked up has a room of the type that it was of.
+    let old_record = old.and_then(|old| old.record.as_ref());
+    let another_type = old_record.is_some_and(|old| old.block.room_type != block.room_type);
     let covers = |night: &Date, count: u32| !another_type && (from..to).contains(night) && count <= rooms;
     let short = picked_up.range(today..).filter(|(night, count)| !covers(night, **count));
     let nights: Vec<Date> = short.map(|(night, _)| *night).collect();
@@ -166,6 +171,12 @@ pub fn find<'a>(book: &'a Book, block: Option<&BlockId>) -> Result<Option<&'a Bl
 /// The nights of `[from, to)` of which nothing is left in the block.
 pub fn not_left(block: &BlockBook, from: Date, to: Date) -> Vec<Date> {
     from.until(to).filter(|night| block.left(*night) == 0).collect()
+}
+
+/// The nights of `[from, to)` that are not the block's, whatever it keeps now.
+pub fn outside(block: &BlockBook, from: Date, to: Date) -> Vec<Date> {
+    let Some(BlockRecord { block, .. }) = &block.record else { return Vec::new() };
+    from.until(to).filter(|night| !(block.from..block.to).contains(night)).collect()
 }
 
 /// The nights of `[from, to)` that a new stay of the type can't have from the block.

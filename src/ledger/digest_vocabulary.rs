@@ -1,7 +1,7 @@
 //! How the persisted vocabulary takes part in the state hash. Every field of every variant does.
 
 use super::command::*;
-use super::digest::{Digest, Digester, digest_fields};
+use super::digest::{Digest, Digester, digest_fields, digest_later};
 use super::event::Mark;
 use super::outcome::{BlockShown, Booking, Outcome, RatesSet, Refusal, Rule};
 use super::property::{Block, BlockStatus, BusinessDateMode, Property, Room, RoomType};
@@ -12,7 +12,6 @@ digest_fields! {
     RoomType { property, room_type, name, max_occupancy, overbooking_limit }
     Room { property, room, room_type }
     Block { property, block, room_type, from, to, rooms, status, release_date }
-    BlockShown { created, block, picked_up }
     WaitlistEntry {
         id, property, guest, room_type, arrival, departure, occupancy, currency, status, reservation, created_at,
         updated_at,
@@ -236,6 +235,16 @@ impl Digest for Outcome {
             Outcome::Block(shown) => tagged!(d, 15, shown),
             Outcome::Waitlisted(entry) => tagged!(d, 16, entry),
         }
+    }
+}
+
+impl Digest for BlockShown {
+    fn digest(&self, d: &mut Digester) {
+        let BlockShown { created, block, picked_up, released } = self;
+        created.digest(d);
+        block.digest(d);
+        picked_up.digest(d);
+        digest_later(1, &released.then_some(true), d);
     }
 }
 

@@ -10,16 +10,68 @@ use super::state::Ledger;
 use super::status::{self, status};
 use super::txn::{Halt, Txn};
 
-/// The reservations are judged and made one after the other; the first that is refused is named.
+/// The reservations are made one after the other. Once one has no place the others are judged by what stands against them
+/// whatever is sold: what is sold depends on those that would have been made. One at another price than was expected has
+/// its place, and is told of last.
 pub fn book(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &BookGroup) -> Result<Outcome, Halt> {
     txn.book(&command.property)?;
     let of = command.stays.len() as u32;
+    let mut refused = Refused::default();
     for (index, stay) in (0..of).zip(&command.stays) {
-        let stay = command.reserve(stay);
+        let mut stay = command.reserve(stay);
+        if refused.has_no_place() || stay.expected_total.is_some_and(|expected| expected < 0) {
+            if let Some(refusal) = reserve::stands_against(txn, &stay) {
+                refused.add(index, refusal);
+            }
+            continue;
+        }
+        let expected = stay.expected_total.take();
         let made = reserve::make(txn, key, &stay, Some(Member { index, of }));
-        made.map_err(|halt| of_member(index, halt))?;
+        let total = refused.add_of(index, made)?.map(|made| made.price.total());
+        if let Some(total) = total.filter(|total| expected.is_some_and(|expected| expected != *total)) {
+            refused.add(index, Refusal::PriceChanged { total });
+        }
     }
+    refused.none()?;
     Ok(Outcome::Booked(shown(txn, command.booking_id)))
+}
+
+/// Of the members that are refused the one that is told: whose reason is the first in the contract's order, and of these
+/// the first in the booking. Who has no place because of what is sold is not told before one that was found earlier to have
+/// none: what would be left for him depends on that one.
+#[derive(Default)]
+struct Refused(Option<(u32, Refusal)>);
+
+impl Refused {
+    /// Whether one can't be made, be its price what it may.
+    fn has_no_place(&self) -> bool {
+        self.0.as_ref().is_some_and(|(_, told)| !matches!(told, Refusal::PriceChanged { .. }))
+    }
+
+    fn add(&mut self, index: u32, refusal: Refusal) {
+        if self.0.as_ref().is_none_or(|(_, told)| refusal.place() < told.place()) {
+            self.0 = Some((index, refusal));
+        }
+    }
+
+    /// What became of a member, if it was not refused; an error where it failed otherwise.
+    fn add_of<T>(&mut self, index: u32, became: Result<T, Halt>) -> Result<Option<T>, Halt> {
+        match became {
+            Ok(made) => Ok(Some(made)),
+            Err(Halt::Refused(refusal)) => {
+                self.add(index, refusal);
+                Ok(None)
+            }
+            Err(failed @ Halt::Failed(_)) => Err(failed),
+        }
+    }
+
+    fn none(self) -> Result<(), Refusal> {
+        match self.0 {
+            None => Ok(()),
+            Some((index, refusal)) => Err(Refusal::Member { index, refusal: Box::new(refusal) }),
+        }
+    }
 }
 
 impl BookGroup {
@@ -52,7 +104,8 @@ pub fn cancel(txn: &mut Txn<'_>, command: &BookingChange) -> Result<Outcome, Hal
     change(txn, command.booking, Status::Canceled, status::cancel)
 }
 
-/// Brings all members to a status; those that have it are left alone.
+/// Brings all members to a status; those that have it are left alone. Each is judged by its own state alone, so that those
+/// behind one that is refused are as well.
 fn change(
     txn: &mut Txn<'_>,
     booking: BookingId,
@@ -63,11 +116,13 @@ fn change(
     if members.is_empty() {
         return Err(Refusal::BookingNotFound.into());
     }
+    let mut refused = Refused::default();
     for (index, reservation) in (0..).zip(members) {
         if status(txn, &txn.find(reservation)?.reservation) != to {
-            change(txn, &Change { reservation, if_match: None }).map_err(|halt| of_member(index, halt))?;
+            refused.add_of(index, change(txn, &Change { reservation, if_match: None }))?;
         }
     }
+    refused.none()?;
     Ok(Outcome::BookingChanged(shown(txn, booking)))
 }
 
@@ -75,12 +130,4 @@ fn change(
 pub fn shown(ledger: &Ledger, id: BookingId) -> Booking {
     let reservations = ledger.members(id).map(|member| member.reservation).collect();
     Booking { id, reservations }
-}
-
-/// Says which member was refused.
-pub fn of_member(index: u32, halt: Halt) -> Halt {
-    match halt {
-        Halt::Refused(refusal) => Refusal::Member { index, refusal: Box::new(refusal) }.into(),
-        failed @ Halt::Failed(_) => failed,
-    }
 }

@@ -28,7 +28,8 @@ pub fn import(
     let of = command.stays.len() as u32;
     for (index, stay) in (0..of).zip(&command.stays) {
         let decided = decide(txn, command, stay);
-        let (reservation, moves) = decided.map_err(|refusal| group::of_member(index, refusal.into()))?;
+        let of_member = |refusal| Refusal::Member { index, refusal: Box::new(refusal) };
+        let (reservation, moves) = decided.map_err(of_member)?;
         reserve::put(txn, key, reservation, &moves, Some(Member { index, of }))?;
     }
     Ok(Outcome::Booked(group::shown(txn, command.booking_id)))
@@ -152,7 +153,11 @@ fn place(book: &Book, block: Option<&BlockBook>, stay: &mut Reservation) -> Resu
         }
     }
     let room_type = book.room_type(&stay.room_type)?;
-    let mut none_left = taken_from.map_or_else(Vec::new, |block| block::not_left(block, first, to));
+    let mut none_left = match (taken_from, block) {
+        (Some(block), _) => block::not_left(block, first, to),
+        (None, Some(block)) => block::outside(block, first, to),
+        (None, None) => Vec::new(),
+    };
     if none_left.is_empty() {
         let kept = kept(taken_from, &stay.room_type);
         none_left = first.until(to).filter(|night| room_type.is_full(*night, kept)).collect();

@@ -79,6 +79,9 @@ pub struct BlockShown {
     pub block: Arc<Block>,
     /// Rooms picked up, by night from the first on.
     pub picked_up: Vec<u32>,
+    /// It was definite when its release date came: what is left of it is free.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub released: bool,
 }
 
 /// What a change of rates set, as it was asked.
@@ -181,6 +184,46 @@ pub enum Refusal {
         mode: BusinessDateMode,
         business_date: Date,
     },
+}
+
+impl Refusal {
+    /// Its place in the contract's order, in which the first of several reasons is told. Those of equal place are told
+    /// of whatever was looked at first.
+    pub fn place(&self) -> u8 {
+        match self {
+            Refusal::IdempotencyKeyReused => 0,
+            Refusal::PropertyNotFound
+            | Refusal::RoomTypeNotFound
+            | Refusal::RoomNotFound
+            | Refusal::ReservationNotFound
+            | Refusal::BookingNotFound
+            | Refusal::BlockNotFound
+            | Refusal::WaitlistEntryNotFound
+            | Refusal::NotSetAside => 1,
+            Refusal::VersionMismatch { .. } => 2,
+            Refusal::HoldExpired => 3,
+            Refusal::InvalidState { .. }
+            | Refusal::NotWaiting { .. }
+            | Refusal::BlockNotDefinite { .. }
+            | Refusal::AuditNotAllowed { .. } => 4,
+            Refusal::InvalidStay => 5,
+            Refusal::StayTooLong => 6,
+            Refusal::ArrivalInPast { .. } => 7,
+            Refusal::BeyondHorizon { .. } => 8,
+            Refusal::OccupancyInvalid { .. } => 9,
+            Refusal::HoldTtlInvalid => 10,
+            Refusal::NotPriced { .. } => 11,
+            Refusal::InvalidTimeZone => 12,
+            Refusal::InvalidCurrency => 13,
+            Refusal::InvalidAmount => 14,
+            Refusal::Restricted { .. } => 15,
+            Refusal::RoomUnavailable { .. } => 16,
+            Refusal::NoAvailability { .. } => 17,
+            Refusal::PriceChanged { .. } => 18,
+            Refusal::CapacityBelowSold { .. } => 19,
+            Refusal::Member { refusal, .. } => refusal.place(),
+        }
+    }
 }
 
 /// A room that is free for a whole stay, with the price of the stay. What `free-rooms` and `search` list.

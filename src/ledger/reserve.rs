@@ -60,12 +60,31 @@ pub fn put(
     Ok(reservation)
 }
 
-/// The reservation and who moves for it, or the first reason against it in the contract's order.
-fn decide(ledger: &Ledger, command: &Reserve) -> Result<(Reservation, Vec<Move>), Refusal> {
+/// A request against which nothing stands whatever is sold, with what it names.
+struct Judged<'a> {
+    book: &'a Book,
+    room: Option<&'a RoomBook>,
+    room_type: &'a TypeBook,
+    block: Option<&'a BlockBook>,
+    price: Price,
+}
+
+fn judged<'a>(ledger: &'a Ledger, command: &Reserve) -> Result<Judged<'a>, Refusal> {
     let book = ledger.book(&command.property)?;
     let (room, room_type) = find(book, &command.wanted)?;
     let block = block::find(book, command.block.as_ref())?;
     let price = judge(book, room, room_type, command)?;
+    Ok(Judged { book, room, room_type, block, price })
+}
+
+/// What stands against the request whatever is sold.
+pub fn stands_against(ledger: &Ledger, command: &Reserve) -> Option<Refusal> {
+    judged(ledger, command).err()
+}
+
+/// The reservation and who moves for it, or the first reason against it in the contract's order.
+fn decide(ledger: &Ledger, command: &Reserve) -> Result<(Reservation, Vec<Move>), Refusal> {
+    let Judged { book, room, room_type, block, price } = judged(ledger, command)?;
     let (planned, moves) = match room {
         Some(room) => {
             let moves = clear(book, room_type, room, command)?;

@@ -95,8 +95,14 @@ const STAY: &[&str] = &[
     "no_availability",
 ];
 /// What a new stay is judged by as well.
-const NEW_STAY: &[&str] =
-    &["block_not_found", "hold_ttl_invalid", "invalid_currency", "price_changed", "invalid_state"];
+const NEW_STAY: &[&str] = &[
+    "block_not_found",
+    "hold_ttl_invalid",
+    "invalid_currency",
+    "invalid_amount",
+    "price_changed",
+    "invalid_state",
+];
 /// What a stay is judged by that another ledger judged before.
 const IMPORTED_STAY: &[&str] = &[
     "room_type_not_found",

@@ -92,6 +92,14 @@ fn a_changed_pick_up_stays_within_its_block() {
     assert_eq!(refused(house.run(longer(15))), full(&[14]));
     let suite = Amend { room_type: Some(kind("suite")), ..amend(1) };
     assert_eq!(refused(house.run(suite)), full(&[10, 11, 12, 13]));
+    // Be it that the block keeps nothing any more: it would have picked up what it never had.
+    for status in [BlockStatus::Tentative, BlockStatus::Canceled] {
+        house.run(PutBlock { status, ..put_block("fair", 10, 14, 2) });
+        assert_eq!(refused(house.run(longer(15))), full(&[14]));
+        house.changed(longer(13).into());
+        house.changed(longer(14).into());
+        house.run(put_block("fair", 10, 14, 2));
+    }
     // An upgrade counts where it goes, and is picked up all the same.
     house.changed(assign(1, "201"));
     assert_eq!(picked_up(&house, "fair"), [1, 1, 1, 1]);
@@ -119,7 +127,11 @@ fn only_a_definite_block_can_be_taken_from() {
     assert_eq!(refused(house.run(put_block("fair", 10, 12, 1))), below(&[11]));
     assert_eq!(refused(house.run(put_block("fair", 11, 12, 2))), below(&[10]));
     let suites = PutBlock { room_type: kind("suite"), ..put_block("fair", 10, 12, 2) };
+    assert_eq!(refused(house.run(suites.clone())), below(&[10, 11]));
+    // Nor does it change under those who picked up while it keeps nothing.
+    house.run(PutBlock { status: BlockStatus::Canceled, ..put_block("fair", 10, 12, 2) });
     assert_eq!(refused(house.run(suites)), below(&[10, 11]));
+    house.run(put_block("fair", 10, 12, 2));
     // What a block keeps is sold as little as what a guest has.
     house.run(put_room_type("double", 1));
     house.run(put_block("fair", 10, 12, 3));
@@ -152,7 +164,13 @@ fn blocks_are_released_by_the_business_date_in_turns() {
         house.run(Command::EndDue(EndDue {}));
         assert_eq!(nights(&house, 10, 11), [(0, 1, 1, 1_001)]);
         assert_eq!(house.ledger.next_due(), None);
+        let is_released = |house: &House| {
+            let blocks = house.ledger.blocks(&hotel()).unwrap();
+            blocks.iter().find(|shown| shown.block.block.as_str() == "fair").unwrap().released
+        };
+        assert!(!is_released(&house));
         house.run(to(6));
+        assert!(is_released(&house));
         assert_eq!(nights(&house, 10, 11), [(0, 1, 0, 1_002)]);
         // What was picked up stays; nothing is left to be.
         assert_eq!(refused(house.run(from_block(2, 10, 11))), full(&[10]));
@@ -160,6 +178,7 @@ fn blocks_are_released_by_the_business_date_in_turns() {
         assert_eq!(nights(&house, 10, 11), [(0, 0, 0, 1_003)]);
         // A later date takes it back.
         house.run(PutBlock { release_date: Some(day(7)), ..fair });
+        assert!(!is_released(&house));
         assert_eq!(nights(&house, 10, 11), [(0, 0, 2, 1_001)]);
         sound(&house);
     }

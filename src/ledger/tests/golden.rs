@@ -378,7 +378,19 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
         ("done", Outcome::Done),
         ("removed", Outcome::Removed),
         ("waitlisted", Outcome::Waitlisted(entry)),
-        ("block", Outcome::Block(BlockShown { created: false, block, picked_up: vec![2, 3] })),
+        (
+            "block_released",
+            Outcome::Block(BlockShown {
+                created: false,
+                block: Arc::clone(&block),
+                picked_up: vec![2, 3],
+                released: true,
+            }),
+        ),
+        (
+            "block",
+            Outcome::Block(BlockShown { created: false, block, picked_up: vec![2, 3], released: false }),
+        ),
         ("out_of_order", Outcome::OutOfOrder(Arc::clone(&closure))),
         ("restrictions", Outcome::Restrictions(restriction)),
         ("booked", Outcome::Booked(both.clone())),

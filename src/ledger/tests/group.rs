@@ -15,6 +15,10 @@ fn held(mut stay: Reserve, seconds: u64) -> Reserve {
     stay
 }
 
+fn priced(stay: Reserve, total: i64) -> Reserve {
+    Reserve { expected_total: Some(total), ..stay }
+}
+
 fn confirm(n: u128) -> Command {
     Command::ConfirmBooking(BookingChange { booking: booking(n) })
 }
@@ -67,13 +71,40 @@ fn all_or_none_and_the_refusal_names_the_member() {
         (fourth(by_type(4, "double", 10, 12)), member(3, full)),
         (fourth(by_room(4, "999", 10, 12)), member(3, Refusal::RoomNotFound)),
         (fourth(by_type(4, "suite", 12, 12)), member(3, Refusal::InvalidStay)),
+        // What stands against one whatever is sold is told before what is sold to another.
+        (
+            [fourth(by_type(4, "double", 10, 12)), vec![by_room(5, "101", 9, 9)]].concat(),
+            member(4, Refusal::InvalidStay),
+        ),
         (
             vec![by_room(1, "101", 10, 12), by_room(2, "101", 11, 13)],
             member(1, Refusal::RoomUnavailable { nights: vec![day(11)] }),
         ),
+        (vec![by_type(1, "double", -1, 12), by_type(2, "none", 1, 1)], member(1, Refusal::RoomTypeNotFound)),
+        // At another price it has its place all the same; what has none is told before.
         (
-            vec![by_type(1, "double", -1, 12), by_type(2, "none", 1, 1)],
-            member(0, Refusal::ArrivalInPast { business_date: day(0) }),
+            vec![
+                priced(by_type(1, "double", 10, 12), 1),
+                by_room(2, "101", 10, 12),
+                by_room(3, "101", 11, 13),
+            ],
+            member(2, Refusal::RoomUnavailable { nights: vec![day(11)] }),
+        ),
+        (
+            vec![
+                by_type(1, "double", 10, 12),
+                priced(by_type(2, "double", 10, 12), 1),
+                by_type(3, "double", 10, 12),
+            ],
+            member(1, Refusal::PriceChanged { total: 280 }),
+        ),
+        (
+            vec![by_type(1, "double", 10, 12), priced(by_type(2, "double", 10, 12), -1)],
+            member(1, Refusal::InvalidAmount),
+        ),
+        (
+            vec![by_type(1, "double", 10, 10), by_type(2, "double", -1, 12), by_type(3, "double", 9, 9)],
+            member(0, Refusal::InvalidStay),
         ),
     ];
     for (stays, refusal) in cases {
@@ -147,7 +178,9 @@ fn a_change_that_one_member_refuses_changes_none() {
     assert_eq!(house.get(1), before);
     house.changed(Command::CheckOut(change(2)));
     house.later(1_000);
-    assert_eq!(house.refused(confirm(1)), member(1, Refusal::InvalidState { state: Status::CheckedOut }));
+    // A hold that has ended comes before a state, whoever's it is.
+    assert_eq!(house.refused(confirm(1)), member(2, Refusal::HoldExpired));
+    assert_eq!(house.refused(cancel(1)), member(1, Refusal::InvalidState { state: Status::CheckedOut }));
     let stays = [by_room(4, "101", 4, 6), held(by_room(5, "102", 4, 6), 1)];
     house.run(group(&stays));
     house.later(1_000);

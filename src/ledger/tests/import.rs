@@ -216,14 +216,15 @@ fn what_was_taken_from_a_block_is_its_again() {
         other => panic!("{other:?}"),
     };
     assert_eq!(refused(&mut house, of_block(1, 10, 12)), Refusal::BlockNotFound);
+    let full = |night| Refusal::NoAvailability { nights: vec![day(night)], fragmented: false };
     // Taken over while the block takes nothing yet: then it keeps only what is left.
     house.run(PutBlock { status: BlockStatus::Tentative, ..put_block("fair", 10, 12, 3) });
     taken_over(&mut house, vec![of_block(1, 10, 12), of_block(2, 11, 12)]);
+    assert_eq!(refused(&mut house, of_block(3, 11, 13)), full(12), "no night that it never had");
     let Outcome::Block(shown) = house.run(put_block("fair", 10, 12, 3)) else { panic!() };
     assert_eq!(shown.picked_up, [1, 2]);
     assert_eq!(free_doubles(&house, 10, 12), [] as [&str; 0]);
     // One that keeps rooms gives them, within its dates and as many as it has.
-    let full = |night| Refusal::NoAvailability { nights: vec![day(night)], fragmented: false };
     assert_eq!(refused(&mut house, of_block(3, 11, 13)), full(12));
     taken_over(&mut house, vec![of_block(3, 11, 12)]);
     assert_eq!(refused(&mut house, of_block(4, 10, 12)), full(11));

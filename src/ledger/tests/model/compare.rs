@@ -94,12 +94,13 @@ impl Model {
         let picked_up = |block: &Block| {
             block.from.until(block.to).map(|night| self.picked_up(&block.block, night)).collect()
         };
-        let of = |block: &Block| BlockShown {
+        let of = |(block, released): &(Block, bool)| BlockShown {
             created: false,
             block: Arc::new(block.clone()),
             picked_up: picked_up(block),
+            released: *released,
         };
-        let blocks: Vec<BlockShown> = self.blocks.values().map(|(block, _)| of(block)).collect();
+        let blocks: Vec<BlockShown> = self.blocks.values().map(of).collect();
         assert_eq!(house.ledger.blocks(&hotel()).unwrap(), blocks);
         let mut waitlist = self.waitlist.clone();
         waitlist.sort_by_key(|entry| entry.id);

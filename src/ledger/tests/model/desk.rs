@@ -3,15 +3,11 @@
 use super::space::Choice;
 use super::*;
 
-fn no_availability(nights: Vec<Date>) -> Result<(), Refusal> {
+pub fn no_availability(nights: Vec<Date>) -> Result<(), Refusal> {
     if nights.is_empty() { Ok(()) } else { Err(Refusal::NoAvailability { nights, fragmented: false }) }
 }
 
 const FRAGMENTED: Refusal = Refusal::NoAvailability { nights: Vec::new(), fragmented: true };
-
-fn of_member<T>(index: u32, result: Result<T, Refusal>) -> Result<T, Refusal> {
-    result.map_err(|refusal| Refusal::Member { index, refusal: Box::new(refusal) })
-}
 
 /// What a stay shall be.
 struct Target {
@@ -119,6 +115,12 @@ impl Model {
         Ok(())
     }
 
+    /// Nights on which the block, where there is one, is not.
+    pub fn outside(&self, id: Option<&BlockId>, from: Date, to: Date) -> impl Iterator<Item = Date> {
+        let dates = id.map(|id| (self.blocks[id].0.from, self.blocks[id].0.to));
+        from.until(to).filter(move |night| dates.is_some_and(|(from, to)| *night < from || to <= *night))
+    }
+
     /// Takes the nights from a block.
     fn judge_block(&self, id: &BlockId, room_type: &RoomTypeId, from: Date, to: Date) -> Result<(), Refusal> {
         let (block, _) = &self.blocks[id];
@@ -126,8 +128,8 @@ impl Model {
         no_availability(from.until(to).filter(has_none).collect())
     }
 
-    /// Makes a reservation. Where several rooms may be planned for it, it gets the one that was `seen`.
-    pub fn reserve(&mut self, command: &Reserve, seen: Option<RoomId>) -> Result<Arc<Reservation>, Refusal> {
+    /// The type, the room if it is named, and the price, unless something stands against the stay whatever is sold.
+    pub fn judge_reserve(&self, command: &Reserve) -> Result<(RoomTypeId, Option<RoomId>, Price), Refusal> {
         let Reserve { arrival, departure, occupancy, .. } = *command;
         let stay = (arrival, departure);
         let (room, room_type) = match &command.wanted {
@@ -147,11 +149,18 @@ impl Model {
         }
         let currency = self.judge_currency(command.currency, command.currency_known)?;
         let price = self.price(&room_type, room.as_ref(), stay, occupancy, currency, |_| None)?;
-        let total: i64 = price.amounts.iter().sum();
         if command.expected_total.is_some_and(|expected| expected < 0) {
             return Err(Refusal::InvalidAmount);
         }
         self.judge_rules(&room_type, stay, None)?;
+        Ok((room_type, room, price))
+    }
+
+    /// Makes a reservation. Where several rooms may be planned for it, it gets the one that was `seen`.
+    pub fn reserve(&mut self, command: &Reserve, seen: Option<RoomId>) -> Result<Arc<Reservation>, Refusal> {
+        let Reserve { arrival, departure, occupancy, .. } = *command;
+        let (room_type, room, price) = self.judge_reserve(command)?;
+        let total: i64 = price.amounts.iter().sum();
         if let Some(room) = &room {
             let kept = usize::from(command.block.is_some());
             self.clear(room, arrival, departure, kept)
@@ -200,180 +209,12 @@ impl Model {
         }))
     }
 
-    fn push(&mut self, stay: Reservation) -> Arc<Reservation> {
+    pub fn push(&mut self, stay: Reservation) -> Arc<Reservation> {
         if space::may_move(&stay) {
             self.open.insert(stay.id);
         }
         self.stays.push(stay.clone());
         Arc::new(stay)
-    }
-
-    pub fn book_group(&mut self, command: &BookGroup, seen: &Seen<'_>) -> Result<Outcome, Refusal> {
-        let mut reservations = Vec::new();
-        for (index, stay) in command.stays.iter().enumerate() {
-            let reserve = Reserve {
-                id: stay.id,
-                booking_id: command.booking_id,
-                property: command.property.clone(),
-                guest: command.guest.clone(),
-                wanted: stay.wanted.clone(),
-                arrival: stay.arrival,
-                departure: stay.departure,
-                occupancy: stay.occupancy,
-                currency: stay.currency,
-                currency_known: stay.currency_known,
-                hold_seconds: stay.hold_seconds,
-                expected_total: stay.expected_total,
-                block: stay.block.clone(),
-                external_ref: stay.external_ref.clone(),
-            };
-            // The house with those before it and this one.
-            let stays = command.stays[..=index].to_vec();
-            let house = seen.if_asked(BookGroup { stays, ..command.clone() });
-            let planned = house.ledger.reservation(stay.id).ok().and_then(|made| made.room.clone());
-            let made = self.reserve(&reserve, planned);
-            reservations.push(of_member(index as u32, made)?);
-            self.take_over_rooms(&house);
-        }
-        Ok(Outcome::Booked(Booking { id: command.booking_id, reservations }))
-    }
-
-    pub fn import(&mut self, command: &ImportBooking, seen: &Seen<'_>) -> Result<Outcome, Refusal> {
-        let mut reservations = Vec::new();
-        for (index, stay) in command.stays.iter().enumerate() {
-            let stays = command.stays[..=index].to_vec();
-            let house = seen.if_asked(ImportBooking { stays, ..command.clone() });
-            let planned = house.ledger.reservation(stay.id).ok().and_then(|made| made.room.clone());
-            let made = self.import_stay(command, stay, planned);
-            reservations.push(of_member(index as u32, made)?);
-            self.take_over_rooms(&house);
-        }
-        Ok(Outcome::Booked(Booking { id: command.booking_id, reservations }))
-    }
-
-    fn import_stay(
-        &mut self,
-        command: &ImportBooking,
-        stay: &ImportedStay,
-        seen: Option<RoomId>,
-    ) -> Result<Arc<Reservation>, Refusal> {
-        let room_type = self.room_type(&stay.room_type)?.clone();
-        let type_of_room = stay.room.as_ref().map(|room| self.type_of(room)).transpose()?;
-        if stay.block.as_ref().is_some_and(|block| !self.blocks.contains_key(block)) {
-            return Err(Refusal::BlockNotFound);
-        }
-        let (ImportedStay { arrival, departure, status, .. }, today) = (stay, self.today());
-        let (arrival, departure, status) = (*arrival, *departure, *status);
-        let possible = match status {
-            Status::Held => stay.hold_expires_at.is_some(),
-            Status::InHouse => arrival <= today && stay.room.is_some(),
-            Status::CheckedOut => departure <= today,
-            Status::NoShow => arrival <= today,
-            _ => true,
-        };
-        if !possible {
-            return Err(Refusal::InvalidState { state: status });
-        }
-        if status != Status::CheckedOut || departure != arrival {
-            judge_length(arrival, departure)?;
-        }
-        if status.is_live() {
-            self.judge_horizon(departure)?;
-        }
-        if stay.occupancy == 0 {
-            return Err(Refusal::OccupancyInvalid { max_occupancy: room_type.max_occupancy });
-        }
-        if stay.hold_expires_at.is_some_and(|end| end.0 > self.now + 86_400_000) {
-            return Err(Refusal::HoldTtlInvalid);
-        }
-        let priced: Vec<Date> = stay.price.nights().map(|(night, _)| night).collect();
-        let nights: Vec<Date> = arrival.until(departure).filter(|night| !priced.contains(night)).collect();
-        if !nights.is_empty() {
-            return Err(Refusal::NotPriced { nights });
-        }
-        if !stay.currency_known {
-            return Err(Refusal::InvalidCurrency);
-        }
-        if stay.price.amounts.iter().any(|amount| *amount < 0) {
-            return Err(Refusal::InvalidAmount);
-        }
-        let mut made = Reservation {
-            id: stay.id,
-            booking_id: command.booking_id,
-            property: command.property.clone(),
-            room_type: stay.room_type.clone(),
-            room: stay.room.clone(),
-            room_pinned: stay.room.is_some() && stay.room_pinned,
-            guest: command.guest.clone(),
-            arrival,
-            departure,
-            occupancy: stay.occupancy,
-            status,
-            hold_expires_at: stay.hold_expires_at.filter(|_| status == Status::Held),
-            price: stay.price.clone(),
-            block: stay.block.clone(),
-            external_ref: stay.external_ref.clone(),
-            room_from: None,
-            released_from: (status == Status::NoShow).then_some(arrival),
-            slept: None,
-            revision: 1,
-            lsn: self.lsn,
-            created_at: Timestamp(self.now),
-            updated_at: Timestamp(self.now),
-        };
-        if arrival.until(departure).any(|night| space::has(&made, night)) {
-            self.place_import(&mut made, type_of_room, seen)?;
-        }
-        Ok(self.push(made))
-    }
-
-    /// Finds what was sold elsewhere its nights here; nights that are past are not argued about.
-    fn place_import(
-        &self,
-        made: &mut Reservation,
-        type_of_room: Option<RoomTypeId>,
-        seen: Option<RoomId>,
-    ) -> Result<(), Refusal> {
-        let (today, departure) = (self.today(), made.departure);
-        let first = made.arrival.max(today);
-        if space::may_move(made) {
-            made.room = None;
-        }
-        let keeps = |block: &&BlockId| {
-            let (block, released) = &self.blocks[*block];
-            block.status == BlockStatus::Definite && !released
-        };
-        let block = made.block.clone();
-        let block = block.as_ref().filter(keeps);
-        let kept = |room_type: &RoomTypeId| {
-            usize::from(block.is_some_and(|block| self.blocks[block].0.room_type == *room_type))
-        };
-        if let Some(room) = &made.room {
-            let of_room = type_of_room.unwrap();
-            if made.status.is_live() {
-                made.room_type = of_room.clone();
-            }
-            self.clear(room, first, departure, kept(&of_room))
-                .map_err(|nights| Refusal::RoomUnavailable { nights })?;
-            let others = |night: &Date| self.stays.iter().any(|stay| space::has_room(stay, room, *night));
-            if made.arrival.until(first.min(departure)).any(|night| others(&night)) {
-                made.room_from = Some(first.min(departure));
-            }
-        }
-        if let Some(block) = block {
-            let none_left = |night: &Date| self.left_of(block, *night) == 0;
-            no_availability(first.until(departure).filter(none_left).collect())?;
-        }
-        no_availability(self.full(&made.room_type, first, departure, kept(&made.room_type)))?;
-        if space::may_move(made) && first < departure {
-            made.room = match self.choose(&made.room_type, first, departure) {
-                Choice::Room(room) => Some(room),
-                Choice::Some => seen,
-                Choice::Overbooked | Choice::Fragmented => None,
-            };
-            made.room_from = Some(first).filter(|_| made.room.is_some() && made.arrival < first);
-        }
-        Ok(())
     }
 
     pub fn amend(&mut self, command: &Amend, seen: &Seen<'_>) -> Result<Outcome, Refusal> {
@@ -519,10 +360,13 @@ impl Model {
         });
         let kept = usize::from(block.is_some_and(|block| self.blocks[block].0.room_type == *room_type));
         let has_space = || {
+            let first = arrival.max(today);
             if let Some(block) = block {
                 let none_left = |night: &Date| self.left_of(block, *night) == 0;
-                no_availability(arrival.max(today).until(departure).filter(none_left).collect())?;
+                no_availability(first.until(departure).filter(none_left).collect())?;
             }
+            let is_new = |night: &Date| *night < old.arrival || old.departure <= *night;
+            no_availability(self.outside(old.block.as_ref(), first, departure).filter(is_new).collect())?;
             no_availability(self.full(room_type, arrival.max(today), departure, kept))
         };
         let in_house = old.room.as_ref().filter(|_| old.status == Status::InHouse);
@@ -559,7 +403,7 @@ impl Model {
     }
 }
 
-fn judge_length(arrival: Date, departure: Date) -> Result<(), Refusal> {
+pub fn judge_length(arrival: Date, departure: Date) -> Result<(), Refusal> {
     if departure <= arrival {
         return Err(Refusal::InvalidStay);
     }

@@ -54,7 +54,7 @@ impl Model {
         if members.is_empty() {
             return Err(Refusal::BookingNotFound);
         }
-        let mut reservations = Vec::new();
+        let (mut reservations, mut refused) = (Vec::new(), Vec::new());
         for (index, id) in (0..).zip(&members) {
             if self.find(*id, None)?.status == to {
                 continue;
@@ -64,7 +64,11 @@ impl Model {
                 Status::Confirmed => self.confirm(&change),
                 _ => self.cancel(&change),
             };
-            changed.map_err(|refusal| Refusal::Member { index, refusal: Box::new(refusal) })?;
+            refused.extend(changed.err().map(|refusal| (index, refusal)));
+        }
+        let told = refused.into_iter().min_by_key(|(index, refusal)| (refusal.place(), *index));
+        if let Some((index, refusal)) = told {
+            return Err(Refusal::Member { index, refusal: Box::new(refusal) });
         }
         for id in members {
             let mut stay = self.find(id, None)?;

@@ -168,8 +168,7 @@ impl Model {
         }
         self.judge_horizon(to)?;
         let old = self.blocks.get(&id).cloned();
-        let keeps = |old: &(Block, bool)| old.0.status == BlockStatus::Definite && !old.1;
-        let of_another_type = old.as_ref().is_some_and(|old| keeps(old) && old.0.room_type != room_type);
+        let of_another_type = old.as_ref().is_some_and(|old| old.0.room_type != room_type);
         let uncovered = |night: &Date| {
             let picked_up = self.picked_up(&id, *night);
             let covered = !of_another_type && from <= *night && *night < to && picked_up <= rooms;
@@ -191,6 +190,11 @@ impl Model {
             return Err(Refusal::NoAvailability { nights, fragmented: false });
         }
         let picked_up = from.until(to).map(|night| self.picked_up(&id, night)).collect();
-        Ok(Outcome::Block(BlockShown { created, block: Arc::new(block), picked_up }))
+        Ok(Outcome::Block(BlockShown {
+            created,
+            block: Arc::new(block),
+            picked_up,
+            released: released && !created,
+        }))
     }
 }

@@ -4,6 +4,7 @@
 //! several rooms a stay by type is planned for. It looks whether the choice may be and takes it over; whether there is a
 //! choice at all it finds out itself, by trying all plans.
 
+mod bookings;
 mod compare;
 mod desk;
 mod guests;
