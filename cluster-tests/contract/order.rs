@@ -1,5 +1,6 @@
 //! Where several refusals apply, the contract says which is given.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{RESERVATIONS, Row, ask, open_grand, path_of, reserve, stay};
@@ -177,6 +178,37 @@ async fn of_several_refusals_the_first_of_the_contract_is_given() {
             json!({"expected_total": 1}),
             409,
             "room_unavailable",
+        ),
+        Row::post(
+            "of a group what is the first of all, whoever's it is",
+            "/v1/properties/grand/bookings",
+            json!({"guest": "group", "reservations": [
+                {"room_type": "double", "arrival": date(10), "departure": date(12), "occupancy": 2},
+                {"room": "301", "arrival": date(10), "departure": date(12), "occupancy": 1},
+                {"room": "101", "arrival": date(10), "departure": date(10), "occupancy": 2},
+                {"room": "101", "arrival": date(9), "departure": date(9), "occupancy": 2},
+            ]}),
+            422,
+            "invalid_stay",
+        )
+        .facts(json!({"index": 2})),
+        Row::new(
+            "the property before a position that is not there yet",
+            Method::GET,
+            format!("/v1/properties/nowhere/availability?from={}&to={}&as_of=999999999", date(1), date(2)),
+            404,
+            "property_not_found",
+        ),
+        Row::new(
+            "the room type before a position that is not there yet",
+            Method::GET,
+            format!(
+                "/v1/properties/grand/free-rooms?arrival={}&departure={}&occupancy=1&room_type=cave&as_of=999999999",
+                date(1),
+                date(2)
+            ),
+            404,
+            "room_type_not_found",
         ),
         row(
             "no_availability before price_changed",

@@ -19,8 +19,8 @@ use super::progress;
 use super::settings::Sources;
 use crate::client::{Client, ClientError, FirstBusinessDate, ImportedPrice, ImportedStay, ListQuery};
 use crate::ledger::{
-    AVAILABILITY_NIGHTS_MAX, BookingId, BusinessDateMode, Date, PropertyId, RoomId, RoomTypeId, Status,
-    WaitlistStatus,
+    BLOCK_NIGHTS_MAX, BookingId, BusinessDateMode, Date, LISTED_NIGHTS_MAX, PropertyId, RoomId, RoomTypeId,
+    Status, WaitlistStatus,
 };
 use crate::wire;
 
@@ -183,7 +183,7 @@ async fn rates(
         });
         (!rate.prices.is_empty()).then_some(rate)
     });
-    Ok(joined(rates.collect()))
+    Ok(joined(rates.collect(), i32::MAX))
 }
 
 async fn restrictions(client: &Client, property: &PropertyId) -> Result<Vec<Restriction>, ClientError> {
@@ -201,7 +201,7 @@ async fn restrictions(client: &Client, property: &PropertyId) -> Result<Vec<Rest
         min_advance_days: it.min_advance_days,
         max_advance_days: it.max_advance_days,
     });
-    Ok(joined(restrictions.collect()))
+    Ok(joined(restrictions.collect(), i32::MAX))
 }
 
 async fn out_of_order(client: &Client, property: &PropertyId) -> Result<Vec<OutOfOrder>, ClientError> {
@@ -213,17 +213,17 @@ async fn out_of_order(client: &Client, property: &PropertyId) -> Result<Vec<OutO
         to: it.to,
         reason: it.reason,
     });
-    Ok(joined(closures.collect()))
+    Ok(joined(closures.collect(), BLOCK_NIGHTS_MAX))
 }
 
-/// Asks about every date of the calendar, as many nights at a time as one answer shows.
+/// Asks about every date of the calendar, as many nights at a time as one answer lists.
 async fn over_all_dates<T>(
     ask: impl AsyncFn(Date, Date) -> Result<Vec<T>, ClientError>,
 ) -> Result<Vec<T>, ClientError> {
-    let windows = (0..).map(|n: i32| Date::MIN.plus(n * AVAILABILITY_NIGHTS_MAX));
+    let windows = (0..).map(|n: i32| Date::MIN.plus(n * LISTED_NIGHTS_MAX));
     let windows = windows.take_while(|from| *from < Date::MAX);
     let answers: Vec<Vec<T>> = stream::iter(windows)
-        .map(|from| ask(from, from.plus(AVAILABILITY_NIGHTS_MAX)))
+        .map(|from| ask(from, from.plus(LISTED_NIGHTS_MAX)))
         .buffered(AT_ONCE)
         .try_collect()
         .await?;
@@ -259,8 +259,8 @@ ranged!(Rate, |it| match (&it.room_type, &it.room) {
 ranged!(Restriction, |it| it.room_type.to_string());
 ranged!(OutOfOrder, |it| it.room.to_string());
 
-/// By target and date; what the windows of the questions cut in two is one again.
-fn joined<T: Ranged>(mut all: Vec<T>) -> Vec<T> {
+/// By target and date; what the windows of the questions cut in two is one again, up to the nights that are set at once.
+fn joined<T: Ranged>(mut all: Vec<T>, nights_max: i32) -> Vec<T> {
     all.sort_by_cached_key(|it| (it.target(), *it.clone().dates().0));
     let mut joined: Vec<T> = Vec::new();
     for mut next in all {
@@ -268,7 +268,7 @@ fn joined<T: Ranged>(mut all: Vec<T>) -> Vec<T> {
             let (from, to) = next.dates();
             let (from, to) = (*from, *to);
             let mut longer = last.clone();
-            if *longer.dates().1 == from {
+            if *longer.dates().1 == from && longer.dates().0.nights_to(to) <= nights_max {
                 *longer.dates().1 = to;
                 // Equal but for the range?
                 let mut whole = next.clone();

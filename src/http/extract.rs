@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequestParts, RawPathParams, Request};
-use axum::http::{HeaderMap, Uri, header, request::Parts};
+use axum::http::{HeaderMap, HeaderValue, Uri, header, request::Parts};
 use futures_util::StreamExt;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
@@ -55,7 +55,14 @@ pub struct Params(BTreeMap<String, String>);
 impl Params {
     pub fn of(uri: &Uri) -> Result<Params, Problem> {
         let mut params = BTreeMap::new();
-        for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+        let query = uri.query().unwrap_or_default();
+        // What bytes that are no UTF-8 are read as, unless it is what was asked.
+        let is_asked = query.to_ascii_lowercase().contains("%ef%bf%bd");
+        let is_lost = |text: &str| !is_asked && text.contains(char::REPLACEMENT_CHARACTER);
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if is_lost(&name) || is_lost(&value) {
+                return Err(Problem::malformed(&name, "is not valid UTF-8"));
+            }
             if params.insert(name.to_string(), value.into_owned()).is_some() {
                 return Err(Problem::malformed(&name, "is given twice"));
             }
@@ -177,15 +184,22 @@ pub async fn no_body(request: Request) -> Result<(), Problem> {
 }
 
 pub fn unsupported_media_type() -> Problem {
-    Problem::new(Code::UnsupportedMediaType, "send the body as JSON, with `Content-Type: application/json`")
+    Problem::new(
+        Code::UnsupportedMediaType,
+        "send the body as JSON, not compressed, with `Content-Type: application/json`",
+    )
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
     media_type(headers).is_some_and(|essence| essence == "application/json")
 }
 
-/// The body's media type without its parameters, in lower case.
+/// The body's media type without its parameters, in lower case; none where the body is compressed.
 pub fn media_type(headers: &HeaderMap) -> Option<String> {
+    let is_plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain) {
+        return None;
+    }
     let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
@@ -238,8 +252,9 @@ pub fn parse_beside<'de, T: Deserialize<'de>>(
     let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
     let value = Object { beside, value: PhantomData }.deserialize(tracked).map_err(|error| {
         let error = fields::in_plain_words(&error);
-        match track.path().to_string().as_str() {
-            "." => Problem::new(Code::Malformed, error),
+        // What has no name yet, a key that is none or the body itself, goes by the name of what holds it.
+        match track.path().to_string().trim_end_matches(['.', '?']) {
+            "" => Problem::new(Code::Malformed, error),
             path => Problem::malformed(path, error),
         }
     })?;
@@ -397,6 +412,37 @@ mod tests {
         }
         for text in ["", "3", "\"\"", "\"03\"", "\"+3\"", "\"-1\"", "W/\"3\"", "*"] {
             assert_eq!(read(text), Err("malformed".to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_named_as_far_as_it_has_a_name() {
+        let told = |problem: Problem| problem.to_wire().detail;
+        let body = |text: &str| told(parse::<Sample>(text.as_bytes()).unwrap_err());
+        assert!(body(r#"{"name":"x","count":1,"prices":{"a":1,"a":2}}"#).starts_with("`prices`"));
+        for text in ["{", "", "[", r#"{"name":"x","count":1,"#] {
+            assert!(!body(text).contains('?'), "{}", body(text));
+        }
+        let query = |text: &str| {
+            let uri: Uri = format!("/v1/search?{text}").parse().unwrap();
+            Params::of(&uri).map(|params| params.0).map_err(told)
+        };
+        for text in ["guest=%ff", "guest=a%C3", "%fe=a"] {
+            assert!(query(text).unwrap_err().ends_with("is not valid UTF-8"), "{text}");
+        }
+        for (text, guest) in [("guest=%C3%A9", "é"), ("guest=%EF%BF%BD", "\u{fffd}"), ("guest=a+b", "a b")] {
+            assert_eq!(query(text).unwrap()["guest"], guest);
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_compressed_is_of_no_type() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, "application/json; charset=utf-8".parse().unwrap());
+        assert!(is_json(&headers));
+        for (coding, plain) in [("identity", true), ("Identity", true), ("gzip", false), ("", false)] {
+            headers.insert(header::CONTENT_ENCODING, coding.parse().unwrap());
+            assert_eq!(is_json(&headers), plain, "{coding}");
         }
     }
 

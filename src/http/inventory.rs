@@ -13,12 +13,13 @@ use super::extract::{Params, Segments, json, judge_currency, key_of_headers, no_
 use super::fields::{Text, UniqueMap};
 use super::problem::Problem;
 use super::render;
+use crate::history::NotTold;
 use crate::ledger::{
-    AVAILABILITY_NIGHTS_MAX, Applied, BLOCK_NIGHTS_MAX, Command, Date, EndOutOfOrder, FirstBusinessDate,
-    Ledger, Lsn, NightAudit, PropertyId, PutOutOfOrder, PutProperty, PutRates, PutRoom, PutRoomType,
-    RateTarget, Refusal, RetireRoom, RoomId, RoomTypeId, Submission,
+    Applied, BLOCK_NIGHTS_MAX, Command, Date, EndOutOfOrder, FirstBusinessDate, LISTED_NIGHTS_MAX, Ledger,
+    Lsn, NightAudit, PropertyId, PutOutOfOrder, PutProperty, PutRates, PutRoom, PutRoomType, RateTarget,
+    Refusal, RetireRoom, RoomId, RoomTypeId, Submission,
 };
-use crate::node::{Consistency, Node, NotRead, date_at, time_zone_known};
+use crate::node::{Consistency, Node, NotInPast, NotRead, date_at, time_zone_known};
 use crate::wire;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -182,11 +183,22 @@ pub async fn read_property<T>(
     node: &Node,
     mut params: Params,
     property: &PropertyId,
-    query: impl FnOnce(&Ledger) -> Result<T, Refusal>,
+    query: impl Fn(&Ledger) -> Result<T, Refusal>,
 ) -> Result<(T, Lsn), Problem> {
     let Some(as_of) = params.optional("as_of")?.map(Lsn) else { return read(node, params, query).await };
-    read(node, params, |_| Ok(())).await?;
-    let past = node.property_at(property, as_of).await?;
+    // Nothing takes a property away: what is not there now never was.
+    read(node, params, |ledger| ledger.property(property).map(drop).ok_or(Refusal::PropertyNotFound)).await?;
+    let past = match node.property_at(property, as_of).await {
+        Ok(past) => past,
+        Err(not_in_past) => {
+            // What comes first in the contract's order is told by the present state as well.
+            let is_last = matches!(not_in_past, NotInPast::NotTold(NotTold::InFuture));
+            let refused = node.with_ledger(|ledger| query(ledger).err());
+            let refused = refused.filter(|it| is_last || it.place() == Refusal::PropertyNotFound.place());
+            let lsn = node.position().lsn;
+            return Err(refused.map_or_else(|| not_in_past.into(), |refusal| Problem::from(refusal).at(lsn)));
+        }
+    };
     let found = query(&past).map_err(|refusal| Problem::from(refusal).at(as_of))?;
     Ok((found, as_of))
 }
@@ -353,15 +365,12 @@ pub fn counted_range(from: Date, to: Date) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The range that a read shows: at least one night, and a bounded number of them.
-pub fn shown_range(params: &mut Params) -> Result<(Date, Date), Problem> {
+/// The range that a read shows: at least one night, and at most `nights_max`.
+pub fn shown_range(params: &mut Params, nights_max: i32) -> Result<(Date, Date), Problem> {
     let (from, to): (Date, Date) = (params.required("from")?, params.required("to")?);
     check_range(from, to)?;
-    if from.nights_to(to) > AVAILABILITY_NIGHTS_MAX {
-        return Err(Problem::malformed(
-            "to",
-            format!("is more than {AVAILABILITY_NIGHTS_MAX} nights after `from`"),
-        ));
+    if from.nights_to(to) > nights_max {
+        return Err(Problem::malformed("to", format!("is more than {nights_max} nights after `from`")));
     }
     Ok((from, to))
 }
@@ -387,7 +396,7 @@ pub async fn show_dates<T: Serialize>(
 ) -> Result<Response, Problem> {
     let property: PropertyId = segments.get(0, "property")?;
     let mut params = Params::of(uri)?;
-    let dates = shown_range(&mut params)?;
+    let dates = shown_range(&mut params, LISTED_NIGHTS_MAX)?;
     let (found, lsn) = read(node, params, |ledger| query(ledger, &property, dates)).await?;
     Ok(render::json(StatusCode::OK, lsn, &found))
 }

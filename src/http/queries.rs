@@ -11,7 +11,7 @@ use super::fields::Whole;
 use super::inventory::{read, read_property, shown_range};
 use super::problem::Problem;
 use super::render;
-use crate::ledger::{FreeRoomsQuery, Ledger, PropertyId, SearchQuery};
+use crate::ledger::{AVAILABILITY_NIGHTS_MAX, FreeRoomsQuery, Ledger, PropertyId, SearchQuery};
 use crate::node::Node;
 use crate::wire;
 
@@ -45,7 +45,7 @@ pub async fn availability(
 ) -> Result<Response, Problem> {
     let property: PropertyId = segments.get(0, "property")?;
     let mut params = Params::of(request.uri())?;
-    let (from, to) = shown_range(&mut params)?;
+    let (from, to) = shown_range(&mut params, AVAILABILITY_NIGHTS_MAX)?;
     let list = |ledger: &Ledger| {
         let by_type = ledger.availability(&property, from, to)?;
         Ok(by_type.into_iter().map(|(id, nights)| (id, nights.iter().map(render::night).collect())).collect())

@@ -18,10 +18,10 @@ pub struct Date(i32);
 pub struct NotADate(String);
 
 impl Date {
-    /// 1900-01-01, the first date that the ledger takes.
-    pub const MIN: Date = Date(-25_567);
-    /// 2999-12-31, the last date that the ledger takes.
-    pub const MAX: Date = Date(376_199);
+    /// 0001-01-01, the first date that the ledger takes.
+    pub const MIN: Date = Date(-719_162);
+    /// 9999-12-31, the last date that four digits can name.
+    pub const MAX: Date = Date(2_932_896);
 
     /// `None` outside [`Date::MIN`]..=[`Date::MAX`].
     pub fn from_days(days: i32) -> Option<Date> {
@@ -114,7 +114,7 @@ impl<'de> Deserialize<'de> for Date {
             text.parse().map_err(de::Error::custom)
         } else {
             let days = i32::deserialize(deserializer)?;
-            Date::from_days(days).ok_or_else(|| de::Error::custom("a day outside the years 1900 to 2999"))
+            Date::from_days(days).ok_or_else(|| de::Error::custom("a day outside the years 1 to 9999"))
         }
     }
 }
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn texts_that_are_dates_and_texts_that_are_not() {
-        for text in ["1900-01-01", "1970-01-01", "2000-02-29", "2024-02-29", "2027-12-31", "2999-12-31"] {
+        for text in ["0001-01-01", "1970-01-01", "2000-02-29", "2024-02-29", "2027-12-31", "9999-12-31"] {
             assert_eq!(text.parse::<Date>().unwrap().to_string(), text);
         }
         let wrong = [
@@ -136,10 +136,10 @@ mod tests {
             "2027-13-01",
             "2027-00-10",
             "0000-00-00",
-            "1899-12-31",
+            "0000-12-31",
         ];
         let shaped =
-            ["", "2027-01-01T00:00:00", "20270101", "+027-01-01", "2027-01-0é", "3000-01-01", "２０２７-01"];
+            ["", "2027-01-01T00:00:00", "20270101", "+027-01-01", "2027-01-0é", "10000-01-01", "２０２７-01"];
         for text in wrong.into_iter().chain(shaped) {
             assert!(text.parse::<Date>().is_err(), "{text} was taken for a date");
         }
@@ -147,8 +147,8 @@ mod tests {
 
     #[test]
     fn bounds_are_the_dates_they_say() {
-        assert_eq!(Date::MIN.to_string(), "1900-01-01");
-        assert_eq!(Date::MAX.to_string(), "2999-12-31");
+        assert_eq!(Date::MIN.to_string(), "0001-01-01");
+        assert_eq!(Date::MAX.to_string(), "9999-12-31");
         assert_eq!(Date::MAX.plus(1), Date::MAX);
         assert_eq!(Date::MIN.plus(i32::MIN), Date::MIN);
     }

@@ -68,9 +68,13 @@ pub use id::*;
 pub use outcome::*;
 pub use property::*;
 pub use quarantine::{Failure, Quarantined};
-pub use query::{AVAILABILITY_NIGHTS_MAX, FreeRoomsQuery, Page, ReservationFilter, RoomOccupation};
+pub use query::{
+    AVAILABILITY_NIGHTS_MAX, FreeRoomsQuery, LISTED_NIGHTS_MAX, Page, ReservationFilter, RoomOccupation,
+};
+pub use rate::AMOUNT_MAX;
 pub use record::*;
 pub use reservation::*;
 pub use restore::{Damage, Prepared, Restoring};
 pub use search::{Found, FoundPage, SearchQuery};
 pub use state::Ledger;
+pub use stay::{HORIZON_DAYS, NIGHTS_MAX as STAY_NIGHTS_MAX};

@@ -24,6 +24,10 @@ use super::stay;
 /// Nights of the longest range of `availability`: the horizon and a year behind it.
 pub const AVAILABILITY_NIGHTS_MAX: i32 = stay::HORIZON_DAYS + stay::NIGHTS_MAX;
 
+/// Nights of the longest range whose rates, restrictions or times out of order are listed: a century. They come by ranges,
+/// so that an answer is as long as they are many.
+pub const LISTED_NIGHTS_MAX: i32 = 36_525;
+
 /// Reservations that one page looks at, at most; a page may hold fewer than its limit, and say where to go on.
 const LOOKED_AT_MAX: usize = 50_000;
 

@@ -15,10 +15,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 use crate::cli::money;
+use crate::http::TEXT_CHARS_MAX;
 use crate::ledger::{Currency, Date, Prices, PropertyId, RoomId};
-
-/// Text fields of the ledger hold as many characters.
-const TEXT_CHARS_MAX: usize = 255;
 
 /// A hotel as it is to be written.
 #[derive(Debug, PartialEq)]
@@ -145,13 +143,8 @@ fn hotel(file: File) -> Result<Hotel, Wrong> {
     let mut nights: BTreeMap<RoomId, BTreeMap<Date, Prices>> = BTreeMap::new();
     for (key, offers) in &days {
         let at = format!("AvailabilitiesAt.{key}");
-        let date = date(key).ok_or_else(|| {
-            Wrong::new(
-                &at,
-                "is no date",
-                "write it as YYYY-MM-DD or YYYY-MM-DDT00:00:00, between 1900 and 2999",
-            )
-        })?;
+        let date = date(key)
+            .ok_or_else(|| Wrong::new(&at, "is no date", "write it as YYYY-MM-DD or YYYY-MM-DDT00:00:00"))?;
         if !dates.insert(date) {
             return Err(Wrong::new(
                 at,

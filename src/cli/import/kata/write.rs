@@ -172,7 +172,7 @@ mod tests {
         written.lock().unwrap().push(defined[0].clone());
         write(&client, &hotel, "Europe/Budapest").await.unwrap();
         let cleared =
-            [rate("1900-01-01", "2024-01-01", json!({})), rate("2024-01-02", "2999-12-31", json!({}))];
+            [rate("0001-01-01", "2024-01-01", json!({})), rate("2024-01-02", "9999-12-31", json!({}))];
         let second = written.lock().unwrap().clone();
         assert_eq!(second[1..], [&defined[..], &cleared[..], std::slice::from_ref(&priced)].concat());
         server.abort();
