@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use innkeeper::history::Keeping;
 use innkeeper::http::client_router;
-use innkeeper::ledger::Timestamp;
 use innkeeper::node::clock::{Clock, SystemClock};
 use innkeeper::node::{Config, IdSource, Limits, Node, Timings, World};
 use innkeeper::replication::{DiskThreads, HttpTransport};
@@ -213,6 +212,13 @@ fn rows_of_stays() -> Vec<Row> {
         row("over a year", json!({"departure": date(377)}), 422, "stay_too_long"),
         row("yesterday", json!({"arrival": "2026-12-31"}), 422, "arrival_in_past"),
         row("too far", json!({"arrival": date(1_100), "departure": date(1_101)}), 422, "beyond_horizon"),
+        row("ages ago", json!({"arrival": "0001-01-01", "departure": "0001-01-02"}), 422, "arrival_in_past"),
+        row(
+            "the last night of all",
+            json!({"arrival": "9999-12-30", "departure": "9999-12-31"}),
+            422,
+            "beyond_horizon",
+        ),
         row("nobody", json!({"occupancy": 0}), 422, "occupancy_invalid"),
         row("a hold of no time", json!({"hold_seconds": 0}), 422, "hold_ttl_invalid"),
         row("no price", json!({"currency": "USD"}), 422, "not_priced").facts(nights),
@@ -285,9 +291,9 @@ struct Stuck {
 }
 
 impl Clock for Stuck {
-    fn wall(&self) -> Timestamp {
+    fn since_epoch(&self) -> Duration {
         assert!(!self.breaks.swap(false, Ordering::SeqCst), "the clock breaks, on purpose");
-        Timestamp(1_800_000_000_000)
+        Duration::from_secs(1_800_000_000)
     }
 
     fn monotonic(&self) -> Duration {

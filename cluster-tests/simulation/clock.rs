@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use innkeeper::ledger::Timestamp;
 use innkeeper::node::clock::Clock;
 use tokio::time::Instant;
 
@@ -40,9 +39,9 @@ impl SimulatedClock {
 }
 
 impl Clock for SimulatedClock {
-    fn wall(&self) -> Timestamp {
-        let now_ms = self.started_ms + self.started.elapsed().as_millis() as u64;
-        Timestamp((EPOCH_MS + now_ms).saturating_add_signed(self.offset.get()))
+    fn since_epoch(&self) -> Duration {
+        let started_ms = (EPOCH_MS + self.started_ms).saturating_add_signed(self.offset.get());
+        Duration::from_millis(started_ms) + self.started.elapsed()
     }
 
     fn monotonic(&self) -> Duration {

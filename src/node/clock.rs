@@ -13,8 +13,12 @@ use crate::replication::NodeId;
 
 /// The clocks of a machine. Production reads the system's; a simulation passes its own.
 pub trait Clock: Send + Sync + 'static {
-    /// May jump, in either direction.
-    fn wall(&self) -> Timestamp;
+    /// Time since 1970 by the wall clock. May jump, in either direction.
+    fn since_epoch(&self) -> Duration;
+    /// The same in whole milliseconds, in which instants are told.
+    fn wall(&self) -> Timestamp {
+        Timestamp(self.since_epoch().as_millis() as u64).min(Timestamp::MAX)
+    }
     /// Time since some fixed point; never goes back.
     fn monotonic(&self) -> Duration;
 }
@@ -36,9 +40,8 @@ impl Default for SystemClock {
 }
 
 impl Clock for SystemClock {
-    fn wall(&self) -> Timestamp {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp(since_epoch.as_millis() as u64).min(Timestamp::MAX)
+    fn since_epoch(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
     fn monotonic(&self) -> Duration {
@@ -48,6 +51,8 @@ impl Clock for SystemClock {
 
 /// What was seen of a member's clock longer ago says nothing of it now.
 const SIGHTING_AGE_MAX: Duration = Duration::from_secs(10);
+/// Clocks that differ by less are taken for equal: whole milliseconds of both are compared, and a message has its way.
+const NOTICED_MS: u64 = 2;
 /// For so long the greatest of what was seen counts; then what is seen next, should the clock have been set back.
 const GREATEST_KEPT: Duration = Duration::from_secs(2);
 
@@ -107,7 +112,8 @@ impl Sightings {
         offsets.sort_unstable();
         let (below, above) = (offsets[(offsets.len() - 1) / 2], offsets[offsets.len() / 2]);
         let stamped = ahead_ms(stamp, now) - own;
-        if stamped.abs_diff(below) <= stamped.abs_diff(above) { below } else { above }
+        let median = if stamped.abs_diff(below) <= stamped.abs_diff(above) { below } else { above };
+        if median.unsigned_abs() < NOTICED_MS { 0 } else { median }
     }
 }
 
@@ -121,38 +127,38 @@ pub struct LogClock {
 struct Reading {
     term: u64,
     monotonic: Duration,
-    stamp: Timestamp,
+    /// Since 1970, and not in whole milliseconds: what many readings a second lost of them would make the clock late.
+    at: Duration,
 }
 
 /// The greatest share of elapsed time by which the log clock is moved towards the members' median: one part in ten.
-const SLEW: u64 = 10;
+const SLEW: u32 = 10;
 
 impl LogClock {
     /// The log's time now. `term` is the one this node leads in: a new one starts afresh from `median_wall` (the
-    /// median of the members' wall clocks) and never before `last_stamp`, the newest stamp that was applied here.
+    /// median of the members' wall clocks, since 1970) and never before `last_stamp`, the newest stamp that was applied
+    /// here.
     pub fn now(
         &self,
         term: u64,
         last_stamp: Timestamp,
-        median_wall: Timestamp,
+        median_wall: Duration,
         monotonic: Duration,
     ) -> Timestamp {
         let mut last = self.last.lock().expect("no panic while the log clock is locked");
-        let (stamp, read_at) = match *last {
+        let (at, monotonic) = match *last {
             Some(reading) if reading.term == term => {
-                let elapsed = monotonic.saturating_sub(reading.monotonic).as_millis() as u64;
-                let steady = reading.stamp.0 + elapsed;
-                let slew = elapsed.div_ceil(SLEW).min(elapsed);
-                let stamp = Timestamp(median_wall.0.clamp(steady - slew, steady + slew));
-                // Whole milliseconds are counted, and what is left of one is counted the next time: lost at each of
-                // many readings a second, it would make the clock late.
-                (stamp, reading.monotonic + Duration::from_millis(elapsed))
+                // Who read the clocks earlier may come later.
+                let elapsed = monotonic.saturating_sub(reading.monotonic);
+                let (steady, slew) = (reading.at + elapsed, elapsed / SLEW);
+                (median_wall.clamp(steady - slew, steady + slew), reading.monotonic + elapsed)
             }
             _ => (median_wall, monotonic),
         };
-        let stamp = stamp.max(last_stamp).min(Timestamp::MAX);
-        *last = Some(Reading { term, monotonic: read_at, stamp });
-        stamp
+        let whole = |stamp: Timestamp| Duration::from_millis(stamp.0);
+        let at = at.max(whole(last_stamp)).min(whole(Timestamp::MAX));
+        *last = Some(Reading { term, monotonic, at });
+        Timestamp(at.as_millis() as u64)
     }
 }
 
@@ -165,33 +171,44 @@ mod tests {
     #[test]
     fn the_log_clock_never_goes_back_and_follows_the_monotonic_clock() {
         let clock = LogClock::default();
-        let start = clock.now(1, Timestamp(5_000), Timestamp(4_000), Duration::ZERO);
+        let start = clock.now(1, Timestamp(5_000), 4_000 * MS, Duration::ZERO);
         assert_eq!(start, Timestamp(5_000), "never before the last stamp");
         // The wall clock jumps a day ahead: one part in ten of the elapsed time is all that it moves.
-        assert_eq!(clock.now(1, start, Timestamp(86_400_000), 100 * MS), Timestamp(5_110));
+        assert_eq!(clock.now(1, start, 86_400_000 * MS, 100 * MS), Timestamp(5_110));
         // It jumps back to the year 1970: the clock goes on, a little slower.
-        assert_eq!(clock.now(1, start, Timestamp(0), 200 * MS), Timestamp(5_200));
+        assert_eq!(clock.now(1, start, Duration::ZERO, 200 * MS), Timestamp(5_200));
         // A new term starts from the median, held at the last stamp.
-        assert_eq!(clock.now(2, Timestamp(5_150), Timestamp(9_000), 201 * MS), Timestamp(9_000));
+        assert_eq!(clock.now(2, Timestamp(5_150), 9_000 * MS, 201 * MS), Timestamp(9_000));
+    }
+
+    #[test]
+    fn who_read_the_clocks_earlier_and_comes_later_neither_sets_it_back_nor_ahead() {
+        let clock = LogClock::default();
+        let at = |ms: u32| clock.now(1, Timestamp(0), ms * MS, ms * MS);
+        assert_eq!([at(100), at(200), at(150), at(201)], [100, 200, 200, 201].map(Timestamp));
     }
 
     #[test]
     fn many_readings_a_second_lose_no_time() {
-        let clock = LogClock::default();
-        let mut stamp = clock.now(1, Timestamp(0), Timestamp(0), Duration::ZERO);
-        for reading in 1..=1_000_u32 {
-            let monotonic = reading * Duration::from_micros(1_900);
-            stamp = clock.now(1, stamp, Timestamp(monotonic.as_millis() as u64), monotonic);
+        // The two clocks' milliseconds begin at different moments, and readings come oftener than those.
+        for apart in [Duration::ZERO, Duration::from_micros(900)] {
+            let clock = LogClock::default();
+            let mut stamp = clock.now(1, Timestamp(0), apart, Duration::ZERO);
+            for reading in 1..=10_000_u32 {
+                let monotonic = reading * Duration::from_micros(190);
+                let wall = monotonic + apart;
+                stamp = clock.now(1, stamp, wall, monotonic);
+                assert_eq!(stamp, Timestamp(wall.as_millis() as u64));
+            }
         }
-        assert_eq!(stamp, Timestamp(1_900));
     }
 
     /// The wall clock, and the monotonic one.
     struct Fixed(Timestamp, Duration);
 
     impl Clock for Fixed {
-        fn wall(&self) -> Timestamp {
-            self.0
+        fn since_epoch(&self) -> Duration {
+            Duration::from_millis(self.0.0)
         }
 
         fn monotonic(&self) -> Duration {
@@ -209,6 +226,8 @@ mod tests {
         sightings.saw(2, Timestamp(1_000_000), &ours);
         assert_eq!(median(5), 0, "of two, the one that is nearer to the log");
         assert_eq!(median(999_000), 999_990, "which may be the other's");
+        sightings.saw(3, Timestamp(11), &ours);
+        assert_eq!(median(999_000), 0, "what whole milliseconds may make of clocks that are equal");
         sightings.saw(3, Timestamp(15), &ours);
         assert_eq!(median(999_000), 5);
         sightings.saw(3, Timestamp(9), &ours);

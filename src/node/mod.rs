@@ -270,7 +270,13 @@ impl Node {
 
     /// The members' median wall clock, as this node sees it: for first business dates, and for the log clock.
     pub fn wall(&self) -> Timestamp {
-        Timestamp(self.clock.wall().0.saturating_add_signed(self.median_offset_ms()))
+        Timestamp(self.wall_since_epoch().as_millis() as u64)
+    }
+
+    fn wall_since_epoch(&self) -> Duration {
+        let (own, offset_ms) = (self.clock.since_epoch(), self.median_offset_ms());
+        let offset = Duration::from_millis(offset_ms.unsigned_abs());
+        if offset_ms < 0 { own.saturating_sub(offset) } else { own + offset }
     }
 
     /// How far the members' median wall clock is ahead of this node's.
@@ -339,7 +345,8 @@ impl Node {
         if planted(Bug::StampedByOwnClock) {
             return self.wall().max(self.state.position().stamp);
         }
-        self.log_clock.now(term, self.state.position().stamp, self.wall(), self.clock.monotonic())
+        let monotonic = self.clock.monotonic();
+        self.log_clock.now(term, self.state.position().stamp, self.wall_since_epoch(), monotonic)
     }
 
     /// How long this node has heard from no leader; a leader hears from itself while a majority answers it.
