@@ -43,7 +43,8 @@ pub struct Patience {
     pub connect: Duration,
     /// For one node's answer. Longer than a node's own deadline, or its `outcome_unknown` would never be heard.
     pub attempt: Duration,
-    /// For a call, all its attempts and the waits between them included.
+    /// For a call, all its attempts and the waits between them included. No attempt is begun later than `attempt` before
+    /// its end, so that each can be waited for: several times that.
     pub total: Duration,
     /// For any node to be reachable at all. Shorter than `total`: a wrong address is told soon, an election is sat out.
     pub unreachable: Duration,

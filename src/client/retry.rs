@@ -127,10 +127,12 @@ impl Course {
             .min_by_key(|index| self.endpoints[*index].not_before.max(now))
             .expect("a client has at least one endpoint");
         let at = self.endpoints[endpoint].not_before.max(now);
-        let end = if self.connected || self.attempts == 0 {
-            self.patience.total
-        } else {
-            self.patience.unreachable
+        let Patience { attempt, total, unreachable, .. } = self.patience;
+        let end = match self.connected {
+            _ if self.attempts == 0 => total,
+            // An answer that can't be waited for to its end would hide what was answered before.
+            true => total.saturating_sub(attempt),
+            false => unreachable,
         };
         if at >= self.started + end {
             return None;
@@ -183,5 +185,31 @@ impl Course {
             Some(Trouble::NotSent(reason) | Trouble::Lost(reason)) => ClientError::Unreachable { reason },
             None => ClientError::Unreachable { reason: "the deadline left no time to ask".to_owned() },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_asked_whose_answer_can_not_be_waited_for() {
+        let now = Instant::now();
+        let patience = Patience::default();
+        let last_start = now + patience.total - patience.attempt;
+        let asked_until = |lost: Trouble, at: Instant| {
+            let mut course = Course::new(1, 0, patience, now);
+            course.next(now).unwrap();
+            course.record(0, lost, at);
+            course.next(at)
+        };
+        let lost = || Trouble::Lost("no answer".to_owned());
+        let turn = asked_until(lost(), last_start - PAUSE_MAX).unwrap();
+        assert_eq!((turn.endpoint, turn.at), (0, last_start - PAUSE_MAX + PAUSE_MIN));
+        assert_eq!(asked_until(lost(), last_start), None);
+        // One that was never reached may be soon, and is not waited for that long.
+        let closed = || Trouble::NotSent("refused".to_owned());
+        assert!(asked_until(closed(), now + patience.unreachable - PAUSE_MAX).is_some());
+        assert_eq!(asked_until(closed(), now + patience.unreachable), None);
     }
 }
