@@ -70,21 +70,29 @@ impl Dev {
         let mut told_to_stop = pin_signals()?;
         let (mut nodes, mut exits) =
             Nodes::new(program.clone(), plan.clone(), log.map(|LogFilter(text)| text));
-        let ended = tokio::select! {
+        let started = tokio::select! {
             reason = told_to_stop.recv() => {
-                eprintln!("{}: stopping the nodes", reason.unwrap_or("the signals ended"));
-                Ok(())
+                stopping(reason);
+                Ok(Then::Stop)
             }
-            exit = exits.recv() => Err(exited(&plan, exit)),
-            ended = self.show(&plan, &program, &mut nodes) => ended,
+            exit = exits.recv() => Err(Failure::Failed(format!(
+                "{}\nWhere an address or the directory is in use, nodes of an earlier start may still run.",
+                exited(&plan, exit)
+            ))),
+            shown = self.show(&plan, &program, &mut nodes) => shown,
+        };
+        let ended = match started {
+            Ok(Then::Stay) => stay(&plan, &mut exits, &mut told_to_stop).await,
+            Ok(Then::Stop) => Ok(()),
+            Err(failure) => Err(failure),
         };
         nodes.stop_all().await;
         eprintln!("The nodes are stopped; the data is in {}.", plan.data_dir.display());
         ended
     }
 
-    /// Starts the nodes and shows what they can do. Returns only where the demo is all that was wanted, or on failure.
-    async fn show(&self, plan: &Plan, program: &std::path::Path, nodes: &mut Nodes) -> Result<(), Failure> {
+    /// Starts the nodes and shows what they can do.
+    async fn show(&self, plan: &Plan, program: &std::path::Path, nodes: &mut Nodes) -> Result<Then, Failure> {
         let count = plan.nodes;
         eprintln!("Starting {count} nodes; their logs are in {}.", plan.data_dir.display());
         for id in plan.ids() {
@@ -99,12 +107,48 @@ impl Dev {
         if self.demo_failover {
             failover::demonstrate(plan, nodes, &booked).await?;
             if self.exit_after_demo {
-                return Ok(());
+                return Ok(Then::Stop);
             }
         }
         output::print("\nCtrl-C stops the nodes; the data stays.")?;
-        std::future::pending().await
+        Ok(Then::Stay)
     }
+}
+
+/// What is to be done once the nodes were shown.
+enum Then {
+    Stay,
+    Stop,
+}
+
+/// Until a signal. A node that ends, as one that somebody kills to see what the others do, is told, and these go on.
+async fn stay(
+    plan: &Plan,
+    exits: &mut tokio::sync::mpsc::Receiver<nodes::Exit>,
+    told_to_stop: &mut tokio::sync::mpsc::Receiver<&'static str>,
+) -> Result<(), Failure> {
+    for left in (0..plan.nodes).rev() {
+        let exit = tokio::select! {
+            reason = told_to_stop.recv() => {
+                stopping(reason);
+                return Ok(());
+            }
+            exit = exits.recv() => exited(plan, exit),
+        };
+        if left == 0 {
+            return Err(Failure::Failed(exit));
+        }
+        let rest = if 2 * left > plan.nodes { "go on" } else { "are no majority, and wait" };
+        eprintln!(
+            "{exit}\n{left} of {} nodes {rest}. Ctrl-C and the same command start all of them.",
+            plan.nodes
+        );
+    }
+    Ok(())
+}
+
+fn stopping(reason: Option<&str>) {
+    eprintln!("{}: stopping the nodes", reason.unwrap_or("the signals ended"));
 }
 
 async fn wait_ready(plan: &Plan, id: u64, deadline: Instant) -> Result<(), Failure> {
@@ -156,15 +200,46 @@ fn pin_signals() -> Result<tokio::sync::mpsc::Receiver<&'static str>, Failure> {
     Ok(receiver)
 }
 
-fn exited(plan: &Plan, exit: Option<nodes::Exit>) -> Failure {
+fn exited(plan: &Plan, exit: Option<nodes::Exit>) -> String {
     let Some(nodes::Exit { id, how }) = exit else {
-        return Failure::Failed("the nodes are no longer watched".to_owned());
+        return "the nodes are no longer watched".to_owned();
     };
     let log = plan.log_file(id);
     let tail = nodes::tail(&log).unwrap_or_else(|error| format!("(its log can't be read: {error})"));
-    Failure::Failed(format!(
-        "node {id} ended by itself ({how}). The end of {}:\n{tail}\n\
-         Where an address or the directory is in use, nodes of an earlier start may still run.",
-        log.display()
-    ))
+    format!("node {id} ended by itself ({how}). The end of {}:\n{tail}", log.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_nodes_that_are_left_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let wanted = plan::Wanted { nodes: Some(3), base_port: Some(7_300) };
+        let plan = Plan::prepare(dir.path().join("data"), wanted).unwrap();
+        for (ended, goes_on) in [(0, true), (2, true), (3, false)] {
+            let (exits, mut exit) = mpsc::channel(3);
+            let (signals, mut signal) = mpsc::channel(1);
+            for id in 1..=ended {
+                exits.send(nodes::Exit { id, how: "signal: 9".to_owned() }).await.unwrap();
+            }
+            let staying = stay(&plan, &mut exit, &mut signal);
+            tokio::pin!(staying);
+            let ended_by_itself =
+                tokio::time::timeout(std::time::Duration::from_millis(50), &mut staying).await;
+            match (ended_by_itself, goes_on) {
+                (Err(_), true) => {
+                    signals.send("Ctrl-C").await.unwrap();
+                    staying.await.unwrap();
+                }
+                (Ok(Err(failure)), false) => {
+                    assert!(failure.to_string().contains("node 3 ended by itself"), "{failure}");
+                }
+                (ended, _) => panic!("{ended:?}"),
+            }
+        }
+    }
 }
