@@ -3,6 +3,7 @@
 //! Each booking is taken over under a key that is made of its name in the file, so that an import that broke off, and
 //! one that is run again, takes nothing over twice.
 
+mod judge;
 mod read;
 mod write;
 

@@ -1,22 +1,16 @@
 //! Reading and judging files of the format, before anything is written.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::Counts;
-use crate::cli::exchange::{Booking, FORMAT, Rate, Record, WaitlistEntry};
+use super::judge::Known;
+use crate::cli::exchange::{FORMAT, Record};
 use crate::cli::import::source;
-use crate::client::ImportedStay;
-use crate::ledger::{BlockId, Date, PropertyId, RoomId, RoomTypeId};
 
 /// The longest line: a booking of as many reservations as one may have stays far under it.
 const LINE_BYTES_MAX: u64 = 32 << 20;
 /// Complaints that are collected; a file of another format would have one a line.
 const WRONG_MAX: usize = 20;
-/// Reservations of one booking, at most.
-const RESERVATIONS_MAX: usize = 500;
-/// What a booking or a waitlist entry is called is part of an idempotency key.
-const NAME_CHARS_MAX: usize = 100;
 
 /// The records of all files, in order.
 #[derive(Debug, Default)]
@@ -71,9 +65,11 @@ fn read_file(
             has_header = header(record?).map_err(|reason| format!("{place}: {reason}"))?;
             continue;
         }
-        match record
-            .and_then(|record| known.judge(&record).map(|()| record).map_err(|why| format!("{place}: {why}")))
-        {
+        let judged = record.and_then(|record| match known.judge(&record) {
+            Ok(()) => Ok(record),
+            Err(why) => Err(format!("{place}: {why}")),
+        });
+        match judged {
             Ok(record) => {
                 contents.counts.add(&record);
                 contents.items.push(Item { place, record });
@@ -128,139 +124,6 @@ impl Counts {
             }
         } += 1;
     }
-}
-
-/// What the lines so far defined.
-#[derive(Default)]
-struct Known {
-    properties: BTreeMap<PropertyId, KnownProperty>,
-}
-
-#[derive(Default)]
-struct KnownProperty {
-    room_types: BTreeSet<RoomTypeId>,
-    rooms: BTreeSet<RoomId>,
-    blocks: BTreeSet<BlockId>,
-    bookings: BTreeSet<String>,
-    waitlist: BTreeSet<String>,
-}
-
-impl Known {
-    /// What is wrong with a record, as far as the files tell.
-    fn judge(&mut self, record: &Record) -> Result<(), String> {
-        match record {
-            Record::Innkeeper(_) => Err("belongs on the first line only".to_owned()),
-            Record::Property(it) => {
-                let twice = self.properties.insert(it.property.clone(), KnownProperty::default()).is_some();
-                new(!twice, "property", &it.property)
-            }
-            Record::RoomType(it) => {
-                let property = self.property(&it.property)?;
-                new(property.room_types.insert(it.room_type.clone()), "room type", &it.room_type)
-            }
-            Record::Room(it) => {
-                let property = self.property(&it.property)?;
-                property.has_type(&it.room_type)?;
-                new(property.rooms.insert(it.room.clone()), "room", &it.room)
-            }
-            Record::Rate(it) => self.property(&it.property)?.judge_rate(it),
-            Record::Restriction(it) => {
-                self.property(&it.property)?.has_type(&it.room_type)?;
-                range(it.from, it.to)
-            }
-            Record::OutOfOrder(it) => {
-                self.property(&it.property)?.has_room(&it.room)?;
-                range(it.from, it.to)
-            }
-            Record::Block(it) => {
-                let property = self.property(&it.property)?;
-                property.has_type(&it.room_type)?;
-                range(it.from, it.to)?;
-                new(property.blocks.insert(it.block.clone()), "block", &it.block)
-            }
-            Record::Booking(it) => self.property(&it.property)?.judge_booking(it),
-            Record::WaitlistEntry(it) => self.property(&it.property)?.judge_entry(it),
-        }
-    }
-
-    fn property(&mut self, id: &PropertyId) -> Result<&mut KnownProperty, String> {
-        self.properties.get_mut(id).ok_or_else(|| format!("no line before it defines property {id}"))
-    }
-}
-
-impl KnownProperty {
-    fn has_type(&self, id: &RoomTypeId) -> Result<(), String> {
-        let known = self.room_types.contains(id);
-        if known { Ok(()) } else { Err(format!("no line before it defines room type {id}")) }
-    }
-
-    fn has_room(&self, id: &RoomId) -> Result<(), String> {
-        let known = self.rooms.contains(id);
-        if known { Ok(()) } else { Err(format!("no line before it defines room {id}")) }
-    }
-
-    fn judge_rate(&self, it: &Rate) -> Result<(), String> {
-        range(it.from, it.to)?;
-        match (&it.room_type, &it.room) {
-            (Some(room_type), None) => self.has_type(room_type),
-            (None, Some(room)) => self.has_room(room),
-            _ => Err("give one of `room_type` and `room`".to_owned()),
-        }
-    }
-
-    fn judge_booking(&mut self, it: &Booking) -> Result<(), String> {
-        name("booking", &it.booking)?;
-        if !(1..=RESERVATIONS_MAX).contains(&it.reservations.len()) {
-            return Err(format!("`reservations` has to be 1 to {RESERVATIONS_MAX}"));
-        }
-        for (index, stay) in it.reservations.iter().enumerate() {
-            self.judge_stay(stay).map_err(|why| format!("reservation {index}: {why}"))?;
-        }
-        new(self.bookings.insert(it.booking.clone()), "booking", &it.booking)
-    }
-
-    fn judge_entry(&mut self, it: &WaitlistEntry) -> Result<(), String> {
-        name("entry", &it.entry)?;
-        self.has_type(&it.room_type)?;
-        if it.departure <= it.arrival {
-            return Err("`departure` has to be later than `arrival`".to_owned());
-        }
-        new(self.waitlist.insert(it.entry.clone()), "waitlist entry", &it.entry)
-    }
-
-    fn judge_stay(&self, stay: &ImportedStay) -> Result<(), String> {
-        self.has_type(&stay.room_type)?;
-        stay.room.as_ref().map_or(Ok(()), |room| self.has_room(room))?;
-        if let Some(block) = stay.block.as_ref().filter(|block| !self.blocks.contains(block)) {
-            return Err(format!("no line before it defines block {block}"));
-        }
-        if stay.departure < stay.arrival {
-            return Err("`departure` is before `arrival`".to_owned());
-        }
-        let nights: BTreeSet<Date> = stay.price.nights.iter().map(|night| night.date).collect();
-        match stay.arrival.until(stay.departure).find(|night| !nights.contains(night)) {
-            Some(night) => Err(format!("the price has no amount for {night}")),
-            None => Ok(()),
-        }
-    }
-}
-
-fn new(is_new: bool, what: &str, id: impl std::fmt::Display) -> Result<(), String> {
-    if is_new { Ok(()) } else { Err(format!("{what} {id} is there twice")) }
-}
-
-/// What the writer of the file calls something.
-fn name(field: &str, name: &str) -> Result<(), String> {
-    let visible = name.bytes().all(|byte| byte.is_ascii_graphic());
-    if visible && (1..=NAME_CHARS_MAX).contains(&name.len()) {
-        Ok(())
-    } else {
-        Err(format!("`{field}` has to be 1 to {NAME_CHARS_MAX} visible ASCII characters"))
-    }
-}
-
-fn range(from: Date, to: Date) -> Result<(), String> {
-    if from < to { Ok(()) } else { Err("`to` has to be later than `from`".to_owned()) }
 }
 
 #[cfg(test)]
@@ -329,6 +192,25 @@ mod tests {
         let twice = booking("b", &[]);
         let of_no_block = booking("b", &[("\"price\"", "\"block\":\"fair\",\"price\"")]);
         let no_stay = WAITING.replace("2027-03-02", "2027-03-01");
+        let nowhere = GRAND.replace("Europe/Budapest", "Europe/Foo");
+        let unpaid = GRAND.replace("EUR", "XYZ");
+        let by_hand = GRAND.replace("\"clock\"", "\"2027-01-01\"");
+        let for_nobody = TYPE.replace(":2}", ":0}");
+        let rate = r#"{"rate":{"property":"grand","room_type":"double","from":"2027-01-01","to":"2028-01-01","prices":{"EUR":{"1":10900}}}}"#;
+        let (negative, crowded) = (rate.replace("10900", "-5"), rate.replace("\"1\"", "\"3\""));
+        let far_block = BLOCK.replace("2027-03-03", "2037-03-10");
+        let late_block = BLOCK.replace("2027-03", "2031-03");
+        let long_closure = r#"{"out_of_order":{"property":"grand","room":"101","from":"2027-01-01","to":"2038-01-02","reason":"paint"}}"#;
+        let nobody_knows_where = booking("b", &[("confirmed", "in_house"), (r#""room":"101","#, "")]);
+        let apart = booking("b", &[(r#""amount":1}"#, r#""amount":1},{"date":"2027-03-03","amount":1}"#)]);
+        let year = booking("b", &[("2027-03-02", "2028-03-03")]);
+        let no_end = booking("b", &[("confirmed", "held")]);
+        let no_guest = booking("b", &[(r#""guest":"g""#, r#""guest":"""#)]);
+        let refunded = booking("b", &[(r#""amount":1"#, r#""amount":-1"#)]);
+        let no_night_at_all = booking("b", &[("2027-03-02", "2027-03-01")]);
+        let early = booking("b", &[("confirmed", "in_house")]);
+        let gone = booking("b", &[("confirmed", "checked_out")]);
+        let far = booking("b", &[("2027", "2037")]);
         for (lines, place, why) in [
             (vec![GRAND], ":1:", "the first line has to be"),
             (vec![r#"{"innkeeper":{"format":2}}"#], ":1:", "format 2"),
@@ -339,7 +221,7 @@ mod tests {
             (vec![HEADER, GRAND, GRAND], ":3:", "twice"),
             (vec![HEADER, GRAND, ROOM], ":3:", "room type double"),
             (vec![HEADER, GRAND, TYPE, ROOM, &no_night], ":5:", "no amount for 2027-03-02"),
-            (vec![HEADER, GRAND, TYPE, ROOM, &backwards], ":5:", "before `arrival`"),
+            (vec![HEADER, GRAND, TYPE, ROOM, &backwards], ":5:", "later than `arrival`"),
             (vec![HEADER, GRAND, TYPE, ROOM, &unknown_room], ":5:", "room 999"),
             (vec![HEADER, GRAND, TYPE, ROOM, &no_status], ":5:", "unknown variant `gone`"),
             (vec![HEADER, GRAND, TYPE, ROOM, &unnamed], ":5:", "visible ASCII"),
@@ -349,6 +231,24 @@ mod tests {
             (vec![HEADER, GRAND, TYPE, WAITING, WAITING], ":5:", "waitlist entry w-1 is there twice"),
             (vec![HEADER, GRAND, TYPE, &no_stay], ":4:", "later than `arrival`"),
             (vec![HEADER, GRAND, HEADER], ":3:", "first line only"),
+            (vec![HEADER, &nowhere], ":2:", "`time_zone`: Europe/Foo"),
+            (vec![HEADER, &unpaid], ":2:", "ISO 4217"),
+            (vec![HEADER, GRAND, &for_nobody], ":3:", "`max_occupancy`"),
+            (vec![HEADER, GRAND, TYPE, &far_block], ":4:", "more than 3660 nights"),
+            (vec![HEADER, &by_hand, TYPE, &late_block], ":4:", "`to` is more than 1100 days"),
+            (vec![HEADER, GRAND, TYPE, ROOM, &long_closure], ":5:", "more than 3660 nights"),
+            (vec![HEADER, GRAND, TYPE, ROOM, &nobody_knows_where], ":5:", "has a `room`"),
+            (vec![HEADER, GRAND, TYPE, ROOM, &apart], ":5:", "follow one another"),
+            (vec![HEADER, GRAND, TYPE, ROOM, &year], ":5:", "at most 366 nights"),
+            (vec![HEADER, GRAND, TYPE, &negative], ":4:", "minor units, not -5"),
+            (vec![HEADER, GRAND, TYPE, &crowded], ":4:", "takes 2 at most, not 3"),
+            (vec![HEADER, GRAND, TYPE, ROOM, &no_end], ":5:", "`hold_expires_at`"),
+            (vec![HEADER, GRAND, TYPE, ROOM, &no_guest], ":5:", "`guest`"),
+            (vec![HEADER, GRAND, TYPE, ROOM, &refunded], ":5:", "minor units, not -1"),
+            (vec![HEADER, GRAND, TYPE, ROOM, &no_night_at_all], ":5:", "later than `arrival`"),
+            (vec![HEADER, &by_hand, TYPE, ROOM, &early], ":5:", "its arrival is after"),
+            (vec![HEADER, &by_hand, TYPE, ROOM, &gone], ":5:", "its departure is after"),
+            (vec![HEADER, &by_hand, TYPE, ROOM, &far], ":5:", "the latest is 2030-01-05"),
         ] {
             let wrong = read_lines(&lines).unwrap_err();
             assert_eq!(wrong.len(), 1, "{wrong:?}");
