@@ -354,3 +354,39 @@ fn stay(it: wire::Reservation, in_service: &BTreeSet<RoomId>) -> ImportedStay {
         external_ref: it.external_ref,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_cut_is_one_again_but_no_longer_than_is_set_at_once() {
+        let date = |text: &str| text.parse::<Date>().unwrap();
+        let closed = |room: &str, from: &str, to: &str, reason: &str| OutOfOrder {
+            property: PropertyId::new("grand").unwrap(),
+            room: RoomId::new(room).unwrap(),
+            from: date(from),
+            to: date(to),
+            reason: reason.to_owned(),
+        };
+        let cut = vec![
+            closed("102", "2027-01-01", "2027-01-05", "paint"),
+            closed("101", "2027-01-03", "2027-01-05", "paint"),
+            closed("101", "2027-01-01", "2027-01-03", "paint"),
+            closed("101", "2027-01-05", "2027-01-06", "pipes"),
+            closed("101", "2027-01-07", "2027-01-08", "pipes"),
+        ];
+        let rest = [
+            closed("101", "2027-01-05", "2027-01-06", "pipes"),
+            closed("101", "2027-01-07", "2027-01-08", "pipes"),
+            closed("102", "2027-01-01", "2027-01-05", "paint"),
+        ];
+        let whole = [closed("101", "2027-01-01", "2027-01-05", "paint")];
+        assert_eq!(joined(cut.clone(), 4), [&whole[..], &rest[..]].concat());
+        let halves = [
+            closed("101", "2027-01-01", "2027-01-03", "paint"),
+            closed("101", "2027-01-03", "2027-01-05", "paint"),
+        ];
+        assert_eq!(joined(cut, 3), [&halves[..], &rest[..]].concat());
+    }
+}

@@ -111,6 +111,11 @@ impl<'de> Deserialize<'de> for Whole {
     }
 }
 
+/// Whether it has 1 to 255 characters, none of them a control character.
+pub fn is_text(text: &str) -> bool {
+    (1..=TEXT_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+}
+
 /// A text of 1 to 255 characters, none of them a control character.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
@@ -119,8 +124,7 @@ pub struct Text(pub Box<str>);
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let chars = text.chars().count();
-        if !(1..=TEXT_CHARS_MAX).contains(&chars) || text.chars().any(char::is_control) {
+        if !is_text(&text) {
             return Err(de::Error::custom("expected 1 to 255 characters, none of them a control character"));
         }
         Ok(Text(text.into()))

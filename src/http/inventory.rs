@@ -193,9 +193,8 @@ pub async fn read_property<T>(
         Err(not_in_past) => {
             // What comes first in the contract's order is told by the present state as well.
             let is_last = matches!(not_in_past, NotInPast::NotTold(NotTold::InFuture));
-            let refused = node.with_ledger(|ledger| query(ledger).err());
+            let (lsn, refused) = node.with_ledger(|ledger| (ledger.lsn(), query(ledger).err()));
             let refused = refused.filter(|it| is_last || it.place() == Refusal::PropertyNotFound.place());
-            let lsn = node.position().lsn;
             return Err(refused.map_or_else(|| not_in_past.into(), |refusal| Problem::from(refusal).at(lsn)));
         }
     };

@@ -30,7 +30,7 @@ mod routes;
 mod waitlist;
 
 pub use bookings::STAYS_MAX;
-pub use fields::TEXT_CHARS_MAX;
+pub use fields::{TEXT_CHARS_MAX, is_text};
 pub use listen::BoundedListener;
 pub use peer::router as peer_router;
 pub use routes::router as client_router;

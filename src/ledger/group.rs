@@ -32,7 +32,7 @@ pub fn book(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &BookGroup
             refused.add(index, Refusal::PriceChanged { total });
         }
     }
-    refused.none()?;
+    refused.into_result()?;
     Ok(Outcome::Booked(shown(txn, command.booking_id)))
 }
 
@@ -66,7 +66,8 @@ impl Refused {
         }
     }
 
-    fn none(self) -> Result<(), Refusal> {
+    /// The refusal that is told, where there is one.
+    fn into_result(self) -> Result<(), Refusal> {
         match self.0 {
             None => Ok(()),
             Some((index, refusal)) => Err(Refusal::Member { index, refusal: Box::new(refusal) }),
@@ -122,7 +123,7 @@ fn change(
             refused.add_of(index, change(txn, &Change { reservation, if_match: None }))?;
         }
     }
-    refused.none()?;
+    refused.into_result()?;
     Ok(Outcome::BookingChanged(shown(txn, booking)))
 }
 

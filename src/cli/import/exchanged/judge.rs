@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cli::exchange::{Booking, Property, Rate, Record, RoomType, WaitlistEntry};
 use crate::client::{FirstBusinessDate, ImportedPrice, ImportedStay};
-use crate::http::{STAYS_MAX, TEXT_CHARS_MAX};
+use crate::http::{STAYS_MAX, TEXT_CHARS_MAX, is_text};
 use crate::ledger::{
     AMOUNT_MAX, BLOCK_NIGHTS_MAX, BlockId, Currency, Date, HORIZON_DAYS, PropertyId, RoomId, RoomTypeId,
     STAY_NIGHTS_MAX, Status,
@@ -260,8 +260,7 @@ fn price(price: &ImportedPrice) -> Result<(), String> {
 }
 
 fn text(field: &str, text: &str) -> Result<(), String> {
-    let fits = (1..=TEXT_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    if fits {
+    if is_text(text) {
         Ok(())
     } else {
         Err(format!("`{field}` has to be 1 to {TEXT_CHARS_MAX} characters, none of them a control character"))
