@@ -67,16 +67,14 @@ impl BlockBook {
     fn shown(&self, created: bool) -> Option<BlockShown> {
         let BlockRecord { block, released, .. } = self.record.as_ref()?;
         let picked_up = block.from.until(block.to).map(|night| self.picked_up_on(night)).collect();
-        let released = *released && !created;
-        Some(BlockShown { created, block: Arc::clone(block), picked_up, released })
+        Some(BlockShown { created, block: Arc::clone(block), picked_up, released: *released })
     }
 }
 
-/// A block as it was made: nothing was picked up, nor was it released yet. One that is made when its release date has come
-/// shows so from then on only, since nothing tells later when that was.
-pub fn as_created(block: Arc<Block>) -> BlockShown {
+/// A block as it was made, when nothing was picked up.
+pub fn as_created(block: Arc<Block>, released: bool) -> BlockShown {
     let nights = block.from.nights_to(block.to).max(0) as usize;
-    BlockShown { created: true, block, picked_up: vec![0; nights], released: false }
+    BlockShown { created: true, block, picked_up: vec![0; nights], released }
 }
 
 /// A block as the change that left `after` found or left it: no such change picks up or gives back.
@@ -106,12 +104,13 @@ pub fn put(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &PutBlock) 
     let old = old.and_then(|old| old.record.clone());
     let created = old.is_none();
     let picked_up = txn.book(property)?.blocks.get(&block.block).and_then(|block| block.picked_up_now());
-    let key = match old {
-        Some(old) => old.key.map(|key| key.keeping(&old.block)),
-        None => created_under(key),
+    let (key, made_released) = match old {
+        Some(old) => (old.key.map(|key| key.keeping(&old.block)), old.made_released),
+        // Nobody else is answered with it as it was made.
+        None => (created_under(key), released && key.is_some()),
     };
     let id = block.block.clone();
-    txn.put(Record::Block(BlockRecord { block, key, released, picked_up }))?;
+    txn.put(Record::Block(BlockRecord { block, key, released, picked_up, made_released }))?;
     let shown = txn.book(property)?.blocks.get(&id).and_then(|block| block.shown(created));
     Ok(Outcome::Block(shown.ok_or(Refusal::BlockNotFound)?))
 }

@@ -111,7 +111,9 @@ fn held(ledger: &Ledger, holder: &KeyHolder) -> Option<(u128, Outcome)> {
             }
             RecordKey::Block(property, block) => {
                 let record = ledger.book(property).ok()?.blocks.get(block)?.record.as_ref()?;
-                answer(&record.key, &record.block, |block| Outcome::Block(block::as_created(block)))
+                answer(&record.key, &record.block, |block| {
+                    Outcome::Block(block::as_created(block, record.made_released))
+                })
             }
             _ => None,
         },

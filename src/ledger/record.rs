@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{Prices, RateTarget, Rules};
 use super::date::Date;
-use super::digest::{Digest, Digester, StateHash, digest_fields};
+use super::digest::{Digest, Digester, StateHash, digest_fields, digest_later};
 use super::event::{EventChain, Mark};
 use super::id::{BlockId, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp, WaitlistId};
 use super::outcome::Outcome;
@@ -142,6 +142,9 @@ pub struct BlockRecord {
     /// picked up now is counted from the reservations themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picked_up: Option<Arc<BTreeMap<Date, u32>>>,
+    /// Its release date had come when it was made under its key, which a retry of that is told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub made_released: bool,
 }
 
 /// Prices of a target on each night of `[from, to)`. Those of one target don't overlap.
@@ -390,12 +393,22 @@ impl<T: Digest> Digest for CreatedUnder<T> {
     }
 }
 
+impl Digest for BlockRecord {
+    fn digest(&self, digester: &mut Digester) {
+        let BlockRecord { block, key, released, picked_up, made_released } = self;
+        block.digest(digester);
+        key.digest(digester);
+        released.digest(digester);
+        digest_later(1, picked_up, digester);
+        digest_later(2, &made_released.then_some(true), digester);
+    }
+}
+
 digest_fields! {
     PropertyRecord { property, key; auditing = 1, offering = 2 }
     WaitlistRecord { entry, created_lsn, key }
     RoomTypeRecord { room_type, key }
     RoomRecord { room, key; retired = 1 }
-    BlockRecord { block, key, released; picked_up = 1 }
     RateRecord { property, target, from, to, prices }
     ReservationRecord { reservation, created_lsn, key; member = 1, moved_lsn = 2 }
     Member { index, of }

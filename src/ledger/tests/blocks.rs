@@ -203,6 +203,23 @@ fn the_key_of_a_block_answers_with_the_block_as_it_was_made() {
 }
 
 #[test]
+fn a_block_that_is_made_when_its_release_date_has_come_is_released_from_the_first() {
+    let mut house = House::new();
+    let at_once = PutBlock { release_date: Some(day(0)), ..put_block("fair", 10, 12, 2) };
+    let made = Submission { key: Some(key(1, 1)), command: at_once.into() };
+    let first = house.submit(&made).outcome;
+    let Outcome::Block(shown) = &first else { panic!() };
+    assert_eq!((shown.created, shown.released), (true, true));
+    assert!(house.ledger.blocks(&hotel()).unwrap()[0].released);
+    // So it is told to a retry, whatever has become of it.
+    house.run(put_block("fair", 10, 12, 1));
+    assert!(!house.ledger.blocks(&hotel()).unwrap()[0].released);
+    let again = house.restored().submit(&made);
+    assert_eq!((again.outcome, again.replayed), (first, true));
+    sound(&house);
+}
+
+#[test]
 fn a_retired_room_is_gone_and_what_was_planned_for_it_moves() {
     let mut house = House::new();
     house.reserved(by_type(1, "double", 10, 12));

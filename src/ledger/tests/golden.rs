@@ -328,20 +328,24 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
     });
     let original = Block { status: BlockStatus::Tentative, release_date: None, ..(*block).clone() };
     let key = created_under(digest, original.clone());
-    samples.push((
-        "block".into(),
-        Record::Block(BlockRecord { block: Arc::clone(&block), key, released: true, picked_up: None }),
-    ));
-    let (of, picked_up) = (Arc::clone(&block), Some(Arc::new(BTreeMap::from([(day(3), 2)]))));
-    samples.push((
-        "block_picked_up".into(),
-        Record::Block(BlockRecord { block: of, key: None, released: false, picked_up }),
-    ));
+    let plain = BlockRecord {
+        block: Arc::clone(&block),
+        key: None,
+        released: false,
+        picked_up: None,
+        made_released: false,
+    };
+    let released = BlockRecord { released: true, ..plain.clone() };
+    let picked_up = Some(Arc::new(BTreeMap::from([(day(3), 2)])));
     let canceled_block = Arc::new(Block { status: BlockStatus::Canceled, ..original });
-    samples.push((
-        "block_canceled".into(),
-        Record::Block(BlockRecord { block: canceled_block, key: None, released: false, picked_up: None }),
-    ));
+    for (name, record) in [
+        ("block", BlockRecord { key: key.clone(), ..released.clone() }),
+        ("block_picked_up", BlockRecord { picked_up, ..plain.clone() }),
+        ("block_canceled", BlockRecord { block: canceled_block, ..plain }),
+        ("block_made_released", BlockRecord { key, made_released: true, ..released }),
+    ] {
+        samples.push((name.into(), Record::Block(record)));
+    }
     let original = WaitlistEntry {
         id: waitlist_id(1),
         property: hotel(),

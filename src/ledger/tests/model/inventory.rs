@@ -190,11 +190,6 @@ impl Model {
             return Err(Refusal::NoAvailability { nights, fragmented: false });
         }
         let picked_up = from.until(to).map(|night| self.picked_up(&id, night)).collect();
-        Ok(Outcome::Block(BlockShown {
-            created,
-            block: Arc::new(block),
-            picked_up,
-            released: released && !created,
-        }))
+        Ok(Outcome::Block(BlockShown { created, block: Arc::new(block), picked_up, released }))
     }
 }
