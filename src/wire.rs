@@ -347,8 +347,8 @@ pub struct Versions {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Member {
     pub id: u64,
-    /// `leader`, `follower`, `learner` or `candidate`; `null` where the node did not answer.
-    pub role: Option<String>,
+    /// `leader`, `follower`, `learner` or `candidate`; of one that did not answer, what the answering node takes it for.
+    pub role: String,
     pub client_addr: String,
     pub peer_addr: String,
     pub last_log_index: Option<u64>,

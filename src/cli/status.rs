@@ -48,7 +48,7 @@ fn table(cluster: &wire::Cluster, set_aside: usize) -> String {
                 (None, true) => "up".to_owned(),
                 (None, false) => "unreachable".to_owned(),
             },
-            or_dash(member.role.as_ref()),
+            or_dash(member.reachable.then_some(&member.role)),
             member.client_addr.clone(),
             member.peer_addr.clone(),
             or_dash(member.last_log_index),
@@ -120,7 +120,7 @@ mod tests {
     fn member(id: u64) -> wire::Member {
         wire::Member {
             id,
-            role: Some("follower".into()),
+            role: "follower".into(),
             client_addr: format!("127.0.0.1:710{id}"),
             peer_addr: format!("127.0.0.1:720{id}"),
             last_log_index: Some(12),
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_table_shows_each_member_and_why_one_has_paused() {
-        let gone = wire::Member { role: None, reachable: false, ..member(2) };
+        let gone = wire::Member { reachable: false, ..member(2) };
         let paused = wire::Member { paused: Some("the state hash at LSN 7 differs".into()), ..member(3) };
         let cluster = wire::Cluster {
             cluster_id: None,

@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::render;
 use crate::ledger::StateHash;
 use crate::node::{MemberView, Node};
-use crate::replication::Decision;
+use crate::replication::{Decision, NodeId};
 use crate::wire;
 
 pub async fn show(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
@@ -29,17 +29,27 @@ pub async fn show(State(node): State<Arc<Node>>, request: Request) -> Result<Res
         node_id: node.id(),
         leader: cluster.leader,
         term: cluster.term,
-        nodes: cluster.members.into_iter().map(|member| render_member(member, leader_last)).collect(),
+        nodes: (cluster.members.into_iter())
+            .map(|member| render_member(member, cluster.leader, leader_last))
+            .collect(),
     };
     Ok(render::json(StatusCode::OK, node.position().lsn, &body))
 }
 
-fn render_member(view: MemberView, leader_last: Option<u64>) -> wire::Member {
+fn render_member(view: MemberView, leader: Option<NodeId>, leader_last: Option<u64>) -> wire::Member {
     let status = view.status.as_ref();
+    // The contract knows no member without a role.
+    let known_role = if leader == Some(view.id) {
+        "leader"
+    } else if view.is_voter {
+        "follower"
+    } else {
+        "learner"
+    };
     let applied = status.and_then(|status| status.applied_index);
     wire::Member {
         id: view.id,
-        role: status.map(|status| status.role.to_string()),
+        role: status.map_or(known_role, |status| &status.role).to_owned(),
         client_addr: view.member.client_addr,
         peer_addr: view.member.peer_addr,
         last_log_index: status.and_then(|status| status.last_log_index),
@@ -106,4 +116,29 @@ pub async fn readyz(State(node): State<Arc<Node>>) -> Result<Response, Problem> 
 fn healthy(status: &str) -> Response {
     (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], json!({ "status": status }).to_string())
         .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::replication::{DiskId, Member};
+
+    #[test]
+    fn a_member_that_did_not_answer_is_shown_as_what_it_is_taken_for() {
+        for (leader, is_voter, role) in [
+            (Some(2), true, "leader"),
+            (Some(1), true, "follower"),
+            (None, true, "follower"),
+            (Some(1), false, "learner"),
+        ] {
+            let address = || "127.0.0.1:7101".to_owned();
+            let disk_id = DiskId(Uuid::nil());
+            let member = Member { peer_addr: address(), client_addr: address(), disk_id };
+            let view = MemberView { id: 2, member, is_voter, status: None, last_contact: None };
+            let shown = render_member(view, leader, Some(7));
+            assert_eq!((shown.role.as_str(), shown.reachable), (role, false));
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What a node tells of itself and of the cluster.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -40,6 +41,7 @@ impl Unready {
 pub struct MemberView {
     pub id: NodeId,
     pub member: Member,
+    pub is_voter: bool,
     pub status: Option<MemberStatus>,
     /// How long ago this node last heard from it; `None` for this node itself.
     pub last_contact: Option<Duration>,
@@ -78,18 +80,22 @@ impl Node {
 
     /// Asks every member; one that does not answer within half a second is shown as unreachable.
     pub async fn cluster(&self) -> ClusterView {
-        let asked = self.members().into_iter().map(|(id, member)| async move {
-            let status = if id == self.id() {
-                Some(self.own_status())
-            } else {
-                match self.peers.call_member(id, &member, Request::Status, STATUS_WAIT).await {
-                    Ok(Reply::Status(status)) => Some(status),
-                    Ok(_) | Err(_) => None,
-                }
-            };
-            let now = self.clock.monotonic();
-            let last_contact = self.me.sightings.last(id).map(|at| now.saturating_sub(at));
-            MemberView { id, member, status, last_contact }
+        let voters: BTreeSet<NodeId> = self.metrics().membership_config.membership().voter_ids().collect();
+        let asked = self.members().into_iter().map(|(id, member)| {
+            let is_voter = voters.contains(&id);
+            async move {
+                let status = if id == self.id() {
+                    Some(self.own_status())
+                } else {
+                    match self.peers.call_member(id, &member, Request::Status, STATUS_WAIT).await {
+                        Ok(Reply::Status(status)) => Some(status),
+                        Ok(_) | Err(_) => None,
+                    }
+                };
+                let now = self.clock.monotonic();
+                let last_contact = self.me.sightings.last(id).map(|at| now.saturating_sub(at));
+                MemberView { id, member, is_voter, status, last_contact }
+            }
         });
         let members = join_all(asked).await;
         let metrics = self.metrics();
