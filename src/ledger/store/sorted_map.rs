@@ -47,6 +47,16 @@ fn part_of<K: Ord, T>(directory: &[(K, Arc<T>)], key: &K) -> usize {
 }
 
 impl<K: Ord + Clone, V: Clone> Leaf<K, V> {
+    /// Where the key is, or would be.
+    #[inline]
+    fn find(&self, key: &K) -> Result<usize, usize> {
+        // Nor is what is put there already.
+        if self.keys.last().is_some_and(|last| last < key) {
+            return Err(self.keys.len());
+        }
+        self.keys.binary_search(key)
+    }
+
     fn insert(&mut self, at: usize, key: K, value: V) {
         grow(&mut self.keys);
         grow(&mut self.values);
@@ -87,7 +97,7 @@ impl<K: Ord + Clone, V: Clone> Branch<K, V> {
         let at_end = at_end && n + 1 == self.leaves.len();
         let (first, leaf) = &mut self.leaves[n];
         let leaf = Arc::make_mut(leaf);
-        let at = match leaf.keys.binary_search(&key) {
+        let at = match leaf.find(&key) {
             Ok(at) => return Some(std::mem::replace(&mut leaf.values[at], value)),
             Err(at) => at,
         };
@@ -107,7 +117,7 @@ impl<K: Ord + Clone, V: Clone> Branch<K, V> {
     fn remove(&mut self, key: &K) -> Option<V> {
         let n = part_of(&self.leaves, key);
         let leaf = Arc::make_mut(&mut self.leaves[n].1);
-        let at = leaf.keys.binary_search(key).ok()?;
+        let at = leaf.find(key).ok()?;
         leaf.keys.remove(at);
         let value = leaf.values.remove(at);
         let left = leaf.keys.len();
@@ -150,7 +160,7 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
 
     pub fn get(&self, key: &K) -> Option<&V> {
         let leaf = self.branch(key)?.leaf(key);
-        let at = leaf.keys.binary_search(key).ok()?;
+        let at = leaf.find(key).ok()?;
         Some(&leaf.values[at])
     }
 
@@ -159,7 +169,7 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
     }
 
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        let at = self.branch(key)?.leaf(key).keys.binary_search(key).ok()?;
+        let at = self.branch(key)?.leaf(key).find(key).ok()?;
         let n = part_of(&self.root, key);
         let branch = Arc::make_mut(&mut Arc::make_mut(&mut self.root)[n].1);
         let n = part_of(&branch.leaves, key);
