@@ -190,7 +190,10 @@ fn reservation(ledger: &Ledger, record: &ReservationRecord, rooms: Rooms) -> Res
     require(new.room.is_some() || new.status != Status::InHouse)?;
     require(new.room_from.is_none_or(|from| new.room.is_some() && new.arrival < from))?;
     require(new.price.amounts.iter().all(|amount| (0..=AMOUNT_MAX).contains(amount)))?;
-    require(new.price.amounts.len() <= NIGHTS_MAX as usize)?;
+    // No more is read of what is packed.
+    let made = record.key.as_ref().and_then(|key| key.original.as_deref());
+    let prices = [Some(new), made].into_iter().flatten();
+    require(prices.map(|stay| &stay.price).all(|price| price.amounts.len() <= NIGHTS_MAX as usize))?;
     require(book.room_types.contains_key(&new.room_type))?;
     slept(book, new, own, rooms)?;
     let room = new.room.as_ref().map(|room| book.room_ever(room).ok_or(Failure::Invariant)).transpose()?;

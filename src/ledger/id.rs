@@ -111,11 +111,6 @@ macro_rules! name {
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
             }
-
-            /// The identifier whose text was kept; the caller knows that it is one.
-            pub(super) fn kept(text: &str) -> $name {
-                $name(Text::new(text))
-            }
         }
 
         impl Serialize for $name {

@@ -66,6 +66,7 @@ pub use digest::StateHash;
 pub use event::{Commit, EventChain, EventType, Mark, RecordChange, Resource, Settled};
 pub use id::*;
 pub use outcome::*;
+pub use packed::Packed;
 pub use property::*;
 pub use quarantine::{Failure, Quarantined};
 pub use query::{

@@ -1,7 +1,9 @@
-//! A reservation's record as the state holds it: its fields behind one another in one run of bytes, which takes a third
-//! of what they take apart.
+//! A reservation's record as the state and its snapshots hold it: its fields behind one another in one run of bytes,
+//! which takes a third of what they take apart or named, and is read several times faster than what is named.
 //!
-//! In memory only: never persisted and never sent, so that the form may change from build to build.
+//! Persisted, so that its bytes never change their meaning. A later field goes behind all others of the record, one of the
+//! reservation and of its original too, behind a number of its own and only where it has a value: a record without it is
+//! then read by builds before and after. What is left behind the last field that a build knows is never skipped.
 
 use std::sync::Arc;
 
@@ -13,11 +15,12 @@ use super::id::{
 };
 use super::record::{CreatedUnder, Member, Record, ReservationRecord};
 use super::reservation::{Price, Reservation, Status, Stretch};
+use super::stay::NIGHTS_MAX;
 
 /// What most records take at most, so that one is written without growing.
 const MOST: usize = 192;
 
-/// Statuses by their number.
+/// Statuses by their number, of seven bits. A later one goes to the end.
 const STATUSES: [Status; 7] = [
     Status::Held,
     Status::Confirmed,
@@ -28,6 +31,7 @@ const STATUSES: [Status; 7] = [
     Status::NoShow,
 ];
 
+/// A reservation's record in one run of bytes.
 #[derive(Clone)]
 pub struct Packed(Box<[u8]>);
 
@@ -58,28 +62,27 @@ impl Packed {
         Packed(writer.0.as_slice().into())
     }
 
+    /// What was persisted, with the record that it holds; `None` where it is none that this build can read.
+    pub fn read(bytes: &[u8]) -> Option<(Packed, ReservationRecord)> {
+        let record = Reader(bytes).record()?;
+        Some((Packed(bytes.into()), record))
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     pub fn unpack(&self) -> ReservationRecord {
-        let mut reader = Reader(&self.0);
-        let reservation = Arc::new(reader.reservation());
-        let lsn = reservation.lsn.0;
-        ReservationRecord {
-            created_lsn: Lsn(reader.since(lsn)),
-            moved_lsn: reader.optional(|reader| Lsn(reader.since(lsn))),
-            member: reader
-                .optional(|reader| Member { index: reader.number() as u32, of: reader.number() as u32 }),
-            key: reader.optional(|reader| CreatedUnder {
-                digest: u128::from_le_bytes(reader.array()),
-                request_digest: u128::from_le_bytes(reader.array()),
-                original: reader.optional(|reader| Arc::new(reader.reservation())),
-            }),
-            reservation,
-        }
+        Reader(&self.0).record().expect("what was packed is whole")
     }
 
     pub fn id(&self) -> ReservationId {
-        Reader(&self.0).id()
+        Reader(&self.0).id().expect("what was packed is whole")
     }
 }
+
+/// Beside the status.
+const PINNED: u8 = 0x80;
 
 /// Whole numbers go by sevens of bits, the low ones first, a set high bit says that more follow.
 struct Writer(Vec<u8>);
@@ -113,7 +116,7 @@ impl Writer {
         self.bytes(id.0.as_bytes());
         self.bytes(booking_id.0.as_bytes());
         let number = STATUSES.iter().position(|other| other == status).expect("all are listed");
-        self.0.push(number as u8 | u8::from(*room_pinned) << 3);
+        self.0.push(number as u8 | if *room_pinned { PINNED } else { 0 });
         self.text(property.as_str());
         self.text(room_type.as_str());
         self.optional(room, |writer, room| writer.text(room.as_str()));
@@ -188,51 +191,68 @@ impl Writer {
     }
 }
 
-/// Reads what a [`Writer`] of this process wrote.
+/// Reads what a [`Writer`] wrote. `None` where the bytes are something else.
 struct Reader<'a>(&'a [u8]);
 
-impl Reader<'_> {
-    fn id(&mut self) -> ReservationId {
-        ReservationId(Uuid::from_bytes(self.array()))
+impl<'a> Reader<'a> {
+    /// All that there is.
+    fn record(mut self) -> Option<ReservationRecord> {
+        let reservation = Arc::new(self.reservation()?);
+        let lsn = reservation.lsn.0;
+        let created_lsn = Lsn(self.since(lsn)?);
+        let moved_lsn = self.optional(|reader| reader.since(lsn).map(Lsn))?;
+        let member = self.optional(|reader| Some(Member { index: reader.small()?, of: reader.small()? }))?;
+        let key = self.optional(|reader| {
+            Some(CreatedUnder {
+                digest: u128::from_le_bytes(reader.array()?),
+                request_digest: u128::from_le_bytes(reader.array()?),
+                original: reader.optional(|reader| reader.reservation().map(Arc::new))?,
+            })
+        })?;
+        let record = ReservationRecord { reservation, created_lsn, key, moved_lsn, member };
+        self.0.is_empty().then_some(record)
     }
 
-    fn reservation(&mut self) -> Reservation {
-        let id = self.id();
-        let booking_id = BookingId(Uuid::from_bytes(self.array()));
-        let [status] = self.array();
-        let property = PropertyId::kept(self.text());
-        let room_type = RoomTypeId::kept(self.text());
-        let room = self.optional(|reader| RoomId::kept(reader.text()));
-        let guest = self.text().into();
-        let arrival = date(self.signed());
-        let departure = self.date_from(arrival);
-        let occupancy = self.number() as u32;
-        let hold = self.optional(Reader::signed);
-        let currency = std::str::from_utf8(self.take(3)).ok().and_then(Currency::new);
-        let price = Price {
-            currency: currency.expect("a code was written"),
-            from: self.date_from(arrival),
-            amounts: self.amounts(),
-        };
-        let block = self.optional(|reader| BlockId::kept(reader.text()));
-        let external_ref = self.optional(|reader| reader.text().into());
-        let room_from = self.optional(|reader| reader.date_from(arrival));
-        let released_from = self.optional(|reader| reader.date_from(arrival));
-        let slept = self.optional(|reader| (0..reader.number()).map(|_| reader.stretch(arrival)).collect());
-        let (revision, lsn) = (self.number(), Lsn(self.number()));
-        let created_at = self.number();
-        Reservation {
+    fn id(&mut self) -> Option<ReservationId> {
+        Some(ReservationId(Uuid::from_bytes(self.array()?)))
+    }
+
+    fn reservation(&mut self) -> Option<Reservation> {
+        let id = self.id()?;
+        let booking_id = BookingId(Uuid::from_bytes(self.array()?));
+        let [status] = self.array()?;
+        let property = PropertyId::new(self.text()?).ok()?;
+        let room_type = RoomTypeId::new(self.text()?).ok()?;
+        let room = self.optional(Reader::room)?;
+        let guest = self.text()?.into();
+        let arrival = date(self.signed()?)?;
+        let departure = self.date_from(arrival)?;
+        let occupancy = self.small()?;
+        let hold = self.optional(Reader::signed)?;
+        let currency = Currency::new(std::str::from_utf8(self.take(3)?).ok()?)?;
+        let price = Price { currency, from: self.date_from(arrival)?, amounts: self.amounts()? };
+        let block = self.optional(|reader| BlockId::new(reader.text()?).ok())?;
+        let external_ref = self.optional(|reader| reader.text().map(Into::into))?;
+        let room_from = self.optional(|reader| reader.date_from(arrival))?;
+        let released_from = self.optional(|reader| reader.date_from(arrival))?;
+        let slept = self.optional(|reader| {
+            let stretches = reader.number()?;
+            (0..stretches).map(|_| reader.stretch(arrival)).collect()
+        })?;
+        let (revision, lsn) = (self.number()?, Lsn(self.number()?));
+        let created_at = self.number()?;
+        Some(Reservation {
             id,
             booking_id,
             property,
             room_type,
             room,
-            room_pinned: status & 8 != 0,
+            room_pinned: status & PINNED != 0,
             guest,
             arrival,
             departure,
             occupancy,
-            status: STATUSES[usize::from(status & 7)],
+            status: *STATUSES.get(usize::from(status & !PINNED))?,
             hold_expires_at: hold.map(|later| Timestamp(created_at.wrapping_add(later as u64))),
             price,
             block,
@@ -243,79 +263,98 @@ impl Reader<'_> {
             revision,
             lsn,
             created_at: Timestamp(created_at),
-            updated_at: Timestamp(self.since(created_at)),
-        }
+            updated_at: Timestamp(self.since(created_at)?),
+        })
     }
 
-    fn stretch(&mut self, arrival: Date) -> Stretch {
-        Stretch {
-            room_type: RoomTypeId::kept(self.text()),
-            room: self.optional(|reader| RoomId::kept(reader.text())),
-            from: self.date_from(arrival),
-            to: self.date_from(arrival),
-        }
+    fn room(&mut self) -> Option<RoomId> {
+        RoomId::new(self.text()?).ok()
     }
 
-    fn amounts(&mut self) -> Box<[i64]> {
-        let number = self.number();
-        let length = (number >> 1) as usize;
+    fn stretch(&mut self, arrival: Date) -> Option<Stretch> {
+        Some(Stretch {
+            room_type: RoomTypeId::new(self.text()?).ok()?,
+            room: self.optional(Reader::room)?,
+            from: self.date_from(arrival)?,
+            to: self.date_from(arrival)?,
+        })
+    }
+
+    fn amounts(&mut self) -> Option<Box<[i64]>> {
+        let number = self.number()?;
+        let length = usize::try_from(number >> 1).ok().filter(|nights| *nights <= NIGHTS_MAX as usize)?;
         if number & 1 == 0 || length == 0 {
             return (0..length).map(|_| self.signed()).collect();
         }
-        vec![self.signed(); length].into()
+        Some(vec![self.signed()?; length].into())
     }
 
-    fn take(&mut self, length: usize) -> &[u8] {
-        let (taken, rest) = self.0.split_at(length);
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
-        taken
+        Some(taken)
     }
 
-    fn array<const LENGTH: usize>(&mut self) -> [u8; LENGTH] {
-        let (taken, rest) = self.0.split_first_chunk().expect("all was written");
+    fn array<const LENGTH: usize>(&mut self) -> Option<[u8; LENGTH]> {
+        let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
-        *taken
+        Some(*taken)
     }
 
-    fn text(&mut self) -> &str {
-        let length = self.number() as usize;
-        std::str::from_utf8(self.take(length)).expect("a text was written")
+    fn text(&mut self) -> Option<&'a str> {
+        let length = usize::try_from(self.number()?).ok()?;
+        std::str::from_utf8(self.take(length)?).ok()
     }
 
     #[inline]
-    fn number(&mut self) -> u64 {
+    fn number(&mut self) -> Option<u64> {
         let (mut number, mut shift) = (0, 0);
         loop {
-            let [byte] = self.array();
-            number |= u64::from(byte & 0x7f) << shift;
-            shift += 7;
+            let [byte] = self.array()?;
+            let bits = u64::from(byte & 0x7f);
+            // Neither longer than it has to be nor beyond 64 bits: one number is one run of bytes.
+            if byte == 0 && shift > 0 || bits > u64::MAX >> shift {
+                return None;
+            }
+            number |= bits << shift;
             if byte & 0x80 == 0 {
-                return number;
+                return Some(number);
+            }
+            shift += 7;
+            if shift > 63 {
+                return None;
             }
         }
     }
 
-    fn signed(&mut self) -> i64 {
-        let number = self.number();
-        (number >> 1) as i64 ^ -((number & 1) as i64)
+    fn small(&mut self) -> Option<u32> {
+        self.number()?.try_into().ok()
     }
 
-    fn since(&mut self, other: u64) -> u64 {
-        other.wrapping_add(self.signed() as u64)
+    fn signed(&mut self) -> Option<i64> {
+        let number = self.number()?;
+        Some((number >> 1) as i64 ^ -((number & 1) as i64))
     }
 
-    fn date_from(&mut self, other: Date) -> Date {
-        date(i64::from(other.days()) + self.signed())
+    fn since(&mut self, other: u64) -> Option<u64> {
+        Some(other.wrapping_add(self.signed()? as u64))
     }
 
-    fn optional<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
-        let [is_some] = self.array();
-        (is_some != 0).then(|| read(self))
+    fn date_from(&mut self, other: Date) -> Option<Date> {
+        date(i64::from(other.days()).checked_add(self.signed()?)?)
+    }
+
+    fn optional<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        match self.array()? {
+            [0] => Some(None),
+            [1] => read(self).map(Some),
+            _ => None,
+        }
     }
 }
 
-fn date(days: i64) -> Date {
-    i32::try_from(days).ok().and_then(Date::from_days).expect("a date was written")
+fn date(days: i64) -> Option<Date> {
+    i32::try_from(days).ok().and_then(Date::from_days)
 }
 
 #[cfg(test)]
@@ -323,6 +362,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn sample() -> ReservationRecord {
+        let (_, record) = crate::ledger::tests::golden::record_samples(7)
+            .into_iter()
+            .find(|(name, _)| name == "reservation_held")
+            .expect("there is such a sample");
+        match record {
+            Record::Reservation(record) => record,
+            _ => panic!("the sample is a reservation"),
+        }
+    }
 
     fn some_date() -> impl Strategy<Value = Date> {
         (Date::MIN.days()..=Date::MAX.days()).prop_map(|days| Date::from_days(days).unwrap())
@@ -417,12 +467,71 @@ mod tests {
         }
     }
 
+    /// So many as a stay has at most; more would be memory that damaged bytes ask for.
+    #[test]
+    fn prices_are_read_for_as_many_nights_as_a_stay_may_have() {
+        let record = sample();
+        for (same, nights) in [(true, 366), (true, 367), (false, 366), (false, 367)] {
+            let mut record = record.clone();
+            let amounts = (0..nights).map(|night| if same { 7 } else { night });
+            Arc::make_mut(&mut record.reservation).price.amounts = amounts.collect();
+            let read = Packed::read(Packed::new(&record).as_bytes());
+            assert_eq!(read.map(|(_, read)| read), Some(record).filter(|_| nights == 366));
+        }
+    }
+
+    #[test]
+    fn texts_that_are_no_identifiers_are_no_record() {
+        let record = sample();
+        let sound = Packed::new(&record);
+        let at = |text: &str| {
+            sound.as_bytes().windows(text.len()).position(|part| part == text.as_bytes()).unwrap()
+        };
+        for text in ["hotel", "double", "101", "fair"] {
+            for byte in [0, b' ', b'/'] {
+                let mut bytes = sound.as_bytes().to_vec();
+                bytes[at(text) + 1] = byte;
+                assert!(Packed::read(&bytes).is_none(), "{text} with {byte}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_has_one_form() {
+        for (bytes, number) in [
+            (&[0][..], Some(0)),
+            (&[0x80, 0], None),
+            (&[0xff, 0], None),
+            (&[0x80, 1], Some(128)),
+            (&[0xff; 10], None),
+            (&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], Some(u64::MAX)),
+            (&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2], None),
+            (&[0x80], None),
+        ] {
+            assert_eq!(Reader(bytes).number(), number, "{bytes:02x?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_was_packed_is_unpacked(record in record()) {
             let packed = Packed::new(&record);
             prop_assert_eq!(packed.id(), record.reservation.id);
             prop_assert_eq!(packed.unpack(), record);
+        }
+
+        /// Nor is a record what has become longer or shorter.
+        #[test]
+        fn whatever_was_changed_is_read_without_a_panic(record in record(), at in any::<usize>(), byte in any::<u8>()) {
+            let packed = Packed::new(&record);
+            let mut bytes = packed.as_bytes().to_vec();
+            prop_assert_eq!(Packed::read(&bytes).map(|(_, read)| read), Some(record));
+            let at = at % bytes.len();
+            prop_assert!(Packed::read(&bytes[..at]).is_none());
+            bytes[at] = byte;
+            drop(Packed::read(&bytes));
+            let longer: Vec<u8> = packed.as_bytes().iter().copied().chain([byte]).collect();
+            prop_assert!(Packed::read(&longer).is_none());
         }
     }
 }

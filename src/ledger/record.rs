@@ -14,6 +14,7 @@ use super::digest::{Digest, Digester, StateHash, digest_fields, digest_later};
 use super::event::{EventChain, Mark};
 use super::id::{BlockId, Lsn, PropertyId, ReservationId, RoomId, RoomTypeId, Timestamp, WaitlistId};
 use super::outcome::Outcome;
+use super::packed::Packed;
 use super::property::{Block, Property, Room, RoomType};
 use super::quarantine::Quarantined;
 use super::reservation::{Reservation, WaitlistEntry};
@@ -75,6 +76,22 @@ pub enum Record {
     Restriction(RestrictionRecord),
     Block(BlockRecord),
     Waitlist(WaitlistRecord),
+}
+
+/// A record as it is persisted.
+pub enum Persisted<'a> {
+    Plain(Record),
+    /// A reservation's.
+    Packed(&'a Packed),
+}
+
+impl From<Persisted<'_>> for Record {
+    fn from(persisted: Persisted<'_>) -> Record {
+        match persisted {
+            Persisted::Plain(record) => record,
+            Persisted::Packed(packed) => Record::Reservation(packed.unpack()),
+        }
+    }
 }
 
 /// The idempotency key under which something was created; kept for as long as that exists.

@@ -20,22 +20,32 @@ pub enum Damage {
     Unfit { number: u64, record: String },
     #[error("the stays in room {room} of {property} fit neither one another nor the room")]
     Room { property: PropertyId, room: RoomId },
-    #[error("two records answer for one idempotency key")]
-    KeyTwice,
+    #[error("record {number} ({record}) answers for an idempotency key for which one before it does")]
+    KeyTwice { number: u64, record: String },
     #[error("the header counts {expected:?}, there are {found:?}")]
     Counts { expected: RecordCounts, found: RecordCounts },
     #[error("the header's state hash is {expected}, that of the records {found}")]
     StateHash { expected: StateHash, found: StateHash },
 }
 
-/// Keys for which memory is taken before they come, at most.
-const KEYS_AT_ONCE: u64 = 1 << 20;
+/// Keys for which there is space before they come, at most: not all that is made need have one, and a header that is
+/// damaged must not ask for all memory.
+const KEYS_EXPECTED_MAX: u64 = 1 << 20;
 
 /// A record with what its place in the ledger needs of it alone, so that another thread can see to that.
 pub struct Prepared {
     record: Record,
     digest: u128,
     packed: Option<Packed>,
+}
+
+impl Prepared {
+    /// From a reservation's [packed](Packed) form; `None` where it is none that this build can read.
+    pub fn unpack(bytes: &[u8]) -> Option<Prepared> {
+        let (packed, record) = Packed::read(bytes)?;
+        let record = Record::Reservation(record);
+        Some(Prepared { digest: digest_of(&record), packed: Some(packed), record })
+    }
 }
 
 impl From<Record> for Prepared {
@@ -50,24 +60,21 @@ pub struct Restoring {
     ledger: Ledger,
     /// Records so far.
     number: u64,
-    /// Put in order once all are there: each by itself would be looked for where nothing near was touched before.
-    keys: Vec<(u128, KeyHolder)>,
     room_stays: RoomStays,
 }
 
 impl Restoring {
-    /// Begins with a header; what belongs to it are the [records](Ledger::records) of its ledger, in that order.
+    /// Begins with a header; what belongs to it is what its ledger [persists](Ledger::persisted), in that order.
     pub fn new(header: Header) -> Restoring {
         let mut ledger = Ledger::new();
         ledger.lsn = header.lsn;
         ledger.stamp = header.stamp;
         ledger.event_chain = header.event_chain;
         ledger.history_from = header.history_from;
-        // Most of the records that have a key. A header that is damaged must not ask for all memory.
+        // What mostly has a key.
         let keys = header.records.reservations.saturating_add(header.records.outcomes);
-        let keys = keys.min(KEYS_AT_ONCE) as usize;
-        let keys = Vec::with_capacity(keys);
-        Restoring { header, ledger, number: 0, keys, room_stays: RoomStays::default() }
+        ledger.keys = DigestMap::for_about(keys.min(KEYS_EXPECTED_MAX) as usize);
+        Restoring { header, ledger, number: 0, room_stays: RoomStays::default() }
     }
 
     /// Puts the next record into every index. What is left of it is the caller's to drop, wherever that costs least. After
@@ -83,15 +90,18 @@ impl Restoring {
         if let Some(old) = self.ledger.set_beside_keys(record, *digest, packed.take(), gathered).old {
             return Err(Damage::Twice { number: self.number, record: described(&old) });
         }
-        self.keys.extend(record.key_digest().map(|digest| (digest, KeyHolder::of(record))));
+        let Some(digest) = record.key_digest() else { return Ok(()) };
+        let other = self.ledger.keys.insert(digest, KeyHolder::of(record));
+        if other.is_some() {
+            return Err(Damage::KeyTwice { number: self.number, record: described(record) });
+        }
         Ok(())
     }
 
     /// The ledger, which is held against its header: a changed bit is found by the state hash.
     pub fn finish(self) -> Result<Ledger, Damage> {
-        let Restoring { header, mut ledger, keys, room_stays, number: _ } = self;
+        let Restoring { header, mut ledger, room_stays, number: _ } = self;
         ledger.move_in(room_stays).map_err(|NotFree { property, room }| Damage::Room { property, room })?;
-        ledger.keys = DigestMap::of(keys).ok_or(Damage::KeyTwice)?;
         if ledger.counts != header.records {
             return Err(Damage::Counts { expected: header.records, found: ledger.counts });
         }

@@ -21,8 +21,9 @@ use super::packed::Packed;
 use super::quarantine::Quarantined;
 use super::rate::RateTable;
 use super::record::{
-    BlockRecord, Header, OutOfOrderRecord, OutcomeRecord, PropertyRecord, RateRecord, Record, RecordCounts,
-    RecordKey, ReservationRecord, RestrictionRecord, RoomRecord, RoomTypeRecord, WaitlistRecord,
+    BlockRecord, Header, OutOfOrderRecord, OutcomeRecord, Persisted, PropertyRecord, RateRecord, Record,
+    RecordCounts, RecordKey, ReservationRecord, RestrictionRecord, RoomRecord, RoomTypeRecord,
+    WaitlistRecord,
 };
 use super::segments::Segment;
 use super::store::{DigestMap, Slab, Slot, SortedMap};
@@ -167,11 +168,10 @@ impl Ledger {
         }
     }
 
-    /// Every record, in an order that depends on nothing but the state.
-    pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
+    /// Every record as it is persisted, in an order that depends on nothing but the state.
+    pub fn persisted(&self) -> impl Iterator<Item = Persisted<'_>> {
         let inventory = self.books.iter().flat_map(|(_, book)| book_records(book));
-        let reservations = self.reservations_by_id.iter();
-        let reservations = reservations.map(|(_, slot)| Record::Reservation(self.at(*slot)));
+        let reservations = self.reservations_by_id.iter().map(|(_, slot)| self.packed_at(*slot));
         let outcomes = self.outcomes.iter().map(|(_, record)| Record::Outcome(Arc::clone(record)));
         let set_aside = self.quarantined.iter().map(|(_, record)| Record::Quarantined(Arc::clone(record)));
         // They are compared with what is picked up of them.
@@ -179,7 +179,14 @@ impl Ledger {
         let blocks = blocks.filter_map(|(_, block)| block.record.clone().map(Record::Block));
         let waitlist = self.books.iter().flat_map(|(_, book)| book.waitlist.iter());
         let waitlist = waitlist.map(|(_, record)| Record::Waitlist(WaitlistRecord::clone(record)));
-        inventory.chain(reservations).chain(blocks).chain(waitlist).chain(outcomes).chain(set_aside)
+        let later = blocks.chain(waitlist).chain(outcomes).chain(set_aside);
+        let reservations = reservations.map(Persisted::Packed);
+        inventory.map(Persisted::Plain).chain(reservations).chain(later.map(Persisted::Plain))
+    }
+
+    /// Every record, in that order.
+    pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        self.persisted().map(Record::from)
     }
 
     pub(super) fn book(&self, property: &PropertyId) -> Result<&Book, Refusal> {

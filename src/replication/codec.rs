@@ -1,10 +1,12 @@
 //! The frame around everything that is written or sent: `magic, kind, version, length, checksum`, then named
-//! MessagePack.
+//! MessagePack, because fields added on either side survive it; or, where there are millions of one kind, parts in a form
+//! of their own, which says itself how it grows.
 //!
-//! Named, because fields added on either side survive it. A frame of an unknown version is never skipped: whoever meets
+//! A frame of an unknown version is never skipped: whoever meets
 //! one stops. Lengths are checked before memory is asked for, and the depth of what is decoded is bounded.
 
 use std::io::{self, Read};
+use std::iter;
 
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -25,7 +27,7 @@ pub enum Kind {
     /// A batch of commands: the payload of an entry of the log.
     Batch = 1,
     SnapshotHeader = 2,
-    /// A run of the ledger's records.
+    /// A run of the ledger's records. Reservations are among them where earlier builds wrote it.
     SnapshotRecords = 3,
     SnapshotTrailer = 4,
     /// Whose data directory it is.
@@ -36,6 +38,8 @@ pub enum Kind {
     History = 7,
     /// An operator's decision: the payload of an entry of the log.
     Decision = 8,
+    /// A run of reservations, [packed](crate::ledger::Packed), each behind its length in four bytes, little-endian.
+    SnapshotReservations = 9,
 }
 
 impl Kind {
@@ -49,6 +53,7 @@ impl Kind {
             6 => Kind::Peer,
             7 => Kind::History,
             8 => Kind::Decision,
+            9 => Kind::SnapshotReservations,
             _ => return None,
         })
     }
@@ -72,7 +77,7 @@ impl Kind {
     pub fn body_bytes_max(self) -> usize {
         match self {
             Kind::Batch => BATCH_BYTES_MAX - HEADER_BYTES,
-            Kind::SnapshotHeader | Kind::SnapshotRecords => 8 << 20,
+            Kind::SnapshotHeader | Kind::SnapshotRecords | Kind::SnapshotReservations => 8 << 20,
             Kind::SnapshotTrailer | Kind::Decision => 1 << 10,
             Kind::Identity => 1 << 20,
             Kind::Peer | Kind::History => 40 << 20,
@@ -130,6 +135,21 @@ impl Run {
 
     pub fn push<T: Serialize>(&mut self, value: &T) -> Result<(), CodecError> {
         append(&mut self.frame, value)
+    }
+
+    /// Puts what is encoded already, which [`Frame::parts`] gives again.
+    pub fn push_part(&mut self, part: &[u8]) -> Result<(), CodecError> {
+        let (length, max) = (part.len(), self.kind.body_bytes_max());
+        if length > max {
+            return Err(CodecError::TooLong { kind: self.kind, length, max });
+        }
+        self.frame.extend_from_slice(&(length as u32).to_le_bytes());
+        self.frame.extend_from_slice(part);
+        Ok(())
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Bytes of the frame so far.
@@ -222,6 +242,19 @@ impl Frame {
         from_message_pack(body(kind, &self.bytes)?)
     }
 
+    /// What was put into a [`Run`] by [`push_part`](Run::push_part).
+    pub fn parts(&self, kind: Kind) -> Result<impl Iterator<Item = Result<&[u8], CodecError>>, CodecError> {
+        let mut rest = body(kind, &self.bytes)?;
+        Ok(iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let part = split_part(rest);
+            rest = part.as_ref().map_or(&[], |(_, rest)| rest);
+            Some(part.map(|(part, _)| part))
+        }))
+    }
+
     /// The values of a [`Run`].
     pub fn decode_run<T: DeserializeOwned>(&self, kind: Kind) -> Result<Vec<T>, CodecError> {
         let mut deserializer = deserializer(body(kind, &self.bytes)?);
@@ -235,6 +268,14 @@ impl Frame {
             }
         }
     }
+}
+
+/// A part and what is behind it.
+fn split_part(bytes: &[u8]) -> Result<(&[u8], &[u8]), CodecError> {
+    let (length, rest) =
+        bytes.split_first_chunk().ok_or(CodecError::Truncated { expected: 4, found: bytes.len() })?;
+    let expected = u32::from_le_bytes(*length) as usize;
+    rest.split_at_checked(expected).ok_or(CodecError::Truncated { expected, found: rest.len() })
 }
 
 /// How long the frame is that begins here, its header included, in bytes; `None` where more of it has to be there to know.

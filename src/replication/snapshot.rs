@@ -20,7 +20,7 @@ use super::codec::{self, CodecError, Kind, ReadError, Run};
 use super::disk::{Disk, blocking};
 use super::durable::{self, NewFile};
 use super::types::{LogId, RaftSnapshotMeta, StoredMembership};
-use crate::ledger::{Damage, Header, Ledger};
+use crate::ledger::{Damage, Header, Ledger, Persisted};
 use read::Content;
 
 /// Snapshots that are kept. The log reaches back to the older one, unless a leader sent the newer.
@@ -260,13 +260,21 @@ impl SnapshotStore {
         writer.write(codec::encode(Kind::SnapshotHeader, &header), &path)?;
         let mut run = Run::new(Kind::SnapshotRecords);
         let mut records = 0;
-        for record in ledger.records() {
-            run.push(&record).map_err(SnapshotError::codec(&path))?;
-            records += 1;
-            if run.bytes() >= FRAME_BYTES {
-                let full = std::mem::replace(&mut run, Run::new(Kind::SnapshotRecords));
+        for record in ledger.persisted() {
+            let kind = match &record {
+                Persisted::Plain(_) => Kind::SnapshotRecords,
+                Persisted::Packed(_) => Kind::SnapshotReservations,
+            };
+            if run.kind() != kind || run.bytes() >= FRAME_BYTES {
+                let full = std::mem::replace(&mut run, Run::new(kind));
                 writer.write(full.finish(), &path)?;
             }
+            let pushed = match &record {
+                Persisted::Plain(record) => run.push(record),
+                Persisted::Packed(packed) => run.push_part(packed.as_bytes()),
+            };
+            pushed.map_err(SnapshotError::codec(&path))?;
+            records += 1;
         }
         writer.write(run.finish(), &path)?;
         let trailer = SnapshotTrailer { records, checksum: writer.checksum };

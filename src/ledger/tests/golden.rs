@@ -1,4 +1,5 @@
-//! Golden bytes: every kind of command and record as it is written to disk, in named MessagePack, in hexadecimal.
+//! Golden bytes: every kind of command and record as it is written to disk, in named MessagePack and reservations packed as
+//! well, in hexadecimal.
 //!
 //! The files in `src/ledger/golden` were written by the release that introduced them and never change: what they hold
 //! is on somebody's disk. A new kind needs a sample here; then `INNKEEPER_WRITE_GOLDEN=1 cargo test golden` writes the
@@ -278,6 +279,26 @@ pub fn record_samples(digest: u128) -> Vec<(String, Record)> {
             }),
         ));
     }
+    let plain = Reservation {
+        status: Status::Expired,
+        room: None,
+        room_pinned: false,
+        hold_expires_at: None,
+        price: Price { amounts: [14_000; 2].into(), ..canceled.price.clone() },
+        block: None,
+        external_ref: None,
+        ..canceled.clone()
+    };
+    samples.push((
+        "reservation_expired".into(),
+        Record::Reservation(ReservationRecord {
+            moved_lsn: None,
+            reservation: Arc::new(plain),
+            created_lsn: Lsn(12),
+            key: None,
+            member: None,
+        }),
+    ));
     let slept = Stretch {
         room_type: reservation().room_type,
         room: Some(RoomId::new("101").unwrap()),
@@ -471,17 +492,22 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 fn agrees<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &str, sample: &T) {
+    let golden = golden(name, &rmp_serde::to_vec_named(sample).unwrap());
+    let decoded: T = rmp_serde::from_slice(&golden).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(decoded, *sample, "{name} is read as something else");
+}
+
+/// The golden bytes of that name, which are those that are written now.
+fn golden(name: &str, written: &[u8]) -> Vec<u8> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/ledger/golden");
     let path = folder.join(format!("{name}.hex"));
-    let encoded = rmp_serde::to_vec_named(sample).unwrap();
     if !path.exists() && std::env::var_os("INNKEEPER_WRITE_GOLDEN").is_some() {
-        std::fs::write(&path, hex(&encoded)).unwrap();
+        std::fs::write(&path, hex(written)).unwrap();
     }
     let golden = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let golden = unhex(&golden);
-    let decoded: T = rmp_serde::from_slice(&golden).unwrap_or_else(|error| panic!("{name}: {error}"));
-    assert_eq!(decoded, *sample, "{name} is read as something else");
-    assert_eq!(hex(&encoded), hex(&golden), "{name} is written differently");
+    assert_eq!(hex(written), hex(&golden), "{name} is written differently");
+    golden
 }
 
 #[test]
@@ -491,6 +517,11 @@ fn golden_bytes_are_read_and_written_as_ever() {
     }
     for (name, record) in record_samples(DIGEST) {
         agrees(&format!("record-{name}"), &record);
+        let Record::Reservation(record) = record else { continue };
+        let name = format!("packed-{name}");
+        let golden = golden(&name, Packed::new(&record).as_bytes());
+        let (_, read) = Packed::read(&golden).unwrap_or_else(|| panic!("{name} can't be read"));
+        assert_eq!(read, record, "{name} is read as something else");
     }
     let header = Header {
         lsn: Lsn(12),

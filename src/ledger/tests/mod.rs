@@ -6,7 +6,7 @@ mod booking;
 mod capacity;
 mod dates;
 mod events;
-mod golden;
+pub mod golden;
 mod group;
 mod hashing;
 mod hostile;

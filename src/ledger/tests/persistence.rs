@@ -98,7 +98,27 @@ fn a_key_answers_for_one_record_only() {
         }
         other => other,
     });
-    assert_eq!(restore(&house.ledger.header(), records).err(), Some(Damage::KeyTwice));
+    let damage = restore(&house.ledger.header(), records).unwrap_err();
+    assert!(matches!(damage, Damage::KeyTwice { .. }), "{damage}");
+}
+
+#[test]
+fn what_a_key_made_has_no_more_prices_than_a_stay_has_nights() {
+    let house = booked();
+    let with = |nights: usize| {
+        let records = house.ledger.records().map(move |record| match record {
+            Record::Reservation(mut record) if record.reservation.id == id(3) => {
+                let mut original = (*record.reservation).clone();
+                original.price.amounts = vec![1; nights].into();
+                record.key.as_mut().unwrap().original = Some(original.into());
+                Record::Reservation(record)
+            }
+            other => other,
+        });
+        restore(&house.ledger.header(), records).unwrap_err()
+    };
+    assert!(matches!(with(366), Damage::StateHash { .. }), "{}", with(366));
+    assert!(matches!(with(367), Damage::Unfit { .. }), "{}", with(367));
 }
 
 #[test]
@@ -110,7 +130,7 @@ fn records_that_contradict_each_other_do_not_make_a_ledger() {
         let stretch = Stretch { room_type: kind("double"), room: None, from: day(from), to: day(to) };
         (r.status, r.hold_expires_at, r.slept) = (status, None, Some([stretch].into()));
     }
-    let spoils: [(&str, Spoil); 12] = [
+    let spoils: [(&str, Spoil); 13] = [
         ("another property", |r| r.property = PropertyId::new("nowhere").unwrap()),
         ("an unknown room", |r| r.room = Some(room("999"))),
         ("an unknown type", |r| r.room_type = kind("none")),
@@ -119,6 +139,7 @@ fn records_that_contradict_each_other_do_not_make_a_ledger() {
         ("years", |r| r.departure = Date::MAX),
         ("a hold without an end", |r| r.hold_expires_at = None),
         ("a negative price", |r| r.price.amounts = [-1].into()),
+        ("prices of more nights than a stay has", |r| r.price.amounts = [1; 367].into()),
         ("who slept without being there", |r| sleeps(r, Status::Confirmed, 10, 11)),
         ("who slept on nights to come", |r| sleeps(r, Status::InHouse, 10, 11)),
         ("who slept after a gap", |r| sleeps(r, Status::InHouse, 11, 12)),

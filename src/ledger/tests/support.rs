@@ -411,16 +411,27 @@ impl House {
     /// The same state by way of its persisted form in bytes.
     pub fn restored(&self) -> House {
         let header = rmp_serde::to_vec_named(&self.ledger.header()).unwrap();
-        let records: Vec<Vec<u8>> =
-            self.ledger.records().map(|record| rmp_serde::to_vec_named(&record).unwrap()).collect();
-        let records = records.iter().map(|bytes| rmp_serde::from_slice(bytes).unwrap());
-        let ledger = restore(&rmp_serde::from_slice(&header).unwrap(), records).unwrap();
+        let header: Header = rmp_serde::from_slice(&header).unwrap();
+        let named = |record: Record| -> Prepared {
+            let bytes = rmp_serde::to_vec_named(&record).unwrap();
+            rmp_serde::from_slice::<Record>(&bytes).unwrap().into()
+        };
+        let records = self.ledger.persisted().map(|persisted| match persisted {
+            Persisted::Packed(packed) => Prepared::unpack(packed.as_bytes()).unwrap(),
+            Persisted::Plain(record) => named(record),
+        });
+        let ledger = restore(&header, records).unwrap();
+        // Earlier builds packed nothing.
+        restore(&header, self.ledger.records().map(named)).unwrap();
         House { ledger, now: self.now, commits: self.commits.clone() }
     }
 }
 
 /// The ledger whose header and records these are.
-pub fn restore(header: &Header, records: impl IntoIterator<Item = Record>) -> Result<Ledger, Damage> {
+pub fn restore(
+    header: &Header,
+    records: impl IntoIterator<Item = impl Into<Prepared>>,
+) -> Result<Ledger, Damage> {
     let mut restoring = Restoring::new(header.clone());
     records.into_iter().try_for_each(|record| restoring.put(&mut record.into()))?;
     restoring.finish()

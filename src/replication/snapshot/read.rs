@@ -6,8 +6,8 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread;
 
 use super::{BUFFER_BYTES, SnapshotError, SnapshotHeader, SnapshotTrailer};
-use crate::ledger::{Header, Ledger, Prepared, Record, Restoring};
-use crate::replication::codec::{Frame, Kind};
+use crate::ledger::{Header, Ledger, Packed, Prepared, Record, Restoring};
+use crate::replication::codec::{CodecError, Frame, Kind};
 
 /// Threads that decode: one alone is slower than the one that restores.
 const DECODERS: usize = 2;
@@ -67,7 +67,8 @@ impl<R: Read> Content<BufReader<R>> {
     pub fn read_to_end(mut self) -> Result<(), SnapshotError> {
         let mut found = 0;
         while let Some(frame) = self.next_frame()? {
-            found += decode(&self.file, &frame)?.len() as u64;
+            let read = records(&frame, |bytes| Packed::read(bytes).map(drop), drop);
+            found += read.map_err(SnapshotError::codec(&self.file))?.len() as u64;
         }
         if self.records == Some(found) { Ok(()) } else { Err(unlike_its_end(&self.file)) }
     }
@@ -129,9 +130,8 @@ fn decoder(file: &Path) -> (SyncSender<Frame>, Decoder, impl FnOnce() + Send + u
     let work = move || {
         for frame in frames {
             left.try_iter().for_each(drop::<Vec<Prepared>>);
-            let run = decode(&file, &frame);
-            let run = run.map(|records| records.into_iter().map(Prepared::from).collect());
-            if decoded.send(run).is_err() {
+            let run = records(&frame, Prepared::unpack, Prepared::from);
+            if decoded.send(run.map_err(SnapshotError::codec(&file))).is_err() {
                 return;
             }
         }
@@ -156,8 +156,20 @@ fn restore(header: Header, file: &Path, decoders: Vec<Decoder>) -> Result<(Ledge
     Ok((restoring.finish().map_err(damaged)?, found))
 }
 
-fn decode(file: &Path, frame: &Frame) -> Result<Vec<Record>, SnapshotError> {
-    frame.decode_run(Kind::SnapshotRecords).map_err(SnapshotError::codec(file))
+/// What becomes of a frame's records, be they packed or not.
+fn records<T>(
+    frame: &Frame,
+    packed: impl Fn(&[u8]) -> Option<T>,
+    plain: impl Fn(Record) -> T,
+) -> Result<Vec<T>, CodecError> {
+    if frame.kind() == Some(Kind::SnapshotReservations) {
+        let unreadable =
+            || CodecError::Undecodable { reason: "a reservation is none that this build can read".into() };
+        let parts = frame.parts(Kind::SnapshotReservations)?;
+        return parts.map(|part| packed(part?).ok_or_else(unreadable)).collect();
+    }
+    let records: Vec<Record> = frame.decode_run(Kind::SnapshotRecords)?;
+    Ok(records.into_iter().map(plain).collect())
 }
 
 fn unlike_its_end(file: &Path) -> SnapshotError {

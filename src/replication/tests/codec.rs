@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::support::{batch, committed, put_room_type};
+use super::support::{batch, committed, framed, put_room_type};
 use crate::ledger::{Lsn, StateHash};
 use crate::replication::codec::{self, CodecError, Frame, HEADER_BYTES, Kind, ReadError, Run};
 use crate::replication::{Batch, Check, Decision, DiskId, Identity, Payload};
@@ -142,4 +142,22 @@ fn a_run_holds_its_values_in_their_order() {
     let bytes = run.finish().unwrap();
     let frame = Frame::read(&mut bytes.as_slice()).unwrap().unwrap();
     assert_eq!(frame.decode_run::<u32>(Kind::SnapshotRecords).unwrap(), (0..1_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_run_of_parts_holds_them_in_their_order() {
+    let parts: Vec<Vec<u8>> = (0..300usize).map(|length| vec![length as u8; length]).collect();
+    let mut run = Run::new(Kind::SnapshotReservations);
+    parts.iter().for_each(|part| run.push_part(part).unwrap());
+    let bytes = run.finish().unwrap();
+    let frame = Frame::read(&mut bytes.as_slice()).unwrap().unwrap();
+    let read: Result<Vec<_>, _> = frame.parts(Kind::SnapshotReservations).unwrap().collect();
+    assert_eq!(read.unwrap(), parts);
+
+    // One that is cut short is told, and is the last.
+    let body = [&[2, 0, 0, 0][..], b"ab", &[9, 0, 0, 0], b"c"].concat();
+    let bytes = framed(Kind::SnapshotReservations as u8, 1, &body);
+    let frame = Frame::read(&mut bytes.as_slice()).unwrap().unwrap();
+    let read: Vec<_> = frame.parts(Kind::SnapshotReservations).unwrap().collect();
+    assert_eq!(read, [Ok(&b"ab"[..]), Err(CodecError::Truncated { expected: 9, found: 1 })]);
 }

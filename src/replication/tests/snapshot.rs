@@ -30,10 +30,13 @@ fn meta(index: u64) -> SnapshotMeta {
 }
 
 fn ledger(reservations: u32) -> Ledger {
+    ledger_of(30, reservations)
+}
+
+fn ledger_of(rooms: u32, reservations: u32) -> Ledger {
     let mut ledger = Ledger::new();
-    for submission in
-        house(30).into_iter().chain((1..=reservations).map(|n| reserve(n.into(), n % 30 + 1, n / 30 + 1)))
-    {
+    let stays = (1..=reservations).map(|n| reserve(n.into(), n % rooms + 1, n / rooms + 1));
+    for submission in house(rooms).into_iter().chain(stays) {
         ledger.apply(crate::ledger::Timestamp(1_000), &submission).unwrap();
     }
     ledger
@@ -56,22 +59,25 @@ fn frames(mut content: &[u8]) -> Vec<&[u8]> {
     frames
 }
 
+/// In the first version reservations are named MessagePack, in the second they are packed.
 #[test]
-fn the_golden_snapshot_is_read_and_written_as_it_was() {
+fn golden_snapshots_are_read_and_the_newest_is_written_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, meta) = (ledger(2), meta(7));
     let file = store(dir.path()).write(meta.clone(), &ledger).unwrap();
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/replication/golden/snapshot.v1");
-    if std::env::var("INNKEEPER_GOLDEN").is_ok_and(|mode| mode == "write") && !path.exists() {
-        fs::write(&path, content(&file)).unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/replication/golden");
+    let newest = golden.join("snapshot.v2");
+    if std::env::var("INNKEEPER_GOLDEN").is_ok_and(|mode| mode == "write") && !newest.exists() {
+        fs::write(&newest, content(&file)).unwrap();
     }
-    let golden = fs::read(&path).unwrap();
-    assert!(content(&file) == golden, "snapshots are no longer written as they were");
-    let mut incoming = store(dir.path()).begin_receive().unwrap();
-    incoming.write(&golden).unwrap();
-    let read = incoming.finish().unwrap();
-    assert_eq!(read.meta(), &meta);
-    assert_eq!(read.load().unwrap().state_hash(), ledger.state_hash());
+    assert!(content(&file) == fs::read(&newest).unwrap(), "snapshots are no longer written as they were");
+    for version in ["snapshot.v1", "snapshot.v2"] {
+        let mut incoming = store(dir.path()).begin_receive().unwrap();
+        incoming.write(&fs::read(golden.join(version)).unwrap()).unwrap();
+        let read = incoming.finish().unwrap();
+        assert_eq!(read.meta(), &meta);
+        assert_eq!(read.load().unwrap().state_hash(), ledger.state_hash());
+    }
 }
 
 #[test]
@@ -94,11 +100,26 @@ fn a_large_state_goes_through_pieces_and_comes_out_the_same() {
     assert_eq!(reopened.kept().len(), 1);
 }
 
+#[test]
+fn who_reads_a_snapshot_reads_it_whole_when_newer_ones_take_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let ledger = ledger(800);
+    let read = store.write(meta(1), &ledger).unwrap();
+    let whole = content(&read);
+    assert!(whole.len() > 64 << 10, "{} bytes are removed at once", whole.len());
+    for index in 2..5 {
+        store.write(meta(index), &ledger).unwrap();
+    }
+    assert!(!read.path().exists());
+    assert!(content(&read) == whole);
+}
+
 /// Between the threads that read, decode and restore, more is under way than they may hold.
 #[test]
 fn damage_amid_many_frames_is_told_by_its_cause() {
     let dir = tempfile::tempdir().unwrap();
-    let file = store(dir.path()).write(meta(7), &ledger(800)).unwrap();
+    let file = store(dir.path()).write(meta(7), &ledger_of(100, 2_400)).unwrap();
     let sound = content(&file);
     let frames = frames(&sound);
     assert!(frames.len() > 12, "{}", frames.len());

@@ -137,6 +137,18 @@ pub fn batch(stamp: u64, check: Check, submissions: &[Submission]) -> Batch {
     Batch { stamp: Timestamp(stamp), check, submissions }
 }
 
+/// A frame of this kind around any body, whose checksum is right.
+pub fn framed(kind: u8, version: u16, body: &[u8]) -> Vec<u8> {
+    let mut frame = b"InKp".to_vec();
+    frame.push(kind);
+    frame.extend(version.to_le_bytes());
+    frame.extend((body.len() as u32).to_le_bytes());
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(&frame), body);
+    frame.extend(checksum.to_le_bytes());
+    frame.extend(body);
+    frame
+}
+
 pub fn check_of(ledger: &Ledger) -> Check {
     Check { lsn: ledger.lsn(), state_hash: ledger.state_hash() }
 }
