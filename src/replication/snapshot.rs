@@ -141,6 +141,11 @@ impl SnapshotFile {
         &self.meta
     }
 
+    /// Whether somebody else holds it.
+    fn is_read(&self) -> bool {
+        Arc::strong_count(&self.file) > 1
+    }
+
     /// Bytes.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> u64 {
@@ -315,17 +320,21 @@ impl SnapshotStore {
         let path = self.dir.join(meta.file_name());
         file.finish(&path).map_err(SnapshotError::io(&path))?;
         let snapshot = SnapshotFile::new(&path, meta).map_err(SnapshotError::io(&path))?;
-        let kept = {
+        let (kept, given_up) = {
             let mut kept = self.kept.lock().expect("no panic while the list of snapshots is locked");
             kept.retain(|other| other.path != path);
             kept.push(snapshot.clone());
             kept.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.meta.last_log_id));
+            let given_up = kept.iter().skip(KEPT).cloned().collect::<Vec<_>>();
             kept.truncate(KEPT);
-            kept.clone()
+            (kept.clone(), given_up)
         };
         for old in snapshot_paths(&self.dir).map_err(SnapshotError::io(&self.dir))? {
             if kept.iter().all(|snapshot| snapshot.path != old) {
-                fs::remove_file(&old).map_err(SnapshotError::io(&old))?;
+                // Nobody can begin to read it any more. Who does already reads on, whatever its name.
+                let is_read = given_up.iter().any(|snapshot| snapshot.path == old && snapshot.is_read());
+                let removed = if is_read { fs::remove_file(&old) } else { durable::remove(&old) };
+                removed.map_err(SnapshotError::io(&old))?;
             }
         }
         durable::sync_dir(&self.dir).map_err(SnapshotError::io(&self.dir))?;
