@@ -68,6 +68,7 @@ impl Packed {
         Some((Packed(bytes.into()), record))
     }
 
+    /// What is persisted.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -81,7 +82,7 @@ impl Packed {
     }
 }
 
-/// Beside the status.
+/// Set in the byte of the status where the room is pinned.
 const PINNED: u8 = 0x80;
 
 /// Whole numbers go by sevens of bits, the low ones first, a set high bit says that more follow.

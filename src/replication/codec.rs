@@ -2,8 +2,8 @@
 //! MessagePack, because fields added on either side survive it; or, where there are millions of one kind, parts in a form
 //! of their own, which says itself how it grows.
 //!
-//! A frame of an unknown version is never skipped: whoever meets
-//! one stops. Lengths are checked before memory is asked for, and the depth of what is decoded is bounded.
+//! A frame of an unknown version is never skipped: whoever meets one stops. Lengths are checked before memory is asked for,
+//! and the depth of what is decoded is bounded.
 
 use std::io::{self, Read};
 use std::iter;

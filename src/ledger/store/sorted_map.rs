@@ -50,7 +50,7 @@ impl<K: Ord + Clone, V: Clone> Leaf<K, V> {
     /// Where the key is, or would be.
     #[inline]
     fn find(&self, key: &K) -> Result<usize, usize> {
-        // Nor is what is put there already.
+        // Ids are made in the order of time: what is put mostly goes behind all others.
         if self.keys.last().is_some_and(|last| last < key) {
             return Err(self.keys.len());
         }
