@@ -16,6 +16,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How many times as long as the last snapshot took passes before the time for the next one counts.
 const REST: u32 = 10;
 
+/// The log's files that a purge frees go at once, on the thread that flushes the log: some ms each, for which every write
+/// waits. So one look purges this part of what may go,
+const PURGED_PART: u64 = 8;
+/// but no fewer entries than these, which are in a file or two.
+const PURGED_MIN: u64 = 128;
+
 /// Runs until the node is gone.
 pub async fn run(node: Weak<Node>) {
     let mut last_period = None;
@@ -68,17 +74,22 @@ impl Node {
         is_long && !self.state.has_failed_to_take()
     }
 
-    /// Purges the log up to the older of the two kept snapshots, so that either can be replayed from.
+    /// Purges the log towards the older of the two kept snapshots, so that either can be replayed from.
     async fn purge(&self) {
-        let Some(upto) = self.state.purge_upto() else { return };
+        let Some(last) = self.state.purge_upto() else { return };
         let purged = self.metrics().purged.map(|log_id| log_id.index);
-        if purged >= Some(upto) {
-            return;
-        }
+        let Some(upto) = purge_step(purged, last) else { return };
         if let Err(error) = self.raft.trigger().purge_log(upto).await {
             tracing::warn!(upto, %error, "the log could not be purged");
         }
     }
+}
+
+/// Up to where one look purges, where the log is purged up to `purged` and may be up to `last`.
+fn purge_step(purged: Option<u64>, last: u64) -> Option<u64> {
+    let first = purged.map_or(0, |purged| purged + 1);
+    let entries = (last + 1).checked_sub(first).filter(|entries| *entries > 0)?;
+    Some(first + (entries / PURGED_PART).max(PURGED_MIN).min(entries) - 1)
 }
 
 /// In which period an instant lies, in milliseconds, for a member that comes after others: each one's begin at another moment.
@@ -99,6 +110,20 @@ mod tests {
             |before| (1..=60).filter(move |at| of(*at, before) > of(at - 1, before)).collect::<Vec<u64>>();
         assert_eq!([0, 1, 2].map(moments), [vec![60], vec![40], vec![20]]);
         assert_eq!(period(7, Duration::ZERO, (0, 1)), 7, "there is no division by nothing");
+    }
+
+    #[test]
+    fn a_long_log_is_purged_bit_by_bit_and_to_its_end() {
+        assert_eq!(purge_step(None, 0), Some(0));
+        assert_eq!(purge_step(None, 5), Some(5));
+        assert_eq!(purge_step(Some(5), 5), None);
+        assert_eq!(purge_step(Some(7), 5), None, "a snapshot of a peer may have purged more");
+        assert_eq!(purge_step(Some(99), 8_099), Some(1_099));
+        let steps: Vec<u64> =
+            std::iter::successors(purge_step(None, 9_999), |purged| purge_step(Some(*purged), 9_999))
+                .collect();
+        assert!(steps.is_sorted() && steps.last() == Some(&9_999));
+        assert!((20..40).contains(&steps.len()), "{} looks", steps.len());
     }
 
     #[tokio::test]
