@@ -10,7 +10,7 @@ use super::command::{Amend, Assign, RoomChange};
 use super::date::Date;
 use super::id::{PropertyId, RoomId, RoomTypeId};
 use super::outcome::{Outcome, Refusal};
-use super::plan::{self, Move};
+use super::plan::{self, Freed, Move};
 use super::rate::Quote;
 use super::record::{Record, ReservationRecord};
 use super::reservation::{Price, Reservation, Status, Stretch};
@@ -63,17 +63,36 @@ pub fn amend(txn: &mut Txn<'_>, command: &Amend) -> Result<Outcome, Halt> {
         room_type,
     };
     let state = allows(txn, &old)?;
+    if asks_nothing(command, &before, named) {
+        return Ok(Outcome::Changed(old));
+    }
     let moves = |from: &Target, to: &Target| {
         (from.arrival, &from.room_type, &from.pinned) != (to.arrival, &to.room_type, &to.pinned)
     };
     if state == Status::InHouse && moves(&before, &target) {
         return Err(Refusal::InvalidState { state }.into());
     }
-    if target == before {
-        return Ok(Outcome::Changed(old));
-    }
     let price = judge(book, &old, &before, &target)?;
     Ok(Outcome::Changed(place(txn, record, target, price)?))
+}
+
+/// Whether the stay is all that it shall be. A room that it keeps is no matter then, whatever became of that.
+fn asks_nothing(command: &Amend, before: &Target, named: Option<&RoomBook>) -> bool {
+    let Amend { arrival, departure, occupancy, room_type, room, .. } = command;
+    let is_in = |named: &RoomBook| {
+        let room = &named.record.room;
+        before.pinned.as_ref() == Some(&room.room) && before.room_type == room.room_type
+    };
+    let keeps_room = match room {
+        None => true,
+        Some(RoomChange::Unpin) => before.pinned.is_none(),
+        Some(RoomChange::Pin(_)) => named.is_some_and(is_in),
+    };
+    keeps_room
+        && arrival.is_none_or(|arrival| arrival == before.arrival)
+        && departure.is_none_or(|departure| departure == before.departure)
+        && occupancy.is_none_or(|occupancy| occupancy == before.occupancy)
+        && room_type.as_ref().is_none_or(|room_type| *room_type == before.room_type)
 }
 
 /// Never reprices. A room of another type counts there from now on.
@@ -228,7 +247,7 @@ fn find_place(book: &Book, old: &Reservation, target: &Target) -> Result<Place, 
     };
     let first = |room: &RoomId| room_from(room).unwrap_or(target.arrival);
     let block = own_block(book, old);
-    let kept = kept(block, target);
+    let kept = block::kept_of(block, &target.room_type);
     let in_house = old.status == Status::InHouse;
     let fixed = target.pinned.as_ref().or(old.room.as_ref().filter(|_| in_house));
     if let Some(id) = fixed {
@@ -269,12 +288,6 @@ fn own_block<'a>(book: &'a Book, old: &Reservation) -> Option<&'a BlockBook> {
     block.takes().map(|_| &**block)
 }
 
-/// Rooms of the target's type that the block keeps for the stay, a night: an upgrade needs one that nobody keeps.
-fn kept(block: Option<&BlockBook>, target: &Target) -> u64 {
-    let takes = block.and_then(BlockBook::takes);
-    u64::from(takes.is_some_and(|block| block.room_type == target.room_type))
-}
-
 /// Who moves so that the room is free. Nights that are gone can't be cleared.
 fn clear(
     book: &Book,
@@ -308,7 +321,7 @@ fn has_space(book: &Book, room_type: &TypeBook, old: &Reservation, target: &Targ
     if !nights.is_empty() {
         return Err(Refusal::NoAvailability { nights, fragmented: false });
     }
-    let kept = kept(active, target);
+    let kept = block::kept_of(active, &target.room_type);
     let nights: Vec<Date> =
         first.until(target.departure).filter(|night| room_type.is_full(*night, kept)).collect();
     if nights.is_empty() { Ok(()) } else { Err(Refusal::NoAvailability { nights, fragmented: false }) }
@@ -325,5 +338,5 @@ fn give_left(
     if old.room == new.room && old.room_nights() == new.room_nights() {
         return Ok(());
     }
-    plan::give(txn, property, room, from, to)
+    plan::give(txn, &[Freed::new(property, room, from, to)])
 }

@@ -178,6 +178,11 @@ pub fn outside(block: &BlockBook, from: Date, to: Date) -> Vec<Date> {
     from.until(to).filter(|night| !(block.from..block.to).contains(night)).collect()
 }
 
+/// Rooms of the type that the block keeps for a stay of its own, a night: on an upgrade to another type it has none.
+pub fn kept_of(block: Option<&BlockBook>, room_type: &RoomTypeId) -> u64 {
+    u64::from(block.and_then(BlockBook::takes).is_some_and(|block| block.room_type == *room_type))
+}
+
 /// The nights of `[from, to)` that a new stay of the type can't have from the block.
 pub fn not_had(block: &BlockBook, room_type: &RoomTypeId, from: Date, to: Date) -> Vec<Date> {
     let is_of_type = block.takes().is_some_and(|block| block.room_type == *room_type);

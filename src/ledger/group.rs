@@ -5,10 +5,10 @@ use super::id::{BookingId, IdempotencyKey, ReservationId};
 use super::outcome::{Booking, Outcome, Refusal};
 use super::record::Member;
 use super::reservation::Status;
-use super::reserve;
 use super::state::Ledger;
 use super::status::{self, status};
 use super::txn::{Halt, Txn};
+use super::{plan, reserve};
 
 /// The reservations are made one after the other. Once one has no place the others are judged by what stands against them
 /// whatever is sold: what is sold depends on those that would have been made. One at another price than was expected has
@@ -98,11 +98,15 @@ impl BookGroup {
 }
 
 pub fn confirm(txn: &mut Txn<'_>, command: &BookingChange) -> Result<Outcome, Halt> {
-    change(txn, command.booking, Status::Confirmed, status::confirm)
+    change(txn, command.booking, Status::Confirmed, status::confirm)?;
+    Ok(Outcome::BookingChanged(shown(txn, command.booking)))
 }
 
 pub fn cancel(txn: &mut Txn<'_>, command: &BookingChange) -> Result<Outcome, Halt> {
-    change(txn, command.booking, Status::Canceled, status::cancel)
+    let mut freed = Vec::new();
+    change(txn, command.booking, Status::Canceled, |txn, member| status::cancel_of(txn, member, &mut freed))?;
+    plan::give(txn, &freed)?;
+    Ok(Outcome::BookingChanged(shown(txn, command.booking)))
 }
 
 /// Brings all members to a status; those that have it are left alone. Each is judged by its own state alone, so that those
@@ -111,8 +115,8 @@ fn change(
     txn: &mut Txn<'_>,
     booking: BookingId,
     to: Status,
-    change: fn(&mut Txn<'_>, &Change) -> Result<Outcome, Halt>,
-) -> Result<Outcome, Halt> {
+    mut change: impl FnMut(&mut Txn<'_>, &Change) -> Result<Outcome, Halt>,
+) -> Result<(), Halt> {
     let members: Vec<ReservationId> = txn.members(booking).map(|member| member.reservation.id).collect();
     if members.is_empty() {
         return Err(Refusal::BookingNotFound.into());
@@ -123,8 +127,7 @@ fn change(
             refused.add_of(index, change(txn, &Change { reservation, if_match: None }))?;
         }
     }
-    refused.into_result()?;
-    Ok(Outcome::BookingChanged(shown(txn, booking)))
+    Ok(refused.into_result()?)
 }
 
 /// The booking as it stands.

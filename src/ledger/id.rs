@@ -314,6 +314,7 @@ mod tests {
             assert!(RoomId::new(bad).is_err(), "{bad}");
         }
     }
+
     #[test]
     fn names_of_every_length_come_in_the_order_of_their_texts() {
         let mut texts = vec!["A", "Z", "a", "a-", "a.", "a0", "aa", "z"];

@@ -7,7 +7,7 @@ use super::block::{self, BlockBook};
 use super::book::{Book, TypeBook};
 use super::command::{ImportBooking, ImportedStay};
 use super::date::Date;
-use super::id::{IdempotencyKey, RoomId, RoomTypeId};
+use super::id::{IdempotencyKey, RoomId};
 use super::outcome::{Outcome, Refusal};
 use super::plan::Move;
 use super::rate::AMOUNT_MAX;
@@ -141,7 +141,7 @@ fn place(book: &Book, block: Option<&BlockBook>, stay: &mut Reservation) -> Resu
         }
         if first < to {
             let room_type = book.room_type(&room.record.room.room_type)?;
-            let kept = kept(taken_from, &room.record.room.room_type);
+            let kept = block::kept_of(taken_from, &room.record.room.room_type);
             moves = plan::clear(book, room_type, room, (first, to), kept).ok_or_else(|| {
                 let nights = plan::not_cleared(book, room_type, room, (first, to), kept);
                 Refusal::RoomUnavailable { nights }
@@ -159,7 +159,7 @@ fn place(book: &Book, block: Option<&BlockBook>, stay: &mut Reservation) -> Resu
         (None, None) => Vec::new(),
     };
     if none_left.is_empty() {
-        let kept = kept(taken_from, &stay.room_type);
+        let kept = block::kept_of(taken_from, &stay.room_type);
         none_left = first.until(to).filter(|night| room_type.is_full(*night, kept)).collect();
     }
     if !none_left.is_empty() {
@@ -170,11 +170,6 @@ fn place(book: &Book, block: Option<&BlockBook>, stay: &mut Reservation) -> Resu
         stay.room_from = Some(first).filter(|_| stay.room.is_some() && from < first);
     }
     Ok(moves)
-}
-
-/// Rooms of the type that the block keeps for the stay, a night.
-fn kept(block: Option<&BlockBook>, room_type: &RoomTypeId) -> u64 {
-    u64::from(block.and_then(BlockBook::takes).is_some_and(|block| block.room_type == *room_type))
 }
 
 /// The room that a stay by type is planned for. It has been sold, so that where no room fits it waits for one.

@@ -1,11 +1,13 @@
 //! The guest arrives, leaves, or does not come.
 
+use std::sync::Arc;
+
 use super::book::Book;
 use super::command::Change;
 use super::date::Date;
 use super::id::RoomId;
 use super::outcome::{Outcome, Refusal};
-use super::plan::{self, Move};
+use super::plan::{self, Freed, Move};
 use super::record::ReservationRecord;
 use super::reservation::{Reservation, Status};
 use super::status::{change, find, status};
@@ -59,7 +61,8 @@ pub fn check_out(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
         reservation.status = Status::CheckedOut;
         reservation.departure = booked_to.min(today);
     })?;
-    release(txn, &reservation, today, booked_to)?;
+    let freed = freed(&reservation, today, booked_to);
+    plan::give(txn, freed.as_slice())?;
     Ok(Outcome::Changed(reservation))
 }
 
@@ -70,27 +73,27 @@ pub fn no_show(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
     if state != Status::Confirmed || stay.arrival > txn.book(&stay.property)?.business_date() {
         return Err(Refusal::InvalidState { state }.into());
     }
-    Ok(Outcome::Changed(mark_no_show(txn, record)?))
+    let (reservation, freed) = mark_no_show(txn, record)?;
+    plan::give(txn, freed.as_slice())?;
+    Ok(Outcome::Changed(reservation))
 }
 
-/// The nights before the business date stay taken: nobody else had them.
+/// The nights before the business date stay taken: nobody else had them. Those that are free are to be given.
 pub fn mark_no_show(
     txn: &mut Txn<'_>,
     record: ReservationRecord,
-) -> Result<std::sync::Arc<Reservation>, Halt> {
+) -> Result<(Arc<Reservation>, Option<Freed>), Halt> {
     let today = txn.book(&record.reservation.property)?.business_date();
     let reservation = change(txn, record, |reservation| {
         reservation.status = Status::NoShow;
         reservation.released_from = Some(today.min(reservation.departure));
     })?;
-    release(txn, &reservation, today, reservation.departure)?;
-    Ok(reservation)
+    let freed = freed(&reservation, today, reservation.departure);
+    Ok((reservation, freed))
 }
 
-/// Gives the nights that a stay no longer takes of its room to whom they help.
-fn release(txn: &mut Txn<'_>, stay: &Reservation, from: Date, to: Date) -> Result<(), Halt> {
-    match &stay.room {
-        Some(room) if from < to => plan::give(txn, &stay.property, room, from, to),
-        _ => Ok(()),
-    }
+/// The nights that a stay no longer takes of its room.
+fn freed(stay: &Reservation, from: Date, to: Date) -> Option<Freed> {
+    let room = stay.room.as_ref().filter(|_| from < to)?;
+    Some(Freed::new(&stay.property, room, from, to))
 }

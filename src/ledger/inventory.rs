@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::block;
-use super::book::{Book, RoomBook, TypeBook};
+use super::book::{Book, RoomBook};
 use super::calendar::RoomStay;
 use super::command::{
     FirstBusinessDate, PutProperty, PutRoom, PutRoomType, RateTarget, RetireRoom, RollBusinessDate,
@@ -12,13 +12,17 @@ use super::date::Date;
 use super::id::{IdempotencyKey, PropertyId, RoomId};
 use super::idempotency::{created_under, store_as};
 use super::outcome::{Outcome, Refusal};
-use super::plan::{self, Move};
+use super::plan::{self, Freed, Move};
 use super::property::{BusinessDateMode, Property, Room, RoomType};
-use super::record::{PropertyRecord, Record, RecordKey, RoomRecord, RoomTypeRecord};
+use super::record::{OutOfOrderRecord, PropertyRecord, Record, RecordKey, RoomRecord, RoomTypeRecord};
 use super::reservation::Status;
 use super::state::Ledger;
 use super::status::ENDED_MAX;
 use super::txn::{Halt, Txn};
+
+/// How often a room is emptied in one command: who makes way for others may be planned for it behind the nights that were
+/// cleared.
+const EMPTIED_MAX: usize = 8;
 
 /// An existing property keeps its business date and the way it moves.
 pub fn put_property(
@@ -93,8 +97,8 @@ pub fn put_room_type(
     Ok(Outcome::RoomType { created, room_type })
 }
 
-/// A room changes its type only where the old type can do without it, and while no stay has it from the business date
-/// on: such a stay counts for the type under which it was sold.
+/// A room changes its type only where the old type can do without it: a stay counts for the type under which it was sold.
+/// Its time out of order goes with it.
 pub fn put_room(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &PutRoom) -> Result<Outcome, Halt> {
     let book = txn.book(&command.property)?;
     book.room_type(&command.room_type)?;
@@ -105,18 +109,8 @@ pub fn put_room(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &PutRo
     let retired_room = retired.map(|room| Arc::clone(&room.record.room));
     let old = book.room(&command.room).ok();
     let moves = old.is_some_and(|old| old.record.room.room_type != command.room_type);
-    if let Some(old) = old.filter(|_| moves) {
-        let old_type = book.room_type(&old.record.room.room_type)?;
-        let mut nights = short_without(old_type, old, today);
-        nights.extend(old.calendar.taken(today, Date::MAX));
-        nights.extend(overstays(txn, book, old).then_some(today));
-        nights.sort_unstable();
-        nights.dedup();
-        if !nights.is_empty() {
-            return Err(Refusal::CapacityBelowSold { nights }.into());
-        }
-    }
     let old = old.map(|old| old.record.clone());
+    let closures = if moves { empty(txn, &command.property, &command.room)? } else { Vec::new() };
     let room = Arc::new(Room {
         property: command.property.clone(),
         room: command.room.clone(),
@@ -129,23 +123,18 @@ pub fn put_room(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &PutRo
         None => created_under(key),
     };
     txn.put(Record::Room(RoomRecord { room: Arc::clone(&room), key, retired: None }))?;
+    for closure in closures {
+        txn.put(Record::OutOfOrder(closure))?;
+    }
     if let (Some(key), Some(room)) = (retired_key, retired_room) {
         // What the room was first made by is answered for a time, like what created nothing.
         let room = key.original.unwrap_or(room);
         store_as(txn, key.digest, key.request_digest, Outcome::Room { created: true, room })?;
     }
     if created || moves {
-        plan::give(txn, &room.property, &room.room, today, Date::MAX)?;
+        plan::give(txn, &[Freed::new(&room.property, &room.room, today, Date::MAX)])?;
     }
     Ok(Outcome::Room { created, room })
-}
-
-/// The nights from `today` on for which the type can't do without the room. On those on which that is out of order it is
-/// not missed.
-fn short_without(room_type: &TypeBook, room: &RoomBook, today: Date) -> Vec<Date> {
-    let mut nights = room_type.over(today, room_type.capacity().saturating_sub(1));
-    nights.retain(|night| room.closures(*night, night.plus(1)).is_empty());
-    nights
 }
 
 /// Whether somebody who should have left is still in the room.
@@ -163,12 +152,7 @@ fn overstays(ledger: &Ledger, book: &Book, room: &RoomBook) -> bool {
 /// and its time out of order go with it.
 pub fn retire_room(txn: &mut Txn<'_>, command: &RetireRoom) -> Result<Outcome, Halt> {
     let RetireRoom { property, room: id } = command;
-    let room = txn.book(property)?.room(id)?;
-    for closure in room.out_of_order.clone() {
-        txn.remove(&RecordKey::OutOfOrder(property.clone(), id.clone(), closure.from))?;
-    }
-    let moves = moving_out(txn, property, id)?;
-    plan::carry_out(txn, &moves)?;
+    empty(txn, property, id)?;
     let target = RateTarget::Room(id.clone());
     for segment in txn.book(property)?.room(id)?.rates.all().to_vec() {
         txn.remove(&RecordKey::Rate(property.clone(), target.clone(), segment.from))?;
@@ -178,15 +162,44 @@ pub fn retire_room(txn: &mut Txn<'_>, command: &RetireRoom) -> Result<Outcome, H
     Ok(Outcome::Removed)
 }
 
-/// Who moves so that the room can be done without, or the nights on which it can't.
-fn moving_out(ledger: &Ledger, property: &PropertyId, room: &RoomId) -> Result<Vec<Move>, Refusal> {
+/// Ends the room's time out of order, which is given back, and moves who is only planned for the room to others.
+fn empty(
+    txn: &mut Txn<'_>,
+    property: &PropertyId,
+    room: &RoomId,
+) -> Result<Vec<Arc<OutOfOrderRecord>>, Halt> {
+    let closures = txn.book(property)?.room(room)?.out_of_order.clone();
+    for closure in &closures {
+        txn.remove(&RecordKey::OutOfOrder(property.clone(), room.clone(), closure.from))?;
+    }
+    let closed_to = closures.iter().map(|closure| closure.to).max();
+    for _ in 0..EMPTIED_MAX {
+        let moves = moving_out(txn, property, room, closed_to)?;
+        if moves.is_empty() {
+            return Ok(closures);
+        }
+        plan::carry_out(txn, &moves)?;
+    }
+    let book = txn.book(property)?;
+    let nights = book.room(room)?.calendar.taken(book.business_date(), Date::MAX);
+    Err(Refusal::CapacityBelowSold { nights }.into())
+}
+
+/// Who moves so that the room, which is not out of order, can be done without, or the nights on which it can't. It will be
+/// out of order until `closed_to`.
+fn moving_out(
+    ledger: &Ledger,
+    property: &PropertyId,
+    room: &RoomId,
+    closed_to: Option<Date>,
+) -> Result<Vec<Move>, Refusal> {
     let book = ledger.book(property)?;
     let today = book.business_date();
     let room = book.room(room)?;
     let room_type = book.room_type(&room.record.room.room_type)?;
-    let stays = room.calendar.stays();
-    let end = stays.iter().map(|stay| stay.departure).max().unwrap_or(today).max(today);
-    let mut nights = short_without(room_type, room, today);
+    let left = room.calendar.stays().iter().map(|stay| stay.departure);
+    let end = left.chain(closed_to).max().unwrap_or(today).max(today);
+    let mut nights = room_type.over(today, room_type.capacity().saturating_sub(1));
     nights.extend(overstays(ledger, book, room).then_some(today));
     let moves = plan::clear(book, room_type, room, (today, end), 0);
     if moves.is_none() {

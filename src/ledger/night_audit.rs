@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use super::block;
 use super::command::NightAudit;
 use super::id::PropertyId;
 use super::in_house::mark_no_show;
@@ -16,6 +15,7 @@ use super::reservation::{Reservation, Status};
 use super::state::Ledger;
 use super::status::ENDED_MAX;
 use super::txn::{Halt, Txn};
+use super::{block, plan};
 
 pub fn run(txn: &mut Txn<'_>, command: &NightAudit) -> Result<Outcome, Halt> {
     let PropertyRecord { property: before, key, offering, .. } = txn.book(&command.property)?.record.clone();
@@ -67,9 +67,11 @@ fn mark(txn: &mut Txn<'_>, property: &PropertyId, left: usize) -> Result<usize, 
     let awaiting = before_today.map(|(_, slot)| txn.at(*slot)).filter(|stay| awaits(txn, &stay.reservation));
     let found: Vec<ReservationRecord> = awaiting.take(left).collect();
     let left = left - found.len();
+    let mut freed = Vec::new();
     for record in found {
-        mark_no_show(txn, record)?;
+        freed.extend(mark_no_show(txn, record)?.1);
     }
+    plan::give(txn, &freed)?;
     if left > 0 {
         let record = PropertyRecord { auditing: None, ..txn.book(property)?.record.clone() };
         txn.put(Record::Property(record))?;

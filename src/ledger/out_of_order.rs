@@ -10,7 +10,7 @@ use super::command::{EndOutOfOrder, PutOutOfOrder};
 use super::date::Date;
 use super::id::{PropertyId, RoomId};
 use super::outcome::{Outcome, Refusal};
-use super::plan::{self, Move};
+use super::plan::{self, Freed, Move};
 use super::record::{OutOfOrderRecord, Record, RecordKey};
 use super::txn::{Halt, Txn};
 
@@ -37,7 +37,7 @@ pub fn end(txn: &mut Txn<'_>, command: &EndOutOfOrder) -> Result<Outcome, Halt> 
         return Err(Refusal::InvalidStay.into());
     }
     clear(txn, property, room, *from, *to)?;
-    plan::give(txn, property, room, *from, *to)?;
+    plan::give(txn, &[Freed::new(property, room, *from, *to)])?;
     Ok(Outcome::Removed)
 }
 

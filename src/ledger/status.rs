@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::command::Change;
 use super::outcome::{Outcome, Refusal};
+use super::plan::{self, Freed};
 use super::record::{Record, ReservationRecord};
 use super::reservation::{Reservation, Status};
 use super::state::Ledger;
 use super::txn::{Halt, Txn};
-use super::{block, night_audit, plan, waitlist};
+use super::{block, night_audit, waitlist};
 use crate::planted::{Bug, planted};
 
 /// Ends of holds, and no-shows of night audits, that one command runs before itself, at most. The rest are left to the
@@ -31,6 +32,14 @@ pub fn confirm(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
 }
 
 pub fn cancel(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
+    let mut freed = Vec::new();
+    let outcome = cancel_of(txn, command, &mut freed)?;
+    plan::give(txn, &freed)?;
+    Ok(outcome)
+}
+
+/// Cancels one of several, and adds what is to be given once all are canceled.
+pub fn cancel_of(txn: &mut Txn<'_>, command: &Change, freed: &mut Vec<Freed>) -> Result<Outcome, Halt> {
     let record = find(txn, command)?;
     assert!(!planted(Bug::CancelPanics), "a handler is broken, on purpose");
     match status(txn, &record.reservation) {
@@ -38,6 +47,7 @@ pub fn cancel(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
         state => return Err(Refusal::InvalidState { state }.into()),
     }
     let reservation = end(txn, record, Status::Canceled)?;
+    freed.extend(freed_by(&reservation));
     Ok(Outcome::Changed(reservation))
 }
 
@@ -45,13 +55,15 @@ pub fn cancel(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
 /// offers what that freed.
 pub fn end_due(txn: &mut Txn<'_>) -> Result<(), Halt> {
     let before = txn.savepoint();
+    let mut freed = Vec::new();
     let mut left = ENDED_MAX;
     while left > 0 {
         let Some(((_, id), ())) = txn.due.first().filter(|((end, _), ())| *end <= txn.stamp) else { break };
         let record = txn.find(*id)?;
-        end(txn, record, Status::Expired)?;
+        freed.extend(freed_by(&*end(txn, record, Status::Expired)?));
         left -= 1;
     }
+    plan::give(txn, &freed)?;
     let left = night_audit::go_on(txn, left)?;
     block::go_on(txn, left)?;
     waitlist::follow(txn, before)?;
@@ -83,17 +95,18 @@ pub fn status(ledger: &Ledger, reservation: &Reservation) -> Status {
     }
 }
 
-/// Ends a live reservation and gives its room to whom it helps.
+/// Ends a live reservation.
 fn end(txn: &mut Txn<'_>, record: ReservationRecord, status: Status) -> Result<Arc<Reservation>, Halt> {
-    let reservation = change(txn, record, |reservation| {
+    change(txn, record, |reservation| {
         reservation.status = status;
         reservation.hold_expires_at = None;
-    })?;
-    if let Some(room) = &reservation.room {
-        let Reservation { property, arrival, departure, .. } = &*reservation;
-        plan::give(txn, property, room, *arrival, *departure)?;
-    }
-    Ok(reservation)
+    })
+}
+
+/// The room of a reservation that has ended.
+fn freed_by(ended: &Reservation) -> Option<Freed> {
+    let Reservation { property, arrival, departure, room, .. } = ended;
+    Some(Freed::new(property, room.as_ref()?, *arrival, *departure))
 }
 
 /// A change that the guest sees: the next revision.

@@ -12,6 +12,7 @@ mod chain;
 mod clearing;
 mod sketch;
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ use sketch::Sketch;
 /// Stays without a room that are looked at when one becomes free, at most.
 const WAITING_MAX: usize = 4_096;
 
-/// Searches for them that come to nothing, at most.
+/// Searches for them that come to nothing, at most, and one more for each room that was freed.
 const FAILED_MAX: usize = 16;
 
 /// A stay that gets another room, or none because its type is overbooked.
@@ -40,6 +41,21 @@ pub struct Move {
     room: Option<RoomId>,
     /// The room that it had, where it gets none.
     lost: Option<RoomId>,
+}
+
+/// Nights `[from, to)` of a room that stays no longer have.
+#[derive(Clone, Debug)]
+pub struct Freed {
+    property: PropertyId,
+    room: RoomId,
+    from: Date,
+    to: Date,
+}
+
+impl Freed {
+    pub fn new(property: &PropertyId, room: &RoomId, from: Date, to: Date) -> Freed {
+        Freed { property: property.clone(), room: room.clone(), from, to }
+    }
 }
 
 pub enum Choice {
@@ -173,22 +189,19 @@ pub fn carry_out(txn: &mut Txn<'_>, moves: &[Move]) -> Result<(), Halt> {
     Ok(())
 }
 
-/// Offers what other stays no longer have of the room's type on the nights `[from, to)` to the stays of that type that
-/// have no room, oldest first.
-///
-/// No other night can help them: whatever else was free to them they would have already.
-pub fn give(
-    txn: &mut Txn<'_>,
-    property: &PropertyId,
-    room: &RoomId,
-    from: Date,
-    to: Date,
-) -> Result<(), Halt> {
+/// Offers what was freed of rooms to the stays of their types that have none and want one of these nights, oldest first.
+/// What one command frees is given at once: part of it may fit a younger stay, and all of it the oldest.
+pub fn give(txn: &mut Txn<'_>, freed: &[Freed]) -> Result<(), Halt> {
+    let mut found = BTreeSet::new();
+    for freed in freed {
+        found.extend(waiting(txn, freed)?);
+    }
+    let failed_max = FAILED_MAX + freed.len();
     let mut failed = 0;
-    for id in waiting(txn, property, room, from, to)? {
+    for (_, id) in found {
         let record = txn.find(id)?;
         let stay = &record.reservation;
-        let book = txn.book(property)?;
+        let book = txn.book(&stay.property)?;
         let later = Some(book.business_date()).filter(|today| stay.arrival < *today);
         let first = later.unwrap_or(stay.arrival);
         match choose(book, book.room_type(&stay.room_type)?, first, stay.departure) {
@@ -197,7 +210,7 @@ pub fn give(
                 replan(txn, record, Some(room), later)?;
             }
             Choice::Overbooked => {}
-            Choice::Fragmented if failed >= FAILED_MAX => break,
+            Choice::Fragmented if failed >= failed_max => break,
             Choice::Fragmented => failed += 1,
         }
     }
@@ -207,7 +220,7 @@ pub fn give(
 /// Offers what stays that lost their room had of other nights, once who they made way for has come.
 pub fn give_left(txn: &mut Txn<'_>, property: &PropertyId, moves: &[Move]) -> Result<(), Halt> {
     let Some(room) = moves.iter().find_map(|made| made.lost.as_ref()) else { return Ok(()) };
-    give(txn, property, room, Date::MIN, Date::MAX)
+    give(txn, &[Freed::new(property, room, Date::MIN, Date::MAX)])
 }
 
 /// Plans another room, or none. A plan is nothing that the guest did: no new revision, and no new instant.
@@ -226,25 +239,17 @@ fn replan(
     Ok(txn.put(Record::Reservation(ReservationRecord { reservation, key, moved_lsn, ..record }))?)
 }
 
-/// Stays without a room that have a night in `[from, to)` and end after the business date, oldest first.
-fn waiting(
-    txn: &Txn<'_>,
-    property: &PropertyId,
-    room: &RoomId,
-    from: Date,
-    to: Date,
-) -> Result<Vec<ReservationId>, Halt> {
+/// Stays without a room that want one of the nights and end after the business date, and the commands that made them.
+fn waiting(txn: &Txn<'_>, freed: &Freed) -> Result<Vec<(Lsn, ReservationId)>, Halt> {
+    let Freed { property, room, from, to } = freed;
     let book = txn.book(property)?;
     // One that was retired meanwhile helps nobody.
     let Ok(room) = book.room(room) else { return Ok(Vec::new()) };
     let room_type = book.room_type(&room.record.room.room_type)?;
-    let from = from.max(book.business_date());
+    let from = (*from).max(book.business_date());
     let first = (from.plus(-NIGHTS_MAX), Lsn(0), ReservationId(uuid::Uuid::nil()));
     let stays = room_type.roomless.from(Bound::Included(&first));
-    let stays = stays.take_while(|((arrival, ..), _)| *arrival < to);
+    let stays = stays.take_while(|((arrival, ..), _)| arrival < to);
     let stays = stays.filter(|(_, slot)| txn.at(**slot).reservation.departure > from);
-    let mut found: Vec<(Lsn, ReservationId)> =
-        stays.take(WAITING_MAX).map(|((_, created, id), _)| (*created, *id)).collect();
-    found.sort_unstable();
-    Ok(found.into_iter().map(|(_, id)| id).collect())
+    Ok(stays.take(WAITING_MAX).map(|((_, created, id), _)| (*created, *id)).collect())
 }

@@ -307,6 +307,9 @@ fn a_room_that_became_one_of_another_type_is_no_longer_one_of_the_old() {
     for id in ["101", "102"] {
         assert!(matches!(house.run(put_room(id, "suite")), Outcome::Room { .. }));
     }
+    // Who asks for nothing gets nothing else.
+    let before = house.get(1);
+    assert_eq!(house.changed(amend(1).into()), before);
     // Who has it by name has it as what it is, at its price; who had a double gets a double.
     let named = shape(&house.changed(dates(1, 10, 11).into()));
     assert_eq!(named, (Some("101".into()), true, "suite".into(), 10, 11, vec![300]));

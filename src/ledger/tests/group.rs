@@ -121,6 +121,35 @@ fn all_or_none_and_the_refusal_names_the_member() {
 }
 
 #[test]
+fn what_is_freed_together_goes_to_the_oldest_that_it_fits() {
+    let ends: [fn(&mut House); 2] = [
+        |house| drop(house.run(cancel(1))),
+        |house| {
+            house.later(900_000);
+            house.run(Command::EndDue(EndDue {}));
+        },
+    ];
+    for end in ends {
+        let mut house = House::new();
+        house.run(put_room_type("double", 2));
+        house.run(group(&[
+            held(by_room(1, "101", 10, 12), 900),
+            held(by_room(2, "102", 10, 12), 900),
+            held(by_room(3, "101", 12, 14), 900),
+        ]));
+        house.reserved(by_room(4, "102", 12, 14));
+        house.reserved(by_room(5, "103", 10, 14));
+        // The older fits only what all of the booking leaves, the younger a part of it.
+        house.reserved(by_type(6, "double", 10, 14));
+        house.reserved(by_type(7, "double", 10, 13));
+        assert_eq!((house.get(6).room.clone(), house.get(7).room.clone()), (None, None));
+        end(&mut house);
+        assert_eq!((house.get(6).room.clone(), house.get(7).room.clone()), (Some(room("101")), None));
+        sound(&house);
+    }
+}
+
+#[test]
 fn a_retry_gets_the_booking_as_it_was_made() {
     let mut house = House::new();
     let stays = [held(by_room(1, "101", 10, 12), 900), held(by_room(2, "102", 10, 12), 900)];

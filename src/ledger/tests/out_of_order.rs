@@ -154,6 +154,28 @@ fn a_room_that_changes_its_type_takes_its_nights_along() {
 }
 
 #[test]
+fn who_is_only_planned_for_a_room_that_changes_its_type_moves_to_another() {
+    let mut house = House::new();
+    house.reserved(by_type(1, "double", 2, 5));
+    house.run(put_out_of_order("101", 6, 9));
+    assert_eq!(house.get(1).room, Some(room("101")));
+    assert!(matches!(house.run(put_room("101", "suite")), Outcome::Room { .. }));
+    assert_eq!(
+        (house.get(1).room.clone(), house.get(1).room_type.clone()),
+        (Some(room("102")), kind("double"))
+    );
+    assert_eq!(house.free(6, 9), ["102", "103", "201"]);
+    sound(&house);
+    // Who has it by name is in the way, and whoever has no other room.
+    house.reserved(by_room(2, "103", 3, 4));
+    let nights =
+        |nights: &[i32]| Refusal::CapacityBelowSold { nights: nights.iter().copied().map(day).collect() };
+    assert_eq!(house.refused(put_room("103", "suite")), nights(&[3]));
+    assert_eq!(house.refused(put_room("102", "suite")), nights(&[3]));
+    sound(&house);
+}
+
+#[test]
 fn nights_that_are_gone_are_in_nobodys_way() {
     let mut house = House::on_clock();
     house.reserved(by_room(1, "101", 0, 4));

@@ -243,11 +243,23 @@ impl Model {
         let occupancy = command.occupancy.unwrap_or(old.occupancy);
         let state = old.status;
         let moves = arrival != old.arrival || room_type != old.room_type || pinned != was_pinned;
-        if !state.is_live() || state == Status::InHouse && moves {
+        if !state.is_live() {
             return Err(Refusal::InvalidState { state });
         }
-        if !moves && departure == old.departure && occupancy == old.occupancy {
+        let keeps_room = match &command.room {
+            None => true,
+            Some(RoomChange::Unpin) => was_pinned.is_none(),
+            Some(RoomChange::Pin(room)) => {
+                was_pinned.as_ref() == Some(room) && self.type_of(room).as_ref() == Ok(&old.room_type)
+            }
+        };
+        let keeps_type = command.room_type.as_ref().is_none_or(|room_type| *room_type == old.room_type);
+        let keeps_dates = arrival == old.arrival && departure == old.departure;
+        if keeps_room && keeps_type && keeps_dates && occupancy == old.occupancy {
             return Ok(Outcome::Changed(Arc::new(old)));
+        }
+        if state == Status::InHouse && moves {
+            return Err(Refusal::InvalidState { state });
         }
         // What is kept may be in service no longer.
         if let Some(room) = &pinned {

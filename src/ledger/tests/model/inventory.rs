@@ -50,17 +50,11 @@ impl Model {
         self.room_type(&room_type)?;
         let old = self.type_of(&room).ok();
         let created = old.is_none();
-        if let Some(old) = old.filter(|old| *old != room_type) {
-            let stays_there =
-                |night: &Date| self.stays.iter().any(|stay| space::has_room(stay, &room, *night));
-            let mut nights: Vec<Date> = self.today().until(day(80)).filter(stays_there).collect();
+        if old.is_some_and(|old| old != room_type) {
             // What is out of order goes along.
-            let mut without = self.clone();
-            without.rooms.insert(room.clone(), (room_type.clone(), true));
-            let capacity = without.capacity(&old);
-            nights.extend(without.over(&old, capacity));
-            nights.extend(self.overstays(&room).then_some(self.today()));
-            not_empty(nights)?;
+            let mut open = self.clone();
+            open.closed.retain(|(closed, _), _| *closed != room);
+            not_empty(open.needed(&room)?)?;
         }
         self.rooms.insert(room.clone(), (room_type.clone(), true));
         Ok(Outcome::Room { created, room: Arc::new(Room { property, room, room_type }) })
@@ -71,12 +65,18 @@ impl Model {
         let room_type = self.type_of(room)?;
         self.closed.retain(|(closed, _), _| closed != room);
         self.rates.retain(|(target, _), _| *target != RateTarget::Room(room.clone()));
+        not_empty(self.needed(room)?)?;
+        self.rooms.insert(room.clone(), (room_type, false));
+        Ok(Outcome::Removed)
+    }
+
+    /// The nights on which its type can't do without the room, which is not out of order.
+    fn needed(&self, room: &RoomId) -> Result<Vec<Date>, Refusal> {
+        let room_type = self.type_of(room)?;
         let mut nights = self.over(&room_type, self.capacity(&room_type).saturating_sub(1));
         nights.extend(self.overstays(room).then_some(self.today()));
         nights.extend(self.clear(room, self.today(), day(80), 0).err().unwrap_or_default());
-        not_empty(nights)?;
-        self.rooms.insert(room.clone(), (room_type, false));
-        Ok(Outcome::Removed)
+        Ok(nights)
     }
 
     /// Whether somebody who should have left is still in the room.
