@@ -48,7 +48,7 @@ pub use read::{Consistency, NotRead};
 pub use status::{ClusterView, MemberView, Unready, VERSION};
 pub use submit::Outcomes;
 
-use crate::history::{History, Keeping};
+use crate::history::{self, History, Keeping};
 use crate::ledger::{Applied, Ledger, Submission, Timestamp};
 use crate::planted::{Bug, planted};
 use crate::replication::{
@@ -159,6 +159,8 @@ impl Node {
         let flush_seconds = storage.log.flush_seconds();
         let incoming = peers::IncomingSnapshots::new(storage.state_machine.snapshots(), world.disk.clone());
         let raft_config = raft_config(&config.timings)?;
+        // Before raft is there: it applies what the log has, and apply waits for a history that is too far behind.
+        let keeping = tokio::spawn(history::run(Arc::downgrade(&history), world.disk.clone()));
         let raft =
             Raft::new(config.node_id, raft_config, peers.clone(), storage.log, storage.state_machine).await?;
 
@@ -201,7 +203,7 @@ impl Node {
         tokio::spawn(backfill::run(Arc::downgrade(&node)));
         tokio::spawn(recovery::run(Arc::downgrade(&node)));
         tokio::spawn(past::forget(Arc::downgrade(&node)));
-        tokio::spawn(past::keep(Arc::downgrade(&node)));
+        tokio::spawn(past::keep(Arc::downgrade(&node), keeping));
         tokio::spawn(bootstrap::run(Arc::downgrade(&node)));
         Ok(node)
     }

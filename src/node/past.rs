@@ -4,26 +4,23 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 
 use super::{Consistency, Node, NotRead};
-use crate::history::{self, History, NotTold, Run};
+use crate::history::{History, NotTold, Run};
 use crate::ledger::{
     Command, Ledger, Lsn, Mark, PropertyId, Refusal, Reservation, ReservationId, Submission,
 };
-
 use crate::replication::blocking;
 
 /// How often it is looked at whether something is to be forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(5);
 
-/// Keeps the history until the node is gone.
-pub async fn keep(node: Weak<Node>) {
-    let Some((history, disk)) = node.upgrade().map(|node| (Arc::downgrade(&node.history), node.disk.clone()))
-    else {
-        return;
-    };
-    if let Err(error) = history::run(history, disk).await
+/// Stops the node should its history not be kept any more, `keeping` being who keeps it.
+pub async fn keep(node: Weak<Node>, keeping: JoinHandle<std::io::Result<()>>) {
+    let kept = keeping.await.map_err(std::io::Error::other).flatten();
+    if let Err(error) = kept
         && let Some(node) = node.upgrade()
     {
         node.stop_because(format!("the history can't be kept: {error}"));

@@ -333,3 +333,28 @@ async fn a_panic_while_the_history_is_locked_stops_the_node_and_says_so() {
     let reason = stopped.unwrap().unwrap().clone().unwrap();
     assert!(reason.contains("panicked"), "{reason}");
 }
+
+#[tokio::test]
+async fn what_is_replayed_at_a_start_waits_for_a_history_that_is_being_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let timings = Timings {
+        snapshot_every: Duration::from_secs(1 << 32),
+        snapshot_entries: 1 << 30,
+        ..Timings::default()
+    };
+    let node = start_with(&dir, &[(1, "127.0.0.1:2")], timings.clone()).await.unwrap();
+    node.submit(&property(0, 1)).await.unwrap();
+    // More than may be behind the history, which is in memory and so is gone with the node.
+    let changes: Vec<Submission> = (0..66_000).map(|n| property(0, 1 + n % 2)).collect();
+    let places = node.places_for(changes.len(), 0).unwrap();
+    let outcomes = node.submit_in_order(&changes, places, node.deadline()).await;
+    assert!(outcomes.iter().all(Result::is_ok));
+    let position = node.position();
+    node.shut_down().await;
+    drop(node);
+    let again =
+        tokio::time::timeout(Duration::from_secs(120), start_with(&dir, &[(1, "127.0.0.1:2")], timings));
+    let again = again.await.expect("it starts").unwrap();
+    assert!(again.position().lsn >= position.lsn);
+    again.shut_down().await;
+}
