@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::admission::{Admission, Origin, Places};
 use super::config::Limits;
 use super::{Node, change_of_leader};
-use crate::ledger::{Applied, Submission};
+use crate::ledger::{Applied, Command, Submission};
 use crate::planted::{Bug, planted};
 use crate::replication::{
     Batch, BatchReply, EncodedSubmission, Forwarded, NodeId, NotApplied, Reply, Request,
@@ -41,6 +41,10 @@ const GATHER_WAIT: Duration = Duration::from_millis(5);
 /// whole milliseconds: it may be twice that.
 const COMPANY_WAIT: Duration = Duration::from_millis(1);
 
+/// What a change of a whole booking counts for where an entry is filled: it may change 500 reservations, and what one
+/// entry changes is applied in one go.
+const BOOKING_CHANGE_WEIGHT: usize = 64;
+
 /// How long after its deadline a command's answer is awaited, so that the batcher's more exact one is heard.
 const ANSWER_GRACE: Duration = Duration::from_millis(100);
 
@@ -58,6 +62,8 @@ pub struct Submitter {
 /// A run of commands that waits for its outcomes, and is never torn apart.
 struct Pending {
     submissions: Vec<EncodedSubmission>,
+    /// What it counts for where an entry is filled.
+    weight: usize,
     bytes: usize,
     deadline: Instant,
     origin: Origin,
@@ -124,7 +130,8 @@ impl Submitter {
     /// Submits a command of this node's client and waits for its outcome, at most until `deadline`.
     pub async fn submit(&self, submission: &Submission, deadline: Instant) -> Result<Applied, NotApplied> {
         let run = vec![self.encode(submission)?];
-        self.submit_run(run, deadline, Origin::Own).await.pop().unwrap_or(Err(NotApplied::Unknown))
+        let weight = weight(&submission.command);
+        self.submit_run(run, weight, deadline, Origin::Own).await.pop().unwrap_or(Err(NotApplied::Unknown))
     }
 
     /// Places for commands that come together: those of the largest entry that they may become, kept from the first to the
@@ -164,7 +171,8 @@ impl Submitter {
                 outcomes.extend(run.iter().map(|_| Err(not_applied)));
                 continue;
             }
-            let answers = self.answers(run, deadline, Origin::Own, places.clone()).await;
+            let weight = run.len();
+            let answers = self.answers(run, weight, deadline, Origin::Own, places.clone()).await;
             stopped = answers.iter().find_map(|answer| answer.as_ref().err()).map(|error| match error {
                 // It may be done yet; what was not sent certainly is not.
                 NotApplied::Unknown => NotApplied::NoLeader,
@@ -196,10 +204,11 @@ impl Submitter {
         (run, None)
     }
 
-    /// Submits commands that a follower forwarded, in their order.
+    /// Submits commands that a follower forwarded, in their order. What they weigh has bounded the run there.
     pub async fn submit_forwarded(&self, forwarded: Forwarded) -> Outcomes {
         let deadline = Instant::now() + Duration::from_millis(forwarded.wait_ms.min(60_000));
-        self.submit_run(forwarded.submissions, deadline, Origin::Forwarded).await
+        let weight = forwarded.submissions.len();
+        self.submit_run(forwarded.submissions, weight, deadline, Origin::Forwarded).await
     }
 
     fn encode(&self, submission: &Submission) -> Result<EncodedSubmission, NotApplied> {
@@ -207,13 +216,19 @@ impl Submitter {
         if encoded.len() > self.run_bytes_max { Err(NotApplied::TooLarge) } else { Ok(encoded) }
     }
 
-    async fn submit_run(&self, run: Vec<EncodedSubmission>, deadline: Instant, origin: Origin) -> Outcomes {
+    async fn submit_run(
+        &self,
+        run: Vec<EncodedSubmission>,
+        weight: usize,
+        deadline: Instant,
+        origin: Origin,
+    ) -> Outcomes {
         let (commands, bytes) = (run.len(), bytes(&run));
         if bytes > self.run_bytes_max {
             return vec![Err(NotApplied::TooLarge); commands];
         }
         match self.admission.admit(commands, bytes, origin) {
-            Ok(places) => self.answers(run, deadline, origin, Arc::new(places)).await,
+            Ok(places) => self.answers(run, weight, deadline, origin, Arc::new(places)).await,
             Err(refused) => vec![Err(refused); commands],
         }
     }
@@ -222,13 +237,14 @@ impl Submitter {
     async fn answers(
         &self,
         submissions: Vec<EncodedSubmission>,
+        weight: usize,
         deadline: Instant,
         origin: Origin,
         places: Arc<Places>,
     ) -> Outcomes {
         let (commands, bytes) = (submissions.len(), bytes(&submissions));
         let (answer, outcomes) = oneshot::channel();
-        let pending = Pending { submissions, bytes, deadline, origin, answer, places: Some(places) };
+        let pending = Pending { submissions, weight, bytes, deadline, origin, answer, places: Some(places) };
         let refused = match self.queue.try_send(pending) {
             Ok(()) => match timeout_at(deadline + ANSWER_GRACE, outcomes).await {
                 Ok(Ok(outcomes)) => return outcomes,
@@ -243,6 +259,13 @@ impl Submitter {
 
 fn bytes(run: &[EncodedSubmission]) -> usize {
     run.iter().map(EncodedSubmission::len).sum()
+}
+
+fn weight(command: &Command) -> usize {
+    match command {
+        Command::ConfirmBooking(_) | Command::CancelBooking(_) => BOOKING_CHANGE_WEIGHT,
+        _ => 1,
+    }
 }
 
 impl Batcher {
@@ -329,12 +352,12 @@ impl Batcher {
     /// Takes as many runs as one entry may hold, one at least. What does not fit stays in `waiting`.
     fn fill(&mut self, waiting: &mut VecDeque<Pending>) -> Vec<Pending> {
         let mut batch = Vec::new();
-        let (mut commands, mut bytes) = (0, BATCH_OVERHEAD_BYTES);
-        while commands < self.limits.batch_commands_max {
+        let (mut weight, mut bytes) = (0, BATCH_OVERHEAD_BYTES);
+        while weight < self.limits.batch_commands_max {
             let Some(next) = waiting.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
-            commands += next.submissions.len();
+            weight += next.weight;
             bytes += next.bytes;
-            let fits = commands <= self.limits.batch_commands_max && bytes <= self.limits.batch_bytes_max;
+            let fits = weight <= self.limits.batch_commands_max && bytes <= self.limits.batch_bytes_max;
             if !fits && !batch.is_empty() {
                 waiting.push_front(next);
                 break;
@@ -362,7 +385,8 @@ impl Node {
         };
         let (commands, bytes) = (submissions.len(), bytes(&submissions));
         let (answer, outcomes) = oneshot::channel();
-        let pending = Pending { submissions, bytes, deadline, origin: Origin::Own, answer, places: None };
+        let (weight, origin) = (commands, Origin::Own);
+        let pending = Pending { submissions, weight, bytes, deadline, origin, answer, places: None };
         let unanswered = match propose(self, vec![pending]).await {
             Attempt::Answered => match outcomes.await {
                 Ok(outcomes) => return outcomes,
@@ -521,5 +545,29 @@ async fn forward(node: &Node, leader: NodeId, batch: Vec<Pending>) -> Attempt {
             answer_all(batch, if denied { NotApplied::NoLeader } else { NotApplied::Unknown });
             Attempt::Answered
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{BookingChange, BookingId};
+
+    #[tokio::test]
+    async fn an_entry_holds_few_changes_of_whole_bookings() {
+        let limits = Limits::default();
+        let (submitter, mut batcher) = queue(&limits);
+        let command = Command::CancelBooking(BookingChange { booking: BookingId(uuid::Uuid::nil()) });
+        let submission = Submission { key: None, command };
+        let deadline = Instant::now();
+        let mut waiting: VecDeque<Pending> = VecDeque::new();
+        for _ in 0..40 {
+            let submissions = vec![submitter.encode(&submission).unwrap()];
+            let (weight, bytes) = (weight(&submission.command), bytes(&submissions));
+            let (answer, origin) = (oneshot::channel().0, Origin::Own);
+            waiting.push_back(Pending { submissions, weight, bytes, deadline, origin, answer, places: None });
+        }
+        let filled: Vec<usize> = (0..4).map(|_| batcher.fill(&mut waiting).len()).collect();
+        assert_eq!(filled, [16, 16, 8, 0]);
     }
 }
