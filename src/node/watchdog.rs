@@ -32,6 +32,10 @@ pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<Str
         }
         let metrics = node.metrics();
         if let Err(fatal) = metrics.running_state {
+            if *node.closing.borrow() {
+                // As it was told to.
+                return;
+            }
             return node.stop_because(format!("raft has stopped: {fatal}"));
         }
         let leads = metrics.state == ServerState::Leader;

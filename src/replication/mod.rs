@@ -14,6 +14,7 @@ pub mod codec;
 mod decision;
 mod disk;
 mod durable;
+mod hearing;
 mod identity;
 mod line;
 mod log_record;

@@ -28,6 +28,7 @@ use super::appends::{Answers, Appends};
 use super::batch::EncodedSubmission;
 use super::codec::{self, CodecError, Kind};
 use super::decision::{Decision, NotDecided};
+use super::hearing::Hearing;
 use super::snapshot::{SnapshotFile, SnapshotMeta};
 use super::transport::{Lost, Transport};
 use super::types::{DiskId, GROUP, GroupId, Member, NodeId, RaftSnapshotMeta, TypeConfig, bytes_field};
@@ -294,6 +295,7 @@ pub struct Peers {
     pub(super) timeouts: Timeouts,
     /// Of one piece of a snapshot.
     piece_bytes: usize,
+    hearing: Arc<Hearing>,
 }
 
 /// As slowly as a node may load a snapshot; a tenth of what two cores did.
@@ -314,7 +316,7 @@ impl Peers {
         piece_bytes: usize,
     ) -> Peers {
         let appends_stopped = Arc::new(AtomicBool::new(false));
-        Peers { transport, sender, appends_stopped, timeouts, piece_bytes }
+        Peers { transport, sender, appends_stopped, timeouts, piece_bytes, hearing: Arc::default() }
     }
 
     pub fn stop_appends(&self, stopped: bool) {
@@ -331,8 +333,9 @@ impl Peers {
         deadline: Duration,
     ) -> Result<Reply, PeerError> {
         let frame = self.frame(Endpoint { node, disk }, request)?;
-        let answer = self.transport.exchange(address, frame, deadline).await?;
-        self.reply(node, &answer)
+        let answer = self.transport.exchange(address, frame, deadline).await;
+        self.hearing.heard(node, &answer);
+        self.reply(node, &answer?)
     }
 
     /// A message as it is sent.
