@@ -51,6 +51,15 @@ pub fn check_members(config: &Config) -> Result<(), StartError> {
 pub fn check_agreement(config: &Config, membership: &BTreeMap<NodeId, Member>) -> Result<(), StartError> {
     let stored: BTreeMap<NodeId, String> =
         membership.iter().map(|(id, member)| (*id, member.peer_addr.clone())).collect();
+    let own = stored.get(&config.node_id).filter(|own| **own != config.peer_addr);
+    if let (Some(own), None) = (own, &config.initial_cluster) {
+        return Err(StartError::Configuration(format!(
+            "--peer-addr is {}, and the cluster in {} reaches node {} at {own}; give that",
+            config.peer_addr,
+            config.data_dir.display(),
+            config.node_id
+        )));
+    }
     match &config.initial_cluster {
         None if stored.is_empty() => Err(StartError::Configuration(format!(
             "{} holds no cluster yet: give --initial-cluster 1=HOST:PORT,2=…,3=… with every member's peer address",

@@ -63,7 +63,7 @@ impl IncomingSnapshots {
             *current = Some((transfer, incoming));
             return Ok(None);
         }
-        // The whole file is read again and fsynced: seconds, for a large one.
+        // The whole file is read again: seconds, for a large one.
         let finished = blocking(&*self.disk, move || incoming.finish()).await;
         match finished {
             Ok(Ok(file)) => Ok(Some(file)),
@@ -147,6 +147,11 @@ impl Node {
         }
         if matches!(envelope.body, Request::Hello) {
             return Ok(());
+        }
+        let is_of_another = |own: Uuid| envelope.cluster.is_some_and(|cluster| cluster != own);
+        if !matches!(envelope.body, Request::Claim(_)) && identity.cluster_id.is_some_and(is_of_another) {
+            // Told before the disk, which is another one there too.
+            return Err(PeerRefusal::OtherCluster);
         }
         if to.disk != Some(identity.disk_id) {
             return Err(PeerRefusal::NotAddressee);

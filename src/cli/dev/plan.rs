@@ -49,6 +49,8 @@ impl Plan {
                 let made =
                     Made { nodes: wanted.nodes.unwrap_or(3), base_port: wanted.base_port.unwrap_or(7_100) };
                 check(&made)?;
+                let plan = Plan { data_dir: data_dir.clone(), nodes: made.nodes, base_port: made.base_port };
+                plan.ports_are_free()?;
                 let text = format!("nodes = {}\nbase_port = {}\n", made.nodes, made.base_port);
                 std::fs::write(&record, text).map_err(unusable)?;
                 made
@@ -64,6 +66,18 @@ impl Plan {
             )));
         }
         Ok(Plan { data_dir, nodes: made.nodes, base_port: made.base_port })
+    }
+
+    /// A cluster keeps its ports: none is made on those of somebody else.
+    fn ports_are_free(&self) -> Result<(), Failure> {
+        for address in self.ids().flat_map(|id| [self.client_addr(id), self.peer_addr(id)]) {
+            std::net::TcpListener::bind(&address).map_err(|error| {
+                Failure::Failed(format!(
+                    "a node can't listen on {address}: {error}; give another --base-port"
+                ))
+            })?;
+        }
+        Ok(())
     }
 
     pub fn ids(&self) -> std::ops::RangeInclusive<u64> {
@@ -196,6 +210,17 @@ mod tests {
             assert_eq!(plan.is_ok(), good, "{base_port}");
             assert_eq!(at.join("dev.toml").exists(), good);
         }
+    }
+
+    #[test]
+    fn ports_that_are_taken_are_not_kept() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let base_port = taken.local_addr().unwrap().port() - 101;
+        let dir = tempfile::tempdir().unwrap();
+        let wanted = Wanted { nodes: Some(1), base_port: Some(base_port) };
+        let failure = Plan::prepare(dir.path().to_owned(), wanted).unwrap_err();
+        assert!(failure.exit_code() == 1 && failure.to_string().contains("--base-port"), "{failure}");
+        assert!(!dir.path().join("dev.toml").exists());
     }
 
     #[test]
