@@ -39,6 +39,13 @@ async fn a_trial_counts_what_the_cluster_did_and_says_what_held_it_back() {
     let answered = count(&open, "reserve", "answered");
     assert!((50..=100).contains(&answered), "{open}");
 
+    // At one that nothing keeps: what was due and not sent is told, and how long it had waited.
+    let hopeless = trial(&["--mix", "reserve=1", "--rate", "100000"]).await;
+    let [answered, errors, unsent] =
+        ["answered", "errors", "unsent"].map(|of| count(&hopeless, "reserve", of));
+    assert!(unsent > 100_000 && answered + errors + unsent == 200_000, "{hopeless}");
+    assert!(hopeless["all"]["p50_us"].as_u64() > Some(500_000), "{hopeless}");
+
     let words = ["bench", "--duration", "1", "--connections", "2"];
     let said = cluster.innkeeper(&words).await;
     for part in ["P99.9", "limit: ", " because ", "█"] {

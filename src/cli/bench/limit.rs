@@ -8,6 +8,10 @@ use super::machine::Busy;
 
 /// A machine that is busier than this has nothing left to give: the rest goes into switching.
 const BUSY_MIN: f64 = 0.85;
+/// One on which the nodes are too, and which is busier than this while it hardly waits for a disk, is itself what is short:
+/// a node's threads wait for one another.
+const BUSY_WITHOUT_DISK_MIN: f64 = 0.7;
+const HARDLY_WAITS_MAX: f64 = 0.05;
 /// The part of a request's time from which on what it is spent on is called the limit.
 const PART_MIN: f64 = 0.5;
 /// An open loop that answers all but this part kept up.
@@ -64,9 +68,12 @@ pub(super) fn judge(evidence: &Evidence) -> Limit {
         let because = format!("the rate that was asked for was kept, at a median of {} a write", ms(median));
         return limit(By::Nothing, because);
     }
-    if let Some(busy) = busy
-        && busy.processor >= BUSY_MIN
-    {
+    let is_short = |busy: &Busy| {
+        let without_disk =
+            busy.processor >= BUSY_WITHOUT_DISK_MIN && busy.waiting_for_disk <= HARDLY_WAITS_MAX;
+        busy.processor >= BUSY_MIN || is_local && without_disk
+    };
+    if let Some(busy) = busy.filter(is_short) {
         return limit(By::Processor, format!("{machine} was {:.0} % busy", busy.processor * 100.0));
     }
     let part = |of: Duration| of.as_secs_f64() / median.as_secs_f64().max(f64::MIN_POSITIVE);
@@ -128,6 +135,8 @@ mod tests {
             (seen, By::Disk, "waited for disks 30 %"),
             (Evidence { is_local: false, busy: None, ..seen }, By::Disk, "3.00 ms"),
             (Evidence { busy: busy(0.97), ..seen }, By::Processor, "97 % busy"),
+            (Evidence { busy: busy(0.8), ..seen }, By::Processor, "80 % busy"),
+            (Evidence { busy: busy(0.8), is_local: false, ..seen }, By::Disk, "disks"),
             (Evidence { busy: busy(0.97), is_local: false, ..seen }, By::Processor, "the client"),
             (Evidence { round_trip: Some(us(2_000)), ..seen }, By::Network, "2.00 ms of the 3.00 ms"),
             (Evidence { read_median: Some(us(2_500)), ..seen }, By::Network, "2.50 ms"),

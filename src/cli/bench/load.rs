@@ -52,13 +52,15 @@ pub(super) struct OfKind {
     pub refused: u64,
     /// Requests without an answer.
     pub errors: u64,
+    /// Requests of an open loop that were due and not sent before its end. Their latency is how long they had waited then.
+    pub unsent: u64,
 }
 
 impl OfKind {
     fn new() -> OfKind {
         let latency =
             Histogram::new_with_bounds(1, LATENCY_US_MAX, DIGITS).expect("bounds that fit the digits");
-        OfKind { latency, answered: 0, refused: 0, errors: 0 }
+        OfKind { latency, answered: 0, refused: 0, errors: 0, unsent: 0 }
     }
 
     fn add(&mut self, other: &OfKind) {
@@ -66,6 +68,7 @@ impl OfKind {
         self.answered += other.answered;
         self.refused += other.refused;
         self.errors += other.errors;
+        self.unsent += other.unsent;
     }
 }
 
@@ -100,7 +103,8 @@ impl Measured {
     /// The part of the requests of an open loop that was not answered in time.
     pub fn lag(&self, rate: Option<f64>) -> Option<f64> {
         let due = rate? * self.took.as_secs_f64();
-        Some((1.0 - self.all().latency.len() as f64 / due).max(0.0))
+        let all = self.all();
+        Some((1.0 - (all.latency.len() - all.unsent) as f64 / due).max(0.0))
     }
 }
 
@@ -183,8 +187,14 @@ impl Worker {
                 Some(rate) => began + Duration::from_secs_f64(n as f64 / rate),
                 None => Instant::now(),
             };
-            if due.max(Instant::now()) >= end {
+            if due >= end {
                 break;
+            }
+            if Instant::now() >= end {
+                let of_kind = self.measured.of(self.plan.mix.kind(n));
+                of_kind.unsent += 1;
+                of_kind.latency.saturating_record((end - due).as_micros() as u64);
+                continue;
             }
             if self.plan.rate.is_some() {
                 // A sleep takes a millisecond at least, even until now: a closed loop has none.

@@ -34,6 +34,8 @@ struct Shown {
     answered: u64,
     refused: u64,
     errors: u64,
+    /// Requests that were due and not sent.
+    unsent: u64,
     per_second: f64,
     mean_us: f64,
     p50_us: u64,
@@ -52,11 +54,12 @@ struct Bar {
 
 impl Shown {
     fn new(of_kind: &OfKind, seconds: f64) -> Shown {
-        let OfKind { latency, answered, refused, errors } = of_kind;
+        let OfKind { latency, answered, refused, errors, unsent } = of_kind;
         Shown {
             answered: *answered,
             refused: *refused,
             errors: *errors,
+            unsent: *unsent,
             per_second: *answered as f64 / seconds,
             mean_us: latency.mean(),
             p50_us: latency.value_at_quantile(0.5),
@@ -108,7 +111,8 @@ fn bars(latency: &Histogram<u64>) -> Vec<Bar> {
 pub(super) fn text(report: &Report) -> String {
     let rows = report.kinds.iter().map(|(name, shown)| row(name, shown));
     let rows: Vec<_> = rows.chain([row("all", &report.all)]).collect();
-    let head = ["", "answered", "refused", "errors", "a second", "p50", "p90", "p99", "p99.9", "max"];
+    let head =
+        ["", "answered", "refused", "errors", "not sent", "a second", "p50", "p90", "p99", "p99.9", "max"];
     let how = match report.rate {
         Some(rate) => format!("{rate} requests a second were due, latency counts from then"),
         None => "as many requests as were answered".to_owned(),
@@ -118,15 +122,22 @@ pub(super) fn text(report: &Report) -> String {
         format!("{} connections, requests{carried}, {:.1} s: {how}", report.connections, report.seconds);
     let limit = format!("limit: {}, because {}", report.limit.by.name(), report.limit.because);
     let error = report.error.as_ref().map(|error| format!("\nthe first error: {error}")).unwrap_or_default();
-    format!("{first}\n\n{}\n\n{}\n\n{limit}{error}", output::table(head, rows), histogram(&report.bars))
+    let nothing_sold = if report.all.answered > 0 && report.all.answered == report.all.refused {
+        "\nall of it was refused: nothing is left to sell there, take another --property"
+    } else {
+        ""
+    };
+    let (table, bars) = (output::table(head, rows), histogram(&report.bars));
+    format!("{first}\n\n{table}\n\n{bars}\n\n{limit}{nothing_sold}{error}")
 }
 
-fn row(name: &str, shown: &Shown) -> [String; 10] {
+fn row(name: &str, shown: &Shown) -> [String; 11] {
     [
         name.to_owned(),
         shown.answered.to_string(),
         shown.refused.to_string(),
         shown.errors.to_string(),
+        shown.unsent.to_string(),
         format!("{:.0}", shown.per_second),
         ms(shown.p50_us),
         ms(shown.p90_us),
