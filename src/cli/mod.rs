@@ -48,8 +48,8 @@ use crate::planted;
 
 /// A fault-tolerant ledger of hotel bookings.
 ///
-/// Every setting may come from a flag, from INNKEEPER_<FLAG> in the environment, or from the file that --config names;
-/// the first of these wins. Exit codes: 0 done, 1 refused or failed, 2 usage, 78 bad configuration.
+/// A setting with [env: INNKEEPER_…] may come from its flag, from that variable, or from the file that --config names; the
+/// first of these wins. Exit codes: 0 done, 1 refused or failed, 2 usage, 78 bad configuration.
 #[derive(Debug, Parser)]
 #[command(name = "innkeeper", version = planted::VERSION, propagate_version = true)]
 pub struct Cli {

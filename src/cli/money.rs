@@ -1,9 +1,6 @@
 //! Money between minor units, which the ledger counts, and decimals, which people and other systems write.
 
-use crate::ledger::Currency;
-
-/// The most that one night may cost, in minor units; the ledger refuses more.
-pub(super) const AMOUNT_MAX: i64 = 1_000_000_000_000;
+use crate::ledger::{AMOUNT_MAX, Currency};
 
 /// Digits after the point, as ISO 4217 lists them. `None` for a code that it does not list; 0 where it names no
 /// minor unit, as for gold.

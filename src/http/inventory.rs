@@ -325,11 +325,12 @@ pub async fn end_out_of_order(
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
-    let mut params = Params::of(request.uri())?;
+    let params = Params::of(request.uri());
+    no_body(request).await?;
+    let mut params = params?;
     let (from, to): (Date, Date) = (params.required("from")?, params.required("to")?);
     params.finish()?;
     check_range(from, to)?;
-    no_body(request).await?;
     let property: PropertyId = segments.get(0, "property")?;
     let room: RoomId = segments.get(1, "room")?;
     let path = [property.as_str(), room.as_str()];

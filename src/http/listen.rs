@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Longer than any answer takes.
+/// Longer than any answer takes, but that to the last piece of a snapshot of many GB.
 const SILENCE_MAX: Duration = Duration::from_secs(75);
 
 pub struct BoundedListener {

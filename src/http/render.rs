@@ -330,7 +330,7 @@ pub fn version(it: &history::Version) -> Option<wire::Version> {
     })
 }
 
-/// The reservation behind an `Arc`, where a query gives one.
+/// A page of reservations, in its order.
 pub fn reservations(page: &[Arc<ledger::Reservation>]) -> Vec<wire::Reservation> {
     page.iter().map(|it| reservation(it)).collect()
 }

@@ -79,7 +79,7 @@ pub async fn run(
     let (parts, body) = request.into_parts();
     let room = bodies.room_for(&body)?;
     let body = read(body, GROUP_BYTES_MAX).await?;
-    let detail = detail(Params::of(&parts.uri)?)?;
+    let detail = Params::of(&parts.uri).and_then(detail);
     let deadline = node.deadline();
     let turn = bodies.turn().await?;
     let (places, commands) = {
@@ -89,6 +89,7 @@ pub async fn run(
         (places, parse_all(&node.ids, &texts).await?)
     };
     drop(body);
+    let detail = detail?;
     if key_of_headers(&headers)?.is_some() {
         return Err(Problem::new(
             Code::IdempotencyKeyInvalid,

@@ -15,7 +15,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 use crate::cli::money;
-use crate::http::TEXT_CHARS_MAX;
+use crate::http::{TEXT_CHARS_MAX, is_text};
 use crate::ledger::{Currency, Date, Prices, PropertyId, RoomId};
 
 /// A hotel as it is to be written.
@@ -187,7 +187,8 @@ fn property_id(value: &serde_json::Value) -> Result<PropertyId, Wrong> {
 
 fn text(path: &str, text: String) -> Result<String, Wrong> {
     match text.chars().count() {
-        1..=TEXT_CHARS_MAX => Ok(text),
+        _ if is_text(&text) => Ok(text),
+        1..=TEXT_CHARS_MAX => Err(Wrong::new(path, "has a control character", "take it out")),
         0 => Err(Wrong::new(path, "is empty", "fill it in")),
         count => Err(Wrong::new(path, format!("has {count} characters"), "shorten it to 255")),
     }
@@ -386,6 +387,7 @@ mod tests {
         let price = format!("{at}[1].OneAdultOccupancyPrice");
         let second = |offer: &str| file(&format!(r#""2024-01-01": [{good}, {offer}]"#));
         let empty_name = file(r#""2024-01-01": []"#).replace("THE GRAND", "");
+        let two_lines = file(r#""2024-01-01": []"#).replace("THE GRAND", r"THE\nGRAND");
         for (text, path, what) in [
             (second(&offer("102", "109.005", "1")), format!("{price}.Value"), "minor units"),
             (second(&offer("102", "-5", "1")), format!("{price}.Value"), "negative"),
@@ -402,6 +404,7 @@ mod tests {
             (file(r#""2024-01-01": [], "2024-01-01T00:00:00": []"#), format!("{at}T00:00:00"), "given twice"),
             (file(""), "AvailabilitiesAt".into(), "no date"),
             (empty_name, "HotelName".into(), "empty"),
+            (two_lines, "HotelName".into(), "control character"),
             (
                 r#"{"HotelId": 1, "HotelName": "n", "AvailabilitiesAt": {}}"#.into(),
                 "the file".into(),
