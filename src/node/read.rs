@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Node, change_of_leader};
 use crate::ledger::Lsn;
 use crate::planted::{Bug, planted};
-use crate::replication::{NodeId, NotApplied, PeerRefusal, Reply, Request};
+use crate::replication::{NodeId, PeerRefusal, Reply, Request};
 
 /// How long to wait before a round that failed is tried again, where no change of leader is seen earlier.
 const RETRY_AFTER: Duration = Duration::from_millis(25);
@@ -247,14 +247,5 @@ fn answer_all(waiting: Vec<Waiting>, answer: Result<u64, NotRead>) {
     for read in waiting {
         // A reader that went away no longer waits for its answer.
         let _ = read.answer.send(answer);
-    }
-}
-
-impl From<NotApplied> for NotRead {
-    fn from(not_applied: NotApplied) -> NotRead {
-        match not_applied {
-            NotApplied::Overloaded => NotRead::Overloaded,
-            NotApplied::NoLeader | NotApplied::TooLarge | NotApplied::Unknown => NotRead::NoLeader,
-        }
     }
 }

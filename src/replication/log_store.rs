@@ -187,11 +187,6 @@ impl LogStore {
         self.shared.membership.as_ref()
     }
 
-    /// The last entry that was purged.
-    pub fn purged(&self) -> Option<LogId> {
-        self.view().purged
-    }
-
     /// Not held across an await: the guard is not `Send`.
     fn view(&self) -> MutexGuard<'_, View> {
         self.shared.view.lock().expect("no panic while the view of the log is locked")

@@ -64,7 +64,7 @@ pub struct Decided {
     pub lsn: Lsn,
 }
 
-/// Written by the state machine alone.
+/// Written by the state machine, and by who takes its snapshots what that covers.
 pub struct State {
     ledger: RwLock<Ledger>,
     position: watch::Sender<Position>,
