@@ -10,13 +10,13 @@ use uuid::Uuid;
 
 use super::clock::SystemClock;
 use super::submit::Outcomes;
-use super::{Config, IdSource, Limits, Node, StartError, Timings, World};
+use super::{Config, IdSource, Limits, Node, StartError, Timings, World, bootstrap};
 use crate::history::Keeping;
 use crate::ledger::{
     Applied, Command, Currency, FirstBusinessDate, Outcome, PutProperty, Submission, Timestamp,
 };
 use crate::replication::{
-    Claim, DiskId, DiskThreads, Endpoint, Envelope, GROUP, GroupId, Kind, Line, Lost, NotApplied,
+    Claim, DiskId, DiskThreads, Endpoint, Envelope, GROUP, GroupId, Kind, Line, Lost, Member, NotApplied,
     PeerRefusal, Reply, Request, Transport, decode, encode,
 };
 
@@ -48,20 +48,25 @@ async fn start_in(dir: &tempfile::TempDir, members: &[(u64, &str)]) -> Result<Ar
     start_with(dir, members, Timings { refusal: Duration::from_millis(50), ..Timings::default() }).await
 }
 
+fn config(dir: &tempfile::TempDir) -> Config {
+    Config {
+        node_id: 1,
+        data_dir: dir.path().to_owned(),
+        client_addr: "127.0.0.1:1".to_owned(),
+        peer_addr: "127.0.0.1:2".to_owned(),
+        initial_cluster: None,
+        limits: Limits::default(),
+        timings: Timings::default(),
+    }
+}
+
 pub(crate) async fn start_with(
     dir: &tempfile::TempDir,
     members: &[(u64, &str)],
     timings: Timings,
 ) -> Result<Arc<Node>, StartError> {
-    let config = Config {
-        node_id: 1,
-        data_dir: dir.path().to_owned(),
-        client_addr: "127.0.0.1:1".to_owned(),
-        peer_addr: "127.0.0.1:2".to_owned(),
-        initial_cluster: Some(members.iter().map(|(id, address)| (*id, address.to_string())).collect()),
-        limits: Limits::default(),
-        timings,
-    };
+    let listed = members.iter().map(|(id, address)| (*id, address.to_string())).collect();
+    let config = Config { initial_cluster: Some(listed), timings, ..config(dir) };
     let clock = Arc::new(SystemClock::new());
     let ids = IdSource::from_system(clock.clone());
     let (disk, history) = (Arc::new(DiskThreads), Keeping::InMemory);
@@ -112,6 +117,11 @@ async fn a_message_is_refused_unless_group_cluster_sender_and_addressee_are_righ
     assert_refused(&node, message(&node, without_me), PeerRefusal::AlreadyClaimed).await;
 
     assert!(matches!(answer(&node, &message(&node, claim(&node, CLUSTER))).await, Reply::Claimed));
+    // The directory of another cluster's node in the place of one of this.
+    let mut of_another_cluster = status();
+    of_another_cluster.cluster = Some(OTHER);
+    of_another_cluster.to.disk = Some(DiskId(OTHER));
+    assert_refused(&node, of_another_cluster, PeerRefusal::OtherCluster).await;
     // The first node repeats a claim whose answer it did not get.
     assert!(matches!(answer(&node, &message(&node, claim(&node, CLUSTER))).await, Reply::Claimed));
     assert_refused(&node, message(&node, claim(&node, OTHER)), PeerRefusal::AlreadyClaimed).await;
@@ -357,4 +367,20 @@ async fn what_is_replayed_at_a_start_waits_for_a_history_that_is_being_kept() {
     let again = again.await.expect("it starts").unwrap();
     assert!(again.position().lsn >= position.lsn);
     again.shut_down().await;
+}
+
+#[test]
+fn an_address_by_which_the_others_do_not_know_the_node_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let member = |peer_addr: &str| Member {
+        peer_addr: peer_addr.to_owned(),
+        client_addr: "127.0.0.1:1".to_owned(),
+        disk_id: DiskId(OTHER),
+    };
+    let as_known = BTreeMap::from([(1, member("127.0.0.1:2")), (2, member("127.0.0.1:3"))]);
+    assert!(bootstrap::check_agreement(&config(&dir), &as_known).is_ok());
+    let elsewhere = BTreeMap::from([(1, member("127.0.0.1:9")), (2, member("127.0.0.1:3"))]);
+    let refused = bootstrap::check_agreement(&config(&dir), &elsewhere).unwrap_err();
+    assert!(matches!(refused, StartError::Configuration(_)), "{refused}");
+    assert!(refused.to_string().contains("127.0.0.1:9; give that"), "{refused}");
 }

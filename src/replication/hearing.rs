@@ -41,3 +41,27 @@ impl Hearing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_silence_that_lasts_is_told() {
+        let hearing = Hearing::default();
+        let told = |node| hearing.0.lock().unwrap().get(&node).map(|silence| silence.is_told);
+        let (lost, answered) = (Err::<(), _>("no answer"), Ok::<_, &str>(()));
+        hearing.heard(3, &lost);
+        assert_eq!(told(3), Some(false));
+        tokio::time::advance(SILENT_AFTER / 2).await;
+        hearing.heard(3, &answered);
+        assert_eq!(told(3), None);
+        hearing.heard(3, &lost);
+        tokio::time::advance(SILENT_AFTER).await;
+        hearing.heard(2, &lost);
+        hearing.heard(3, &lost);
+        assert_eq!((told(2), told(3)), (Some(false), Some(true)));
+        hearing.heard(3, &answered);
+        assert_eq!((told(2), told(3)), (Some(false), None));
+    }
+}
