@@ -3,7 +3,7 @@
 //! Writes reach the folder at once, as they reach a page cache. A flush completes after a delay; what it covered is then
 //! durable, and only then are its waiters told. A killed process finds everything again. A power cut takes what was not
 //! durable: cut off, or with whole sectors missing. Other files are written and renamed within one instant of simulated
-//! time, so they are there whole or not at all. A bit may turn over in what is durable. A full disk refuses flushes, or
+//! time, so they are there whole or not at all. A bit may turn over in what is durable, or its end be cut off. A full disk refuses flushes, or
 //! breaks writes off in their middle.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,8 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::mpsc;
 
 const SECTOR_BYTES: u64 = 512;
+/// Of the damage to a log, where it is cut off and no bit of it turns over.
+const CUT_OFF_SHARE: f64 = 0.25;
 
 /// What a full disk refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,27 +60,45 @@ struct State {
     has_failed: bool,
 }
 
-/// A bit that was turned over.
-pub struct Flipped {
+/// What was done to a file that had been durable.
+pub struct Damage {
     path: PathBuf,
     at: u64,
-    bit: u8,
+    kind: DamageKind,
     /// Whether the node can do without what it damaged: `None` where nobody knows.
     is_needed: Option<bool>,
 }
 
-impl fmt::Display for Flipped {
+enum DamageKind {
+    /// A bit of the byte turned over.
+    Flipped { bit: u8 },
+    /// The file ends before the byte, and this is gone.
+    CutOff { tail: Vec<u8> },
+}
+
+impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        write!(f, "bit {} of byte {} of {name}", self.bit, self.at)
+        let (at, name) = (self.at, self.path.file_name().unwrap_or_default().to_string_lossy());
+        match &self.kind {
+            DamageKind::Flipped { bit } => write!(f, "bit {bit} of byte {at} of {name} turned over"),
+            DamageKind::CutOff { tail } => {
+                write!(f, "{name} cut off at byte {at}, {} before its end", tail.len())
+            }
+        }
     }
 }
 
-impl Flipped {
-    fn flip(path: PathBuf, at: u64, bit: u8, is_needed: Option<bool>) -> Flipped {
-        let flipped = Flipped { path, at, bit, is_needed };
-        flipped.turn();
-        flipped
+impl Damage {
+    fn flip(path: PathBuf, at: u64, bit: u8, is_needed: Option<bool>) -> Damage {
+        flip(&path, at, bit);
+        Damage { path, at, kind: DamageKind::Flipped { bit }, is_needed }
+    }
+
+    fn cut_off(path: PathBuf, at: u64, is_needed: Option<bool>) -> Damage {
+        let tail = fs::read(&path).expect("a file of the folder").split_off(at as usize);
+        let file = File::options().write(true).open(&path);
+        file.and_then(|file| file.set_len(at)).expect("the folder can be written");
+        Damage { path, at, kind: DamageKind::CutOff { tail }, is_needed }
     }
 
     /// The node must not start.
@@ -91,18 +111,24 @@ impl Flipped {
         self.is_needed != Some(false)
     }
 
-    /// Repairs the damage.
-    pub fn turn_back(&self) {
-        self.turn();
+    pub fn repair(&self) {
+        match &self.kind {
+            DamageKind::Flipped { bit } => flip(&self.path, self.at, *bit),
+            DamageKind::CutOff { tail } => {
+                // As there.
+                let Ok(file) = File::options().write(true).open(&self.path) else { return };
+                file.write_all_at(tail, self.at).expect("the folder can be written");
+            }
+        }
     }
+}
 
-    fn turn(&self) {
-        // A file that was removed meanwhile needs no repair.
-        let Ok(file) = File::options().read(true).write(true).open(&self.path) else { return };
-        let mut byte = [0];
-        file.read_exact_at(&mut byte, self.at).expect("a byte of the file");
-        file.write_all_at(&[byte[0] ^ 1 << self.bit], self.at).expect("the folder can be written");
-    }
+fn flip(path: &Path, at: u64, bit: u8) {
+    // A file that was removed meanwhile needs no repair.
+    let Ok(file) = File::options().read(true).write(true).open(path) else { return };
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("a byte of the file");
+    file.write_all_at(&[byte[0] ^ 1 << bit], at).expect("the folder can be written");
 }
 
 impl SimulatedDisk {
@@ -163,8 +189,9 @@ impl SimulatedDisk {
         self.state().has_failed
     }
 
-    /// Turns over a bit of the log that was durable before the last flush. The machine's process is gone already.
-    pub fn flip_log_bit(&self) -> Option<Flipped> {
+    /// Turns over a bit of the log that was durable before the last flush, or cuts the log off there. The machine's process
+    /// is gone already.
+    pub fn damage_log(&self) -> Option<Damage> {
         let present = self.lengths();
         let mut state = self.state();
         let settled = state.settled.iter().filter_map(|(path, length)| {
@@ -172,14 +199,19 @@ impl SimulatedDisk {
             (length > 0).then(|| (path.clone(), length))
         });
         let settled: Vec<(PathBuf, u64)> = settled.collect();
+        if state.random.random_bool(CUT_OFF_SHARE) {
+            let (path, length) = settled.last()?.clone();
+            let at = state.random.random_range(0..length);
+            return Some(Damage::cut_off(path, at, Some(true)));
+        }
         let (path, length) = settled.choose(&mut state.random)?.clone();
         let (at, bit) = (state.random.random_range(0..length), state.random.random_range(0..8));
-        Some(Flipped::flip(path, at, bit, Some(true)))
+        Some(Damage::flip(path, at, bit, Some(true)))
     }
 
     /// Turns over a bit of the newest snapshot. The machine's process is gone already. `sent` are the positions of the
     /// snapshots that leaders sent to this node: behind these its log began anew.
-    pub fn flip_snapshot_bit(&self, sent: &BTreeSet<u64>) -> Option<Flipped> {
+    pub fn flip_snapshot_bit(&self, sent: &BTreeSet<u64>) -> Option<Damage> {
         let entries = fs::read_dir(&self.snapshots).ok()?;
         let paths = entries.flatten().map(|entry| entry.path());
         let mut kept: Vec<PathBuf> =
@@ -193,7 +225,7 @@ impl SimulatedDisk {
         let name = newest.file_stem()?.to_str()?;
         let index: u64 = name.split('-').next()?.parse().ok()?;
         let is_needed = if kept.is_empty() || sent.contains(&index) { None } else { Some(false) };
-        Some(Flipped::flip(newest, at, bit, is_needed))
+        Some(Damage::flip(newest, at, bit, is_needed))
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

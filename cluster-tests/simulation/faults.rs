@@ -29,8 +29,8 @@ pub enum Fault {
     SlowDisk(NodeId, u64),
     FailFlush(NodeId),
     FullDisk(NodeId, Option<Full>),
-    /// The process is killed, a bit of what it had flushed is turned over, and it is started.
-    FlipLog(NodeId),
+    /// The process is killed, what it had flushed is damaged, and it is started.
+    DamageLog(NodeId),
     FlipSnapshot(NodeId),
     Wall(NodeId, i64),
     /// The process is killed, and started in this build.
@@ -53,7 +53,7 @@ enum Kind {
     SlowDisk,
     FailFlush,
     FullDisk,
-    FlipLog,
+    DamageLog,
     FlipSnapshot,
     /// Power is cut while slow flushes are under way.
     CutMidFlush,
@@ -77,7 +77,7 @@ const KINDS: [Kind; 19] = [
     Kind::SlowDisk,
     Kind::FailFlush,
     Kind::FullDisk,
-    Kind::FlipLog,
+    Kind::DamageLog,
     Kind::FlipSnapshot,
     Kind::CutMidFlush,
     Kind::FarBehind,
@@ -228,7 +228,7 @@ impl Faults {
                 due.push(Fault::FullDisk(node, Some(full)));
                 self.plan(end, Fault::FullDisk(node, None));
             }
-            Kind::FlipLog => due.push(Fault::FlipLog(node)),
+            Kind::DamageLog => due.push(Fault::DamageLog(node)),
             Kind::FlipSnapshot => due.push(Fault::FlipSnapshot(node)),
             Kind::CutMidFlush => self.cut_mid_flush(now_ms, due),
             Kind::FarBehind => {

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::builds::Build;
 use super::clients::{Clients, Desk};
-use super::disk::{FAST_MS, Flipped, SimulatedDisk};
+use super::disk::{Damage, FAST_MS, SimulatedDisk};
 use super::faults::{Fault, Faults};
 use super::feed::Stretch;
 use super::history::{Answered, Reply};
@@ -422,7 +422,7 @@ impl Simulation {
                 self.start(id);
             }
             Fault::Members(wanted) => self.operator.iter_mut().for_each(|it| it.want(wanted.clone())),
-            Fault::FlipLog(id) => self.damage(id, SimulatedDisk::flip_log_bit),
+            Fault::DamageLog(id) => self.damage(id, SimulatedDisk::damage_log),
             Fault::FlipSnapshot(id) => {
                 let observer = self.observer.clone();
                 self.damage(id, move |disk| {
@@ -433,14 +433,14 @@ impl Simulation {
         }
     }
 
-    /// Kills a node, turns over a bit of what it had flushed, and starts it.
-    fn damage(&mut self, id: NodeId, flip: impl FnOnce(&SimulatedDisk) -> Option<Flipped>) {
+    /// Kills a node, damages what it had flushed, and starts it.
+    fn damage(&mut self, id: NodeId, strike: impl FnOnce(&SimulatedDisk) -> Option<Damage>) {
         self.happen(Fault::Kill(id));
-        // One bit a disk: what two do together says nothing of either.
+        // One damage a disk: what two do together says nothing of either.
         self.damaged.repair_of(id);
-        if let Some(flipped) = flip(&self.machine(id).disk) {
-            self.tell(format!("{flipped} of node {id} turns over"));
-            self.damaged.add(id, flipped);
+        if let Some(damage) = strike(&self.machine(id).disk) {
+            self.tell(format!("at node {id}: {damage}"));
+            self.damaged.add(id, damage);
         }
         self.start(id);
     }

@@ -2,15 +2,16 @@
 //!
 //! A crash leaves a torn tail: bytes that were written and not flushed, so nobody was told of them, and cutting them is
 //! right. raft-log alone would take a record damaged on the disk for one, and silently forget everything behind it.
-//! Three things tell them apart:
+//! Four things tell them apart:
 //!
+//! - [How far the log was flushed](super::log_flushed) is told beside it: what is wrong or missing before that is damage.
 //! - A later valid record whose [mark](super::log_record::Mark) lies beyond the damaged one was written after the
 //!   damaged one had been flushed: it is damage.
 //! - A file is begun only after the ones before it were flushed: anything wrong in those is damage.
 //! - A torn write lacks whole sectors, at its end or in its middle; what a disk turns over does not look like that.
 //!
-//! Damage refuses to open. Of the last flush alone it can't always be told: a record that announces more bytes than the
-//! file has left is cut.
+//! Damage refuses to open. Without what is told beside the log it can't always be told of its end: a record that announces
+//! more bytes than the file has left is cut, as is one that ends early.
 
 use std::fs::{self, File};
 use std::io;
@@ -43,13 +44,13 @@ pub enum LogDamage {
 }
 
 /// Cuts a torn tail, refuses damage, and flushes all that is left: what a process wrote before it was killed may still
-/// be in memory only, and from now on counts as durable.
-pub fn recover(dir: &Path) -> Result<(), LogDamage> {
+/// be in memory only, and from now on counts as durable. `flushed`: how far it is known to have been flushed.
+pub fn recover(dir: &Path, flushed: Option<Mark>) -> Result<(), LogDamage> {
     let unreadable = |source| LogDamage::Unreadable { dir: dir.to_owned(), source };
     let mut files = log_files(dir).map_err(unreadable)?;
     while let Some(newest) = files.pop().filter(|_| !planted(Bug::TornTailKept)) {
         let bytes = fs::read(&newest.path).map_err(unreadable)?;
-        let (valid, torn) = match scan(&newest, &bytes)? {
+        let (valid, torn) = match scan(&newest, &bytes, flushed)? {
             Scan::Sound => break,
             Scan::Torn { valid_bytes, torn_bytes } => (valid_bytes, torn_bytes),
         };
@@ -73,7 +74,7 @@ pub fn check_all(dir: &Path) -> Result<(), LogDamage> {
     files.pop();
     for file in files {
         let bytes = fs::read(&file.path).map_err(unreadable)?;
-        if let Scan::Torn { valid_bytes, .. } = scan(&file, &bytes)? {
+        if let Scan::Torn { valid_bytes, .. } = scan(&file, &bytes, None)? {
             let reason = "it ends early, and a later file was begun after it had been flushed".into();
             return Err(LogDamage::Damaged { file: file.path, offset: valid_bytes, reason });
         }
@@ -124,24 +125,30 @@ enum Scan {
     },
 }
 
-fn scan(file: &LogFile, bytes: &[u8]) -> Result<Scan, LogDamage> {
+fn scan(file: &LogFile, bytes: &[u8], flushed: Option<Mark>) -> Result<Scan, LogDamage> {
     let mut at = 0;
     let error = loop {
         if at == bytes.len() && at > 0 {
-            return Ok(Scan::Sound);
+            break None;
         }
         match record_at(bytes, at) {
             Ok((length, _)) => at += length,
-            Err(error) => break error,
+            Err(error) => break Some(error),
         }
     };
     let tail = &bytes[at..];
+    let damaged = |reason: String| LogDamage::Damaged { file: file.path.clone(), offset: at as u64, reason };
+    let damage_at = file.begins_at + at as u64;
+    let missing = flushed.map_or(0, |flushed| flushed.0.saturating_sub(damage_at));
+    if missing > 0 && !planted(Bug::DamageTakenForTorn) {
+        let found = error.map_or_else(|| "it ends here".to_owned(), |error| error.to_string());
+        return Err(damaged(format!("{found}, and {missing} bytes from here on had been flushed")));
+    }
+    let Some(error) = error else { return Ok(Scan::Sound) };
     if planted(Bug::DamageTakenForTorn) {
         return Ok(Scan::Torn { valid_bytes: at as u64, torn_bytes: tail.len() as u64 });
     }
-    let damaged = |reason: String| LogDamage::Damaged { file: file.path.clone(), offset: at as u64, reason };
     let later = LaterRecords::search(bytes, at + 1);
-    let damage_at = file.begins_at + at as u64;
     if later.newest_mark.is_some_and(|mark| mark.0 > damage_at) {
         return Err(damaged(format!(
             "{error}, and a later record was written after this one had been flushed"

@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::disk::Disk;
 use super::durable;
+use super::log_flushed;
 use super::log_record::{LogTypes, LoggedPayload, entry_bytes};
 use super::log_scan::{self, LogDamage};
 use super::log_worker::{Fatal, LogWorker, Operation, QUEUE_OPERATIONS};
@@ -164,7 +165,7 @@ impl LogStore {
         let membership = last_membership(&log).map_err(open)?;
         let (operations, receiver) = mpsc::channel(QUEUE_OPERATIONS);
         let flush_seconds = flush_seconds();
-        let (worker, closed) = LogWorker::new(log, receiver, fatal.clone(), flush_seconds.clone());
+        let (worker, closed) = LogWorker::new(dir, log, receiver, fatal.clone(), flush_seconds.clone());
         disk.run_log(worker).map_err(open)?;
         let queue_bytes = Arc::new(Semaphore::new(QUEUE_BYTES));
         let view = Mutex::new(view);
@@ -243,7 +244,7 @@ impl LogStore {
 pub fn open_files(dir: &Path, was_used: bool) -> Result<RaftLog<LogTypes>, LogError> {
     let open = |source| LogError::Open { dir: dir.to_owned(), source };
     durable::create_dir(dir).map_err(open)?;
-    log_scan::recover(dir)?;
+    log_scan::recover(dir, log_flushed::read(dir).map_err(open)?)?;
     let has_begun = has_begun(dir);
     if (has_begun || was_used) && !log_scan::exists(dir).map_err(open)? {
         return Err(LogError::Lost { dir: dir.to_owned() });

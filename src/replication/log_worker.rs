@@ -8,8 +8,8 @@
 //! fsync Failures?", 2020). It is reported to every waiter and to [`Fatal`], and the thread ends.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use codeq::Span;
@@ -19,6 +19,7 @@ use raft_log::RaftLog;
 use raft_log::api::raft_log_writer::RaftLogWriter;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
+use super::log_flushed::Flushed;
 use super::log_record::{LogTypes, LoggedId, LoggedPayload, LoggedVote, Mark, entry_bytes};
 use super::types::{Entry, LogId, TypeConfig, Vote};
 use crate::planted::{Bug, planted};
@@ -118,8 +119,8 @@ pub struct Flush(Option<Waiting>);
 
 struct Waiting {
     waiters: Vec<Waiter>,
-    upto: u64,
-    flushed: Arc<AtomicU64>,
+    upto: Mark,
+    flushed: Arc<Flushed>,
     fatal: Fatal,
     began: Instant,
     seconds: Histogram,
@@ -137,7 +138,7 @@ impl Flush {
         match result {
             Ok(()) => {
                 waiting.seconds.observe(waiting.began.elapsed().as_secs_f64());
-                waiting.flushed.fetch_max(waiting.upto, Ordering::Release);
+                waiting.flushed.advance(waiting.upto);
                 waiting.waiters.into_iter().for_each(|waiter| waiter.tell(Ok(())));
             }
             Err(error) => {
@@ -176,8 +177,8 @@ pub struct LogWorker {
     operations: mpsc::Receiver<Operation>,
     /// Set once the last flush is over and the files are closed.
     closed: watch::Sender<bool>,
-    /// Bytes of the log that are known to be durable.
-    flushed: Arc<AtomicU64>,
+    /// How much of the log is known to be durable.
+    flushed: Arc<Flushed>,
     /// Bytes of the log that were handed to raft-log.
     written: u64,
     waiters: Vec<Waiter>,
@@ -187,8 +188,9 @@ pub struct LogWorker {
 }
 
 impl LogWorker {
-    /// All that the log holds is durable.
+    /// All that the log in `dir` holds is durable.
     pub fn new(
+        dir: &Path,
         log: RaftLog<LogTypes>,
         operations: mpsc::Receiver<Operation>,
         fatal: Fatal,
@@ -196,7 +198,7 @@ impl LogWorker {
     ) -> (LogWorker, watch::Receiver<bool>) {
         let (closed, is_closed) = watch::channel(false);
         let written = log.stat().open_chunk.global_end;
-        let flushed = Arc::new(AtomicU64::new(written));
+        let flushed = Arc::new(Flushed::begin(dir, Mark(written)));
         let waiters = Vec::new();
         let worker = LogWorker { log, operations, closed, flushed, written, waiters, fatal, flush_seconds };
         (worker, is_closed)
@@ -281,7 +283,7 @@ impl LogWorker {
             (true, true) => Need::Write,
             (false, _) => Need::Flush(Flush(Some(Waiting {
                 waiters: std::mem::take(&mut self.waiters),
-                upto: self.written,
+                upto: Mark(self.written),
                 flushed: self.flushed.clone(),
                 fatal: self.fatal.clone(),
                 began: Instant::now(),
@@ -300,7 +302,7 @@ impl LogWorker {
                 } else {
                     self.waiters.push(Waiter::Appended(done));
                 }
-                let mark = self.mark();
+                let mark = self.flushed.mark();
                 let entries = entries.into_iter().map(|(id, payload)| (LoggedId(id), payload.marked(mark)));
                 self.written = self.log.append(entries)?.end().0;
                 drop(bytes);
@@ -312,7 +314,7 @@ impl LogWorker {
                 } else {
                     self.waiters.push(Waiter::Done(done));
                 }
-                self.written = self.log.save_vote(LoggedVote { vote, mark: self.mark() })?.end().0;
+                self.written = self.log.save_vote(LoggedVote { vote, mark: self.flushed.mark() })?.end().0;
                 Ok(true)
             }
             Operation::SaveCommitted(committed) => self.save_committed(LoggedId(committed)),
@@ -347,10 +349,6 @@ impl LogWorker {
         }
         self.written = self.log.commit(committed)?.end().0;
         Ok(true)
-    }
-
-    fn mark(&self) -> Mark {
-        Mark(self.flushed.load(Ordering::Acquire))
     }
 
     fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {

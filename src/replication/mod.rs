@@ -17,6 +17,7 @@ mod durable;
 mod hearing;
 mod identity;
 mod line;
+mod log_flushed;
 mod log_record;
 mod log_scan;
 mod log_store;

@@ -6,24 +6,24 @@ use std::collections::BTreeMap;
 use innkeeper::replication::NodeId;
 
 use super::Violation;
-use crate::disk::Flipped;
+use crate::disk::Damage;
 
 /// The damage that is on the disks.
 #[derive(Default)]
 pub struct Damaged {
-    by_node: BTreeMap<NodeId, Flipped>,
+    by_node: BTreeMap<NodeId, Damage>,
 }
 
 impl Damaged {
-    pub fn add(&mut self, node: NodeId, flipped: Flipped) {
-        self.by_node.insert(node, flipped);
+    pub fn add(&mut self, node: NodeId, damage: Damage) {
+        self.by_node.insert(node, damage);
     }
 
     /// A node started. It must not have, from a damaged log.
     pub fn started(&mut self, node: NodeId) -> Result<(), Violation> {
         match self.by_node.remove(&node) {
-            Some(flipped) if flipped.is_fatal() => {
-                Err(format!("damage: node {node} started, and {flipped} had been turned over"))
+            Some(damage) if damage.is_fatal() => {
+                Err(format!("damage: node {node} started, although {damage}"))
             }
             _ => Ok(()),
         }
@@ -31,25 +31,25 @@ impl Damaged {
 
     /// A node did not start. The damage is repaired and handed back; `None` where there was none.
     pub fn refused(&mut self, node: NodeId, reason: &str) -> Option<Result<(), Violation>> {
-        let flipped = self.by_node.remove(&node)?;
-        flipped.turn_back();
-        if flipped.may_be_fatal() {
+        let damage = self.by_node.remove(&node)?;
+        damage.repair();
+        if damage.may_be_fatal() {
             return Some(Ok(()));
         }
-        Some(Err(format!("damage: {flipped} had been turned over, and node {node} did not start: {reason}")))
+        Some(Err(format!("damage: {damage}, and node {node} did not start: {reason}")))
     }
 
     /// Repairs one disk.
     pub fn repair_of(&mut self, node: NodeId) {
-        if let Some(flipped) = self.by_node.remove(&node) {
-            flipped.turn_back();
+        if let Some(damage) = self.by_node.remove(&node) {
+            damage.repair();
         }
     }
 
     /// Repairs all disks.
     pub fn repair(&mut self) {
-        for flipped in std::mem::take(&mut self.by_node).into_values() {
-            flipped.turn_back();
+        for damage in std::mem::take(&mut self.by_node).into_values() {
+            damage.repair();
         }
     }
 }

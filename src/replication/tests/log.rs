@@ -5,14 +5,21 @@ use std::path::{Path, PathBuf};
 
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
 use openraft::{EntryPayload, RaftLogReader};
+use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::support::{blank, log_id, opaque};
 use crate::replication::log_store::{LogError, READ_BYTES_MAX, open_files};
 use crate::replication::{DiskThreads, Entry, Fatal, LogStore, Vote};
 
+/// What lies beside the log lies in `dir`, too.
+fn log_dir(dir: &Path) -> PathBuf {
+    dir.join("log")
+}
+
 fn opened(dir: &Path, fatal: Fatal) -> Result<(LogStore, watch::Receiver<bool>), LogError> {
-    LogStore::serve(dir, open_files(dir, false)?, &DiskThreads, fatal)
+    let dir = log_dir(dir);
+    LogStore::serve(&dir, open_files(&dir, false)?, &DiskThreads, fatal)
 }
 
 async fn open(dir: &Path) -> (LogStore, watch::Receiver<bool>) {
@@ -30,12 +37,25 @@ async fn entries(log: &mut LogStore) -> Vec<Entry> {
 
 /// The only file of a small log.
 fn file(dir: &Path) -> PathBuf {
-    let files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let files: Vec<_> = fs::read_dir(log_dir(dir)).unwrap().map(|entry| entry.unwrap().path()).collect();
     let mut files =
         files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "wal"));
     let only = files.next().unwrap();
     assert_eq!(files.next(), None);
     only
+}
+
+/// A folder with this as the only file of its log, and nothing beside it.
+fn with_log(file: &Path, bytes: &[u8]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(log_dir(dir.path())).unwrap();
+    fs::write(log_dir(dir.path()).join(file.file_name().unwrap()), bytes).unwrap();
+    dir
+}
+
+/// The file that tells how far the log was flushed.
+fn flushed_file(dir: &Path) -> PathBuf {
+    dir.join("log.flushed")
 }
 
 /// A log of entries 0..`count`, each flushed by itself.
@@ -128,8 +148,7 @@ async fn a_tail_that_was_never_whole_is_cut() {
     let mut survived = Vec::new();
     // A step that meets every offset within a record, at one record or another.
     for length in (0..bytes.len()).step_by(7) {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(file(whole.path()).file_name().unwrap()), &bytes[..length]).unwrap();
+        let dir = with_log(&file(whole.path()), &bytes[..length]);
         let (mut log, closed) = open(dir.path()).await;
         let kept = entries(&mut log).await;
         assert_eq!(kept, all[..kept.len()], "cut at {length}");
@@ -149,9 +168,12 @@ async fn a_hole_in_the_last_write_is_cut() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, closed) = open(dir.path()).await;
     log.blocking_append([opaque(1, 0, 100)]).await.unwrap();
+    let flushed = fs::read(flushed_file(dir.path())).unwrap();
     // One flush: its pages reach the disk in any order.
     log.blocking_append([opaque(1, 1, 20_000), opaque(1, 2, 20_000)]).await.unwrap();
     close(log, closed).await;
+    // The power failed before that flush returned.
+    fs::write(flushed_file(dir.path()), flushed).unwrap();
     let path = file(dir.path());
     let mut bytes = fs::read(&path).unwrap();
     bytes[8_192..12_288].fill(0);
@@ -167,8 +189,10 @@ async fn a_few_bytes_of_a_last_sector_that_was_not_written_are_cut() {
     async fn log_with(dir: &Path, bytes: usize) -> Vec<u8> {
         let (mut log, closed) = open(dir).await;
         log.blocking_append([opaque(1, 0, 100)]).await.unwrap();
+        let flushed = fs::read(flushed_file(dir)).unwrap();
         log.blocking_append([opaque(1, 1, bytes)]).await.unwrap();
         close(log, closed).await;
+        fs::write(flushed_file(dir), flushed).unwrap();
         fs::read(file(dir)).unwrap()
     }
     let (probe, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -182,8 +206,45 @@ async fn a_few_bytes_of_a_last_sector_that_was_not_written_are_cut() {
     assert_eq!(entries(&mut open(dir.path()).await.0).await, [opaque(1, 0, 100)]);
 }
 
-/// Every single flipped bit of a log: it opens with all that was flushed, or not at all. Only in the last flush a bit
-/// that makes a record seem longer than the file can't be told from a write that a crash cut short.
+/// What is told beside the log makes every cut of it known, wherever it is: between two records, or within one.
+#[tokio::test]
+async fn a_log_that_was_cut_off_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = log_of(dir.path(), 8).await;
+    let path = file(dir.path());
+    let bytes = fs::read(&path).unwrap();
+    for length in (0..bytes.len()).step_by(7).chain([bytes.len() - 1]) {
+        fs::write(&path, &bytes[..length]).unwrap();
+        let refused = opened(dir.path(), Fatal::default()).err().unwrap();
+        assert!(refused.to_string().contains("bytes from here on had been flushed"), "{length}: {refused}");
+    }
+    // What was written behind it and never flushed may be cut, as ever.
+    fs::write(&path, [&bytes[..], &bytes[..6]].concat()).unwrap();
+    assert_eq!(entries(&mut open(dir.path()).await.0).await, all);
+}
+
+/// A build that tells nothing beside the log may have written it: then as much is known as the log itself tells.
+#[tokio::test]
+async fn a_log_is_opened_that_nothing_is_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = log_of(dir.path(), 3).await;
+    for unsound in [None, Some("")] {
+        fs::remove_file(flushed_file(dir.path())).unwrap();
+        unsound.into_iter().for_each(|text| fs::write(flushed_file(dir.path()), text).unwrap());
+        let (mut log, closed) = open(dir.path()).await;
+        assert_eq!(entries(&mut log).await, all);
+        close(log, closed).await;
+    }
+    // It is told again from that start on.
+    let path = file(dir.path());
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    assert!(matches!(opened(dir.path(), Fatal::default()), Err(LogError::Damage(_))));
+}
+
+/// Every single flipped bit of a log of which nothing is told beside it: it opens with all that was flushed, or not at
+/// all. Only in the last flush a bit that makes a record seem longer than the file can't be told from a write that a crash
+/// cut short.
 #[tokio::test]
 async fn a_flipped_bit_never_loses_what_was_flushed() {
     let whole = tempfile::tempdir().unwrap();
@@ -192,10 +253,9 @@ async fn a_flipped_bit_never_loses_what_was_flushed() {
     let bytes = fs::read(&path).unwrap();
     let (mut refused, mut cut) = (0, 0);
     for bit in 0..bytes.len() * 8 {
-        let dir = tempfile::tempdir().unwrap();
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        fs::write(dir.path().join(path.file_name().unwrap()), &flipped).unwrap();
+        let dir = with_log(&path, &flipped);
         match opened(dir.path(), Fatal::default()) {
             Err(LogError::Damage(damage)) => {
                 assert!(damage.to_string().contains(".wal"), "{damage}");
@@ -221,7 +281,8 @@ async fn damage_in_an_older_file_is_refused() {
         log.blocking_append([opaque(1, index, 1 << 20)]).await.unwrap();
     }
     close(log, closed).await;
-    let mut files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(log_dir(dir.path())).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "wal"));
     files.sort();
     assert_eq!(files.len(), 2);
@@ -240,10 +301,9 @@ async fn damage_in_an_older_file_is_refused() {
 #[tokio::test]
 async fn a_log_that_is_gone_is_not_taken_for_a_new_one() {
     let dir = tempfile::tempdir().unwrap();
-    let log_dir = dir.path().join("log");
-    log_of(&log_dir, 3).await;
-    fs::remove_dir_all(&log_dir).unwrap();
-    assert!(matches!(opened(&log_dir, Fatal::default()), Err(LogError::Lost { .. })));
+    log_of(dir.path(), 3).await;
+    fs::remove_dir_all(log_dir(dir.path())).unwrap();
+    assert!(matches!(opened(dir.path(), Fatal::default()), Err(LogError::Lost { .. })));
 }
 
 #[tokio::test]
@@ -293,7 +353,7 @@ async fn a_hole_in_what_was_flushed_is_refused() {
     bytes[28_672..32_768].fill(0);
     fs::write(&path, bytes).unwrap();
     let refused = opened(dir.path(), Fatal::default()).err().unwrap();
-    assert!(refused.to_string().contains("after this one had been flushed"), "{refused}");
+    assert!(refused.to_string().contains("from here on had been flushed"), "{refused}");
     fs::write(&path, sound).unwrap();
     assert_eq!(entries(&mut open(dir.path()).await.0).await.len(), 3);
 }

@@ -1,0 +1,126 @@
+//! How far the log was flushed, told beside it.
+//!
+//! A log that was cut off at its end, by a disk or by somebody, looks like one that a power cut tore: only something
+//! outside of it can tell. So the position up to which it was flushed stands in a small file of its own, written after each
+//! flush. That file is not flushed with it: after a power cut it may tell of an earlier flush, never of a later one.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::durable;
+use super::log_record::Mark;
+
+/// The position up to which the log is durable: in memory, and beside the log for the next start.
+#[derive(Debug)]
+pub struct Flushed {
+    position: AtomicU64,
+    /// `None` once it could not be written: the log itself is whole without it.
+    file: Mutex<Option<File>>,
+}
+
+impl Flushed {
+    /// `upto` is where the log in `dir` ends, all of which is durable.
+    pub fn begin(dir: &Path, upto: Mark) -> Flushed {
+        let file = open_at(&path(dir), upto).map_err(|error| not_noted(&error)).ok();
+        Flushed { position: AtomicU64::new(upto.0), file: Mutex::new(file) }
+    }
+
+    pub fn mark(&self) -> Mark {
+        Mark(self.position.load(Ordering::Acquire))
+    }
+
+    /// A flush of all before `upto` has returned.
+    pub fn advance(&self, upto: Mark) {
+        if self.position.fetch_max(upto.0, Ordering::AcqRel) >= upto.0 {
+            return;
+        }
+        let mut file = self.file.lock().expect("no panic while the file is locked");
+        if let Some(error) = file.as_ref().and_then(|file| file.write_all_at(line(upto).as_bytes(), 0).err())
+        {
+            not_noted(&error);
+            *file = None;
+        }
+    }
+}
+
+/// A disk that is full has room for what is written over.
+fn open_at(path: &Path, upto: Mark) -> io::Result<File> {
+    if !path.exists() {
+        durable::write(path, line(upto).as_bytes())?;
+    }
+    let (file, line) = (File::options().write(true).open(path)?, line(upto));
+    file.write_all_at(line.as_bytes(), 0)?;
+    file.set_len(line.len() as u64)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+/// The log itself is whole without it.
+fn not_noted(error: &io::Error) {
+    tracing::warn!(%error, "how far the log is flushed can't be noted: that it was cut off would not be noticed");
+}
+
+/// What was told of the log in `dir`; `None` where a build before this file was the last to write, or nothing sound is there.
+pub fn read(dir: &Path) -> io::Result<Option<Mark>> {
+    let path = path(dir);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let told = parse(&text);
+    if told.is_none() {
+        let file = path.display();
+        tracing::warn!(%file, "how far the log was flushed can't be read: whether its end was cut off is not known");
+    }
+    Ok(told)
+}
+
+fn path(dir: &Path) -> PathBuf {
+    dir.with_extension("flushed")
+}
+
+/// Always of one length, so that a write in place replaces it whole: the bytes of the log, and their checksum.
+fn line(upto: Mark) -> String {
+    let position = format!("{:020}", upto.0);
+    let checksum = crc32c::crc32c(position.as_bytes());
+    format!("{position} {checksum:08x}\n")
+}
+
+fn parse(text: &[u8]) -> Option<Mark> {
+    let position = std::str::from_utf8(text).ok()?.split(' ').next()?.parse().ok().map(Mark)?;
+    (line(position).as_bytes() == text).then_some(position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_flushed_is_told_to_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        assert_eq!(read(&log).unwrap(), None);
+        let flushed = Flushed::begin(&log, Mark(7));
+        assert_eq!(read(&log).unwrap(), Some(Mark(7)));
+        flushed.advance(Mark(u64::MAX));
+        flushed.advance(Mark(12));
+        assert_eq!((read(&log).unwrap(), flushed.mark()), (Some(Mark(u64::MAX)), Mark(u64::MAX)));
+    }
+
+    #[test]
+    fn nothing_is_believed_that_is_not_sound() {
+        let sound = line(Mark(1_234));
+        assert_eq!(parse(sound.as_bytes()), Some(Mark(1_234)));
+        for at in 0..sound.len() {
+            let mut damaged = sound.clone().into_bytes();
+            damaged[at] ^= 1;
+            assert_eq!(parse(&damaged), None, "byte {at}");
+            assert_eq!(parse(&sound.as_bytes()[..at]), None, "cut at {at}");
+        }
+    }
+}
