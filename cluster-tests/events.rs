@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::streams::fill;
+use crate::support::hotel::date;
 use crate::support::load::Load;
 use crate::support::wait::eventually;
 use crate::support::{Api, Cluster, Hotel, checker};
@@ -252,6 +253,29 @@ async fn a_node_that_was_given_a_snapshot_fetches_the_past_from_a_peer_and_says_
     for said in ["fetching the history from a peer", "the history is whole again"] {
         assert!(log.contains(said), "it does not say {said:?} after LSN {had_lsn}");
     }
+}
+
+#[tokio::test]
+async fn a_page_of_large_events_is_short_and_the_next_goes_on_behind_it() {
+    const CHANGES: u64 = 60;
+    let cluster = Cluster::start(1).await;
+    let hotel = Hotel::open(&cluster, "grand", 1).await;
+    let api = cluster.api(1);
+    for rooms in 1..=CHANGES {
+        // Shown with each of its nights, before and after.
+        let block = json!({"room_type": "named", "from": date(0), "to": date(1_000), "rooms": rooms, "status": "tentative"});
+        let answer = api.put(&hotel.path("/blocks/long"), &block).send().await.expect("an answer");
+        assert!(answer.status < 300, "{}", answer.in_words());
+    }
+    let page = api.get("/v1/events?limit=1000").expect(200).await;
+    let first = page["events"].as_array().expect("events").len();
+    let all = all_events(&api).await.expect("all pages");
+    let changes =
+        all.iter().filter(|event| event["type"].as_str().is_some_and(|it| it.starts_with("block.")));
+    assert_eq!(changes.count() as u64, CHANGES);
+    assert!(first < all.len(), "all {first} at once");
+    let told: BTreeSet<String> = all.iter().map(|event| event["position"].to_string()).collect();
+    assert_eq!(told.len(), all.len(), "each once");
 }
 
 #[tokio::test]

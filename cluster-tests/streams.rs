@@ -188,4 +188,12 @@ async fn a_thousand_streams_of_a_quiet_property_are_answered_and_slow_nobody_dow
         });
         assert!(told.await.is_ok(), "no {wanted} in time");
     }
+
+    // Readers that are gone leave their places, sooner than a stream would find out by a sign of life that it sends.
+    drop(open);
+    eventually_within(Duration::from_secs(8), "all places are free", async || {
+        let streams = metric(&api, "innkeeper_event_streams").await?;
+        if streams == 0.0 { Ok(()) } else { Err(format!("{streams} streams are open")) }
+    })
+    .await;
 }

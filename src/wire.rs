@@ -26,6 +26,14 @@ pub struct SetAside {
     pub command: serde_json::Value,
 }
 
+/// A status, a mode or a rule as the API writes it.
+pub fn word(value: &impl Serialize) -> String {
+    match serde_json::json!(value) {
+        serde_json::Value::String(word) => word,
+        other => other.to_string(),
+    }
+}
+
 /// An instant as RFC 3339 in UTC with milliseconds.
 pub type Instant = String;
 

@@ -99,7 +99,7 @@ pub(super) fn blocks(all: &[wire::Block]) -> String {
         let picked_up = it.picked_up.iter().map(|night| night.rooms).max().unwrap_or(0);
         [
             it.block.to_string(),
-            format!("{}{}", output::word(&it.status), if it.released { ", released" } else { "" }),
+            format!("{}{}", wire::word(&it.status), if it.released { ", released" } else { "" }),
             it.room_type.to_string(),
             it.from.to_string(),
             it.to.to_string(),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
 use super::money;
+use crate::client::Meta;
 use crate::wire;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -66,17 +67,16 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Ite
     table.trim_fmt()
 }
 
+/// Says that what is shown is not of now.
+pub(super) fn say_if_replayed(meta: &Meta) {
+    if meta.replayed {
+        eprintln!("This key was used before: here is what came of it then.");
+    }
+}
+
 /// What is not known or not set.
 pub(super) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
-}
-
-/// A status or a mode as the API writes it.
-pub(super) fn word(value: &impl Serialize) -> String {
-    match serde_json::json!(value) {
-        serde_json::Value::String(word) => word,
-        other => other.to_string(),
-    }
 }
 
 /// Properties, a line each.
@@ -89,7 +89,7 @@ pub(super) fn properties(all: &[wire::Property]) -> String {
             it.time_zone.clone(),
             it.currency.to_string(),
             it.business_date.to_string(),
-            word(&it.business_date_mode),
+            wire::word(&it.business_date_mode),
         ]
     });
     table(["property", "name", "location", "time zone", "currency", "business date", "moved by"], rows)
@@ -100,7 +100,7 @@ pub(super) fn reservations(all: &[wire::Reservation]) -> String {
     let rows = all.iter().map(|it| {
         [
             it.id.to_string(),
-            word(&it.status),
+            wire::word(&it.status),
             or_dash(it.room.as_ref()),
             it.room_type.to_string(),
             it.guest.clone(),
@@ -117,7 +117,7 @@ pub(super) fn reservations(all: &[wire::Reservation]) -> String {
 
 /// One reservation, a line a field.
 pub(super) fn reservation(reservation: &wire::Reservation) -> String {
-    let status = word(&reservation.status);
+    let status = wire::word(&reservation.status);
     let mut rows = vec![
         ["reservation", &reservation.id.to_string()].map(str::to_owned),
         ["status", &status].map(str::to_owned),

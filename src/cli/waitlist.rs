@@ -142,7 +142,7 @@ fn entries(all: &[wire::WaitlistEntry]) -> String {
     let rows = all.iter().map(|it| {
         [
             it.id.to_string(),
-            output::word(&it.status),
+            wire::word(&it.status),
             it.guest.clone(),
             it.room_type.to_string(),
             it.arrival.to_string(),

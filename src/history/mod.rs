@@ -39,12 +39,13 @@ use store::{MemoryStore, Store};
 use writer::Writer;
 
 pub use kept::Kept;
-pub use past::Version;
+pub use past::{Asker, Version};
 pub use retention::{Extent, Retention};
 pub use writer::run;
 
-/// Commits that stay in memory once they are kept, for those who follow closely.
+/// Commits that stay in memory once they are kept, for those who follow closely, and the changes in them.
 const RECENT: usize = 4_096;
+const RECENT_CHANGES: usize = 16_384;
 /// Commits that one read from memory gives, at most.
 const RUN_MAX: usize = 1_024;
 /// What is said where the disk fails.
@@ -132,12 +133,21 @@ pub struct History {
     tip: watch::Sender<Mark>,
     /// Up to which command everything is durable.
     kept: watch::Sender<Lsn>,
-    unkept: watch::Sender<usize>,
+    backlog: watch::Sender<Backlog>,
     /// Something is there to be written.
     work: Notify,
     /// Somebody waits until all of it is durable.
     hurry: Notify,
     writer: Mutex<Writer>,
+}
+
+/// What stands in memory: most commands change one or two records, and one of a group five hundred.
+#[derive(Clone, Copy, Debug, Default)]
+struct Backlog {
+    /// Commits that the store does not hold.
+    unkept: usize,
+    /// Changes of all commits, whether the store holds them or not.
+    changes: usize,
 }
 
 struct Inner {
@@ -151,6 +161,8 @@ struct Inner {
     /// Everything after this is in `recent`.
     recent_after: Mark,
     recent: VecDeque<Arc<Commit>>,
+    /// Their changes.
+    recent_changes: usize,
     /// The last commit that the store holds.
     stored: Mark,
     /// Bytes of chunks in the store, more or less.
@@ -188,7 +200,7 @@ impl History {
             tip: watch::Sender::new(inner.tip),
             // What was found, and perhaps never flushed before, is flushed now.
             kept: watch::Sender::new(inner.tip.lsn),
-            unkept: watch::Sender::new(0),
+            backlog: watch::Sender::default(),
             inner: Mutex::new(inner),
             work: Notify::new(),
             hurry: Notify::new(),
@@ -288,7 +300,7 @@ impl History {
             tracing::error!(%error, "{SUSPENDED}");
             inner.suspend();
             self.kept.send_replace(inner.tip.lsn);
-            self.unkept.send_replace(0);
+            self.backlog.send_replace(Backlog::default());
             return;
         }
         tracing::error!(%error, "the history is set aside and rebuilt");
@@ -336,6 +348,7 @@ impl Inner {
             gap: None,
             recent_after: Mark::default(),
             recent: VecDeque::new(),
+            recent_changes: 0,
             stored: Mark::default(),
             bytes: 0,
             removed: Lsn(0),
@@ -460,15 +473,32 @@ impl Inner {
         self.gap = (after.chain != upto.chain).then_some(Gap { after, upto, filled: None });
     }
 
-    /// Commits that the store does not hold.
-    fn unkept(&self) -> usize {
-        self.recent.len() - self.recent.partition_point(|commit| commit.lsn <= self.stored.lsn)
+    fn backlog(&self) -> Backlog {
+        let kept = self.recent.partition_point(|commit| commit.lsn <= self.stored.lsn);
+        Backlog { unkept: self.recent.len() - kept, changes: self.recent_changes }
+    }
+
+    fn push_recent(&mut self, commit: Arc<Commit>) {
+        self.recent_changes += commit.changes.len();
+        self.recent.push_back(commit);
+    }
+
+    /// Lets go of what the store holds and nobody follows so closely.
+    fn pop_kept(&mut self) {
+        while self.recent.len() > RECENT || self.recent_changes > RECENT_CHANGES {
+            let Some(oldest) = self.recent.pop_front_if(|oldest| oldest.lsn <= self.stored.lsn) else {
+                return;
+            };
+            self.recent_changes -= oldest.changes.len();
+            self.recent_after = mark_of(&oldest);
+        }
     }
 
     /// Goes on at `mark`, with nothing in memory.
     fn go_on_at(&mut self, mark: Mark) {
         self.generation += 1;
         self.recent.clear();
+        self.recent_changes = 0;
         self.recent_after = mark;
         self.stored = mark;
         self.tip = mark;

@@ -1,6 +1,6 @@
 //! Questions about the past, answered by going back from a state that is known.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::{History, NotTold};
 use crate::ledger::{
@@ -35,9 +35,39 @@ fn record_of(record: Option<&Record>) -> Option<&ReservationRecord> {
     }
 }
 
+/// Who asks about the past. A walk through years of it takes a while, and ends when nobody waits for its answer any more.
+#[derive(Clone, Debug)]
+pub struct Asker(Weak<()>);
+
+impl Asker {
+    /// Waits as long as the second is kept.
+    pub fn new() -> (Asker, Arc<()>) {
+        let waiting = Arc::new(());
+        (Asker(Arc::downgrade(&waiting)), waiting)
+    }
+
+    /// One that waits for ever.
+    #[cfg(test)]
+    pub fn patient() -> Asker {
+        let (asker, waiting) = Asker::new();
+        std::mem::forget(waiting);
+        asker
+    }
+
+    fn still_waits(&self) -> Result<(), NotTold> {
+        if self.0.strong_count() == 0 { Err(NotTold::Missing) } else { Ok(()) }
+    }
+}
+
 impl History {
     /// The state of one property as command `lsn` left it, gone back to from `ledger`. Blocks.
-    pub fn state_at(&self, mut ledger: Ledger, lsn: Lsn, property: &PropertyId) -> Result<Ledger, NotTold> {
+    pub fn state_at(
+        &self,
+        mut ledger: Ledger,
+        lsn: Lsn,
+        property: &PropertyId,
+        asker: &Asker,
+    ) -> Result<Ledger, NotTold> {
         let mut upto = ledger.lsn();
         if lsn > upto {
             return Err(NotTold::InFuture);
@@ -51,15 +81,17 @@ impl History {
                 }
             }
             upto = before;
+            asker.still_waits()?;
         }
         Ok(ledger)
     }
 
-    /// The versions of a reservation that stands as in `newest`, plans included, newest first, as far back as they are
-    /// kept; `wanted` says how far is far enough. Blocks.
+    /// The versions of a reservation that stands as in `newest`, plans included, newest first, until `enough` says so; where
+    /// that never comes, as far back as they are kept. Blocks.
     fn versions_until(
         &self,
         newest: &ReservationRecord,
+        asker: &Asker,
         mut enough: impl FnMut(&Version) -> bool,
     ) -> Result<Vec<Version>, NotTold> {
         let id = newest.reservation.id;
@@ -77,13 +109,14 @@ impl History {
             if is_enough {
                 break;
             }
+            asker.still_waits()?;
         }
         Ok(versions)
     }
 
     /// Every version that is kept, plans left out, oldest first. Blocks.
-    pub fn versions(&self, newest: &ReservationRecord) -> Result<Vec<Version>, NotTold> {
-        let mut versions = self.versions_until(newest, |_| false)?;
+    pub fn versions(&self, newest: &ReservationRecord, asker: &Asker) -> Result<Vec<Version>, NotTold> {
+        let mut versions = self.versions_until(newest, asker, |_| false)?;
         versions.retain(|version| version.event_type.is_some_and(|it| it != EventType::ReservationMoved));
         versions.reverse();
         Ok(versions)
@@ -94,16 +127,19 @@ impl History {
         &self,
         newest: &ReservationRecord,
         lsn: Lsn,
+        asker: &Asker,
     ) -> Result<Option<ReservationRecord>, NotTold> {
         self.lock().check(lsn)?;
         if newest.changed_lsn() <= lsn {
             return Ok(Some(newest.clone()));
         }
         // The change after `lsn` holds what stood before it.
-        let after = self.versions_until(newest, |version| {
+        let after = self.versions_until(newest, asker, |version| {
             let before = record_of(version.change().before.as_ref());
             before.is_none_or(|before| before.changed_lsn() <= lsn)
         })?;
+        // Meanwhile older ones may have been forgotten: then the last that was found is not far enough back.
+        self.lock().check(lsn)?;
         Ok(after.last().and_then(|version| record_of(version.change().before.as_ref()).cloned()))
     }
 
@@ -181,11 +217,17 @@ mod tests {
         let id = ReservationId(uuid::Uuid::from_u128(moved));
         let newest = ledger.reservation_record(id).unwrap();
         assert_eq!(newest.moved_lsn, Some(ledger.lsn()), "it was moved, and has the room that it had");
-        let versions = history.versions(&newest).unwrap();
+        let (asker, waiting) = Asker::new();
+        let versions = history.versions(&newest, &asker).unwrap();
         assert_eq!(versions.len(), 1);
         for (lsn, then) in (0..).map(Lsn).zip(&states) {
-            let found = history.version_at(&newest, lsn).unwrap();
+            let found = history.version_at(&newest, lsn, &asker).unwrap();
             assert_eq!(found.map(|record| record.reservation), then.reservation(id).ok(), "at {lsn}");
         }
+        // Nobody waits any more, and the walk ends before it has come to its end.
+        drop(waiting);
+        let property = PropertyId::new("grand").unwrap();
+        let walk = history.state_at(ledger, Lsn(1), &property, &asker);
+        assert_eq!(walk.map(|ledger| ledger.lsn()), Err(NotTold::Missing));
     }
 }

@@ -1,7 +1,7 @@
 //! What is kept no longer: up to a mark that the log carries, so that all nodes forget the same.
 
 use super::chunk::Chunk;
-use super::{Gap, History, HistoryError, Inner, Mark};
+use super::{Gap, History, HistoryError, Inner, Mark, mark_of};
 use crate::ledger::{Lsn, Timestamp};
 
 /// Chunks that are looked at when the oldest that may be forgotten are looked for.
@@ -41,7 +41,7 @@ impl History {
         Extent {
             first: inner.first.lsn.next(),
             bytes: inner.bytes,
-            unkept: inner.unkept(),
+            unkept: inner.backlog().unkept,
             is_missing: inner.gap.is_some(),
         }
     }
@@ -67,7 +67,7 @@ impl History {
             }
             excess = excess.saturating_sub(frame.len() as u64);
             from = chunk.after.lsn.next();
-            upto = Some(chunk.last()).filter(|upto| upto.lsn > first.lsn).or(upto);
+            upto = Some(last_that_is_whole(&chunk)).filter(|upto| upto.lsn > first.lsn).or(upto);
         }
         Ok(upto)
     }
@@ -82,8 +82,8 @@ impl History {
             }
             (inner.store.clone(), first, inner.generation)
         };
-        // The chunk in which the mark is has to stay.
-        let Some(frame) = store.at_or_before(first)? else { return Ok(()) };
+        // The chunk stays that tells of the command at the mark.
+        let Some(frame) = store.at_or_before(Lsn(first.0.saturating_sub(1)))? else { return Ok(()) };
         let bytes = store.remove_some(Lsn(0), Chunk::decode(&frame)?.after.lsn)?;
         let mut inner = self.lock();
         if inner.generation == generation {
@@ -95,6 +95,24 @@ impl History {
             }
         }
         Ok(())
+    }
+}
+
+/// The last command of a chunk that has one event: whoever was told that was told all of it, and goes on behind it. The last
+/// of all where none has.
+fn last_that_is_whole(chunk: &Chunk) -> Mark {
+    let whole = chunk.commits.iter().rev().find(|commit| commit.events().nth(1).is_none());
+    whole.map_or(chunk.last(), |commit| mark_of(commit))
+}
+
+impl History {
+    /// Whether the command that is the last to be forgotten had more than one event, where that is known here. Blocks.
+    pub fn had_more_than_one(&self, lsn: Lsn) -> bool {
+        let store = self.lock().store.clone();
+        let chunk = store.at_or_before(Lsn(lsn.0.saturating_sub(1))).ok().flatten();
+        let chunk = chunk.and_then(|frame| Chunk::decode(&frame).ok());
+        let commit = chunk.and_then(|chunk| chunk.commits.into_iter().find(|commit| commit.lsn == lsn));
+        commit.is_some_and(|commit| commit.events().nth(1).is_some())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The past as it is told, kept, lost and found again.
 
+mod bounds;
 mod gaps;
 
 use std::sync::Arc;
@@ -122,12 +123,13 @@ fn every_state_is_gone_back_to() {
     let day = |day: u32| format!("2027-03-{day:02}").parse().unwrap();
     let property = crate::ledger::PropertyId::new("grand").unwrap();
     for lsn in [0, 1, 5, 400, 3_000, 6_999, told.ledger.lsn().0] {
-        let past = history.state_at(told.ledger.clone(), Lsn(lsn), &property).unwrap();
+        let past = history.state_at(told.ledger.clone(), Lsn(lsn), &property, &Asker::patient()).unwrap();
         let then = &told.states[lsn as usize];
         let nights = |ledger: &Ledger| ledger.availability(&property, day(1), day(30));
         assert_eq!(nights(&past), nights(then), "at {lsn}");
     }
-    let future = history.state_at(told.ledger.clone(), told.ledger.lsn().next(), &property);
+    let future =
+        history.state_at(told.ledger.clone(), told.ledger.lsn().next(), &property, &Asker::patient());
     assert_eq!(future.unwrap_err(), NotTold::InFuture);
 }
 
@@ -142,14 +144,14 @@ fn the_versions_of_a_reservation_lead_from_one_to_the_other() {
     for record in told.ledger.records() {
         let RecordKey::Reservation(id) = record.key() else { continue };
         let newest = &told.ledger.reservation_record(id).unwrap();
-        let versions = history.versions(newest).unwrap();
+        let versions = history.versions(newest, &Asker::patient()).unwrap();
         let revisions: Vec<u64> =
             versions.iter().map(|version| version.record().unwrap().reservation.revision).collect();
         assert_eq!(revisions, (1..=newest.reservation.revision).collect::<Vec<_>>());
         for lsn in
             [newest.created_lsn.0 - 1, newest.created_lsn.0, newest.changed_lsn().0, told.ledger.lsn().0]
         {
-            let found = history.version_at(newest, Lsn(lsn)).unwrap();
+            let found = history.version_at(newest, Lsn(lsn), &Asker::patient()).unwrap();
             let then = told.states[lsn as usize].reservation(id).ok();
             assert_eq!(found.map(|record| record.reservation), then, "{id} at {lsn}");
         }
@@ -178,9 +180,9 @@ fn what_lies_between_is_missing_and_never_skipped() {
         assert_eq!(first, kept);
         assert_eq!(all_after(&history, base), (expected(&told, base), None));
         let property = crate::ledger::PropertyId::new("grand").unwrap();
-        let before = history.state_at(told.ledger.clone(), Lsn(base.0 - 1), &property);
+        let before = history.state_at(told.ledger.clone(), Lsn(base.0 - 1), &property, &Asker::patient());
         assert_eq!(before.unwrap_err(), NotTold::Missing);
-        assert!(history.state_at(told.ledger.clone(), base, &property).is_ok());
+        assert!(history.state_at(told.ledger.clone(), base, &property, &Asker::patient()).is_ok());
         history.keep();
     }
 }
@@ -375,7 +377,9 @@ fn what_is_told_of_a_quiet_property_is_found_among_all_the_rest() {
         assert_eq!(found, renamed);
         assert!(steps <= 6, "it went through {steps} pieces");
         for (n, mark) in renamed.iter().enumerate() {
-            let past = history.state_at(told.ledger.clone(), Lsn(mark.lsn.0 - 1), &quiet()).unwrap();
+            let past = history
+                .state_at(told.ledger.clone(), Lsn(mark.lsn.0 - 1), &quiet(), &Asker::patient())
+                .unwrap();
             let name = past.property(&quiet()).map(|property| property.name.to_string());
             assert_eq!(name.as_deref(), [None, Some("a"), Some("b")][n]);
         }
@@ -383,60 +387,6 @@ fn what_is_told_of_a_quiet_property_is_found_among_all_the_rest() {
         drop(history);
         history = History::open(keeping.clone());
     }
-}
-
-#[test]
-fn what_is_old_or_too_much_is_forgotten_up_to_a_mark_and_the_rest_is_told() {
-    let dir = tempfile::tempdir().unwrap();
-    let keeping = Keeping::OnDisk(dir.path().join("history"));
-    let mut history = History::open(keeping.clone());
-    let mut told = Told::new();
-    told.open(&history);
-    told.book(&history, 9_000);
-    history.keep();
-    let now = told.ledger.stamp();
-    let outdated = |history: &History, retention| history.outdated(retention, now).unwrap();
-    assert_eq!(outdated(&history, Retention::default()), None);
-    let by_age = Retention { age_ms: Some(6_000), bytes: None };
-    let old = outdated(&history, by_age).expect("a third of it is older");
-    let at_mark = &told.states[old.lsn.0 as usize];
-    assert!(Mark::of(at_mark) == old && at_mark.stamp().0 < now.0 - 6_000 && old.lsn.0 > 2_000, "{old:?}");
-    let bytes = history.extent().bytes;
-    let by_size = Retention { age_ms: None, bytes: Some(bytes / 2) };
-    let much = outdated(&history, by_size).expect("there is twice as much");
-    assert!(much.lsn > old.lsn && much.lsn.0 < 6_000, "{much:?}");
-
-    for mark in [old, much, old] {
-        history.forget(mark);
-        let first = mark.lsn.max(Lsn(history.extent().first.0 - 1));
-        let gone = NotTold::Gone { first: first.next() };
-        assert_eq!(history.after(Lsn(0)).unwrap_err(), gone);
-        assert_eq!(history.after_of(Lsn(0), &quiet()).unwrap_err(), gone);
-        let before = history.state_at(told.ledger.clone(), Lsn(first.0 - 1), &quiet());
-        assert_eq!(before.unwrap_err(), gone);
-        assert_eq!(all_after(&history, first), (expected(&told, first), None));
-        (0..50).for_each(|_| history.keep());
-        drop(history);
-        history = History::open(keeping.clone());
-        assert_eq!(all_after(&history, first), (expected(&told, first), None));
-        assert_eq!(history.after(Lsn(0)).unwrap_err(), gone);
-    }
-    let left = history.extent().bytes;
-    assert!(left <= bytes * 6 / 10, "{left} of {bytes} are left");
-
-    // What is forgotten is not fetched from anybody.
-    let other = History::open(Keeping::InMemory);
-    other.restored(Mark::of(&told.ledger));
-    other.forget(much);
-    let gap = other.gap().expect("what is left to fetch");
-    assert_eq!(gap.filled_upto(), much);
-    while let Some(gap) = other.gap() {
-        assert!(other.fill(&history.piece(gap.filled_upto(), gap.upto.lsn).unwrap()).unwrap());
-    }
-    assert_eq!(all_after(&other, much.lsn), (expected(&told, much.lsn), None));
-    other.restored(Mark { lsn: told.ledger.lsn().next(), chain: Default::default() });
-    other.forget(Mark { lsn: told.ledger.lsn().next(), chain: Default::default() });
-    assert_eq!(other.gap(), None);
 }
 
 #[test]

@@ -5,13 +5,15 @@ use std::sync::{Arc, MutexGuard};
 use futures_util::future::BoxFuture;
 
 use super::writer::{Amount, CHUNK_COMMITS};
-use super::{History, Inner};
+use super::{Backlog, History, Inner, RECENT_CHANGES};
 use crate::ledger::{Commit, Lsn, Mark};
 use crate::planted::{Bug, planted};
 use crate::replication::Witness;
 
-/// Commits that wait to be kept, at most; then apply waits.
+/// Commits that wait to be kept, at most, and changes that stand in memory; then apply waits.
 const UNKEPT_MAX: usize = 65_536;
+const CHANGES_MAX: usize = 4 * UNKEPT_MAX;
+const _: () = assert!(CHANGES_MAX > RECENT_CHANGES, "what is kept must never make apply wait");
 
 impl Witness for History {
     fn tip(&self) -> Mark {
@@ -41,7 +43,7 @@ impl Witness for History {
             inner.diverge(before);
             self.kept.send_replace(Lsn(0));
         }
-        inner.recent.extend(new);
+        new.into_iter().for_each(|commit| inner.push_recent(commit));
         inner.tip = after;
         self.told(inner);
     }
@@ -89,13 +91,13 @@ impl Witness for History {
     }
 
     fn has_room(&self) -> BoxFuture<'_, ()> {
-        if *self.unkept.borrow() < UNKEPT_MAX {
+        if !self.backlog.borrow().is_full() {
             return Box::pin(std::future::ready(()));
         }
         self.work.notify_one();
         Box::pin(async {
             // The sender lives as long as this history.
-            let _ = self.unkept.subscribe().wait_for(|unkept| *unkept < UNKEPT_MAX).await;
+            let _ = self.backlog.subscribe().wait_for(|backlog| !backlog.is_full()).await;
         })
     }
 
@@ -108,17 +110,23 @@ impl Witness for History {
     }
 }
 
+impl Backlog {
+    fn is_full(&self) -> bool {
+        self.unkept >= UNKEPT_MAX || self.changes >= CHANGES_MAX
+    }
+}
+
 impl History {
     pub(super) fn told(&self, inner: MutexGuard<'_, Inner>) {
-        let (tip, unkept) = (inner.tip, inner.unkept());
+        let (tip, backlog) = (inner.tip, inner.backlog());
         if inner.suspended {
             // The log is not kept for the sake of what is fetched from a peer one day.
             self.kept.send_replace(tip.lsn);
         }
         drop(inner);
         self.tip.send_replace(tip);
-        self.unkept.send_replace(unkept);
-        if unkept >= CHUNK_COMMITS {
+        self.backlog.send_replace(backlog);
+        if backlog.unkept >= CHUNK_COMMITS || backlog.changes >= RECENT_CHANGES {
             self.work.notify_one();
         }
     }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::chunk::{StoredChunk, StoredCommit, properties_of};
 use super::store::Store;
-use super::{History, HistoryError, Inner, Mark, Note, RECENT};
+use super::{History, HistoryError, Inner, Mark, Note};
 use crate::ledger::{Commit, Lsn, PropertyId};
 use crate::replication::{Disk, blocking, codec};
 
@@ -219,14 +219,10 @@ impl History {
         }
         inner.stored = stored;
         inner.bytes += more;
-        while inner.recent.len() > RECENT && inner.recent[0].lsn <= stored.lsn {
-            if let Some(oldest) = inner.recent.pop_front() {
-                inner.recent_after = super::mark_of(&oldest);
-            }
-        }
-        let unkept = inner.unkept();
+        inner.pop_kept();
+        let backlog = inner.backlog();
         drop(inner);
-        self.unkept.send_replace(unkept);
+        self.backlog.send_replace(backlog);
     }
 }
 

@@ -13,6 +13,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -28,6 +29,10 @@ use crate::wire;
 
 /// A connection on which nothing moves is closed after little more.
 const WAIT_MS_MAX: u64 = 60_000;
+/// A page, and a piece of a stream, is full with so many bytes, as they stand in memory before they are text. One event fits
+/// whatever it holds: some megabytes, where it is a block of many years.
+const PAGE_BYTES: usize = 16 << 20;
+const PIECE_BYTES: usize = 256 << 10;
 /// A stream without news says that it is there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Pieces of text that wait for the reader of a stream, and events in one.
@@ -43,6 +48,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 struct Query {
     after: Position,
     limit: usize,
+    bytes_max: usize,
     property: Option<PropertyId>,
 }
 
@@ -80,7 +86,8 @@ pub async fn list(
 ) -> Result<Response, Problem> {
     let mut params = Params::of(request.uri())?;
     let after = params.optional("after")?.unwrap_or_default();
-    let query = Query { after, limit: params.limit()?, property: params.optional("property")? };
+    let (limit, property) = (params.limit()?, params.optional("property")?);
+    let query = Query { after, limit, bytes_max: PAGE_BYTES, property };
     let wait_ms = params.optional("wait_ms")?.unwrap_or(0);
     let min_lsn = params.optional("min_lsn")?.map(Lsn);
     params.always_local()?;
@@ -150,26 +157,31 @@ impl Scan {
 
     /// The next events, until there are enough or no more are known.
     fn next(&mut self, history: &History) -> Result<Vec<wire::Event>, NotTold> {
-        let mut events = Vec::new();
+        let mut events = Found::default();
         loop {
             let run = match self.run(history) {
-                // The last command that is forgotten: most have one event, and who was told that was told all. Who was told a later
-                // one may have been told a part.
+                // The last command that is forgotten, told to its end.
                 Err(NotTold::Gone { first })
-                    if first == self.query.after.lsn.next() && self.query.after.n == 0 =>
+                    if first == self.query.after.lsn.next() && self.was_told_all(history) =>
                 {
                     self.seen = self.query.after.lsn;
                     self.run(history)
                 }
                 // What was found is told before it is said that the rest is missing.
-                Err(_) if !events.is_empty() => return Ok(events),
+                Err(_) if !events.told.is_empty() => return Ok(events.told),
                 run => run,
             }?;
             let is_end = run.commits.is_empty() && run.upto >= history.known();
             if self.take(run, &mut events) || is_end {
-                return Ok(events);
+                return Ok(events.told);
             }
         }
+    }
+
+    /// Whether nothing of the command at the position was left to tell. Most have one event.
+    fn was_told_all(&self, history: &History) -> bool {
+        let Position { lsn, n } = self.query.after;
+        n == u32::MAX || (n == 0 && !history.had_more_than_one(lsn))
     }
 
     fn run(&self, history: &History) -> Result<Run, NotTold> {
@@ -192,7 +204,7 @@ impl Scan {
     }
 
     /// Takes what is told of; whether that is enough.
-    fn take(&mut self, run: Run, events: &mut Vec<wire::Event>) -> bool {
+    fn take(&mut self, run: Run, events: &mut Found) -> bool {
         for commit in &run.commits {
             for (n, event_type, change) in commit.events() {
                 let position = Position { lsn: commit.lsn, n };
@@ -201,7 +213,7 @@ impl Scan {
                 if position <= self.query.after || !is_wanted {
                     continue;
                 }
-                if events.len() == self.query.limit {
+                if events.told.len() == self.query.limit || events.bytes >= self.query.bytes_max {
                     return true;
                 }
                 events.push(render::event(position.to_string(), commit, event_type, change));
@@ -211,6 +223,34 @@ impl Scan {
         }
         self.seen = self.seen.max(run.upto);
         false
+    }
+}
+
+/// What a scan has found.
+#[derive(Default)]
+struct Found {
+    told: Vec<wire::Event>,
+    /// What it takes in memory, roughly.
+    bytes: usize,
+}
+
+impl Found {
+    fn push(&mut self, event: wire::Event) {
+        const AROUND: usize = 512;
+        let shown = [&event.before, &event.after].into_iter().flatten();
+        self.bytes += AROUND + shown.map(bytes_of).sum::<usize>();
+        self.told.push(event);
+    }
+}
+
+/// What a value takes in memory, roughly: an object has its fields in nodes of a tree.
+fn bytes_of(value: &Value) -> usize {
+    const FIELD: usize = 96;
+    match value {
+        Value::Object(fields) => fields.iter().map(|(name, it)| FIELD + name.len() + bytes_of(it)).sum(),
+        Value::Array(items) => items.iter().map(|it| size_of::<Value>() + bytes_of(it)).sum(),
+        Value::String(text) => text.len(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     }
 }
 
@@ -230,7 +270,7 @@ async fn stream(node: Arc<Node>, query: Query) -> Result<Response, Problem> {
     let Some(place) = node.place_for_stream() else {
         return Err(Problem::overloaded("as many streams are open as this node takes"));
     };
-    let scan = Scan::new(Query { limit: PIECE_EVENTS, ..query });
+    let scan = Scan::new(Query { limit: PIECE_EVENTS, bytes_max: PIECE_BYTES, ..query });
     // What is refused at all is refused before the stream begins.
     let (scan, first) = scan_on(&node, scan).await?;
     let (sender, receiver) = mpsc::channel(PIECES);
@@ -278,14 +318,17 @@ impl Feed {
                 return;
             }
             if events.is_empty() {
-                if !self.news().await {
-                    piece.push_str(": still here\n\n");
+                match self.news().await {
+                    Heard::Something => {}
+                    Heard::Nothing => piece.push_str(": still here\n\n"),
+                    Heard::ReaderIsGone => return,
                 }
                 sleep_until(looked_at + LOOK_EVERY).await;
             }
             looked_at = Instant::now();
             self.tips.borrow_and_update();
-            let Some(node) = self.node.upgrade() else { return };
+            // One that has paused tells nothing for as long as that lasts: its readers turn to another.
+            let Some(node) = self.node.upgrade().filter(|node| node.paused().is_none()) else { return };
             let scanned = scan_on(&node, scan).await;
             drop(node);
             // What is missing or gone ends the stream: the reader asks again and is told why.
@@ -294,12 +337,15 @@ impl Feed {
         }
     }
 
-    /// Waits for news; false where the reader has heard nothing for a while.
-    async fn news(&mut self) -> bool {
+    /// Waits for news.
+    async fn news(&mut self) -> Heard {
         let quiet_until = self.heard_at + HEARTBEAT;
         tokio::select! {
-            changed = timeout_at(quiet_until, self.tips.changed()) => changed.is_ok() && Instant::now() < quiet_until,
-            _ = self.closing.wait_for(|closing| *closing) => true,
+            changed = timeout_at(quiet_until, self.tips.changed()) => {
+                if changed.is_ok() && Instant::now() < quiet_until { Heard::Something } else { Heard::Nothing }
+            }
+            _ = self.closing.wait_for(|closing| *closing) => Heard::Something,
+            () = self.sender.closed() => Heard::ReaderIsGone,
         }
     }
 
@@ -307,6 +353,14 @@ impl Feed {
         self.heard_at = Instant::now();
         matches!(timeout(READ_WITHIN, self.sender.send(piece.into())).await, Ok(Ok(())))
     }
+}
+
+/// What a stream that had nothing to tell has waited for.
+enum Heard {
+    Something,
+    /// The reader has heard nothing for a while, either.
+    Nothing,
+    ReaderIsGone,
 }
 
 fn tell(piece: &mut String, event: &wire::Event) {

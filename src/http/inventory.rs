@@ -101,10 +101,19 @@ pub struct RatesFields {
     prices: UniqueMap<String, UniqueMap<u32, i64>>,
 }
 
+/// Amounts that one call sets for each night, over all currencies and occupancies. A later call may replace thousands of such
+/// ranges by one command, and what a command changed has to fit into a chunk of the history.
+const AMOUNTS_MAX: usize = 500;
+
 impl RatesFields {
     pub fn at(self, property: PropertyId) -> Result<Asked<RatesFields>, Problem> {
         let target = self.target()?;
         check_range(self.from, self.to)?;
+        if self.prices.0.values().map(|amounts| amounts.0.len()).sum::<usize>() > AMOUNTS_MAX {
+            let reason =
+                format!("holds more than {AMOUNTS_MAX} amounts; set those that guests are asked for");
+            return Err(Problem::malformed("prices", reason));
+        }
         let mut prices = BTreeMap::new();
         let mut currencies_known = true;
         for (code, amounts) in &self.prices.0 {

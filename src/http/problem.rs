@@ -184,7 +184,7 @@ impl From<Refusal> for Problem {
             }
             NotWaiting { state } => (
                 Code::InvalidState,
-                format!("the entry is {}, and can't be taken back; cancel its reservation where there is one", word(state)),
+                format!("the entry is {}, and can't be taken back; cancel its reservation where there is one", wire::word(state)),
             ),
             BlockNotFound => (Code::BlockNotFound, "the property has no such block".to_owned()),
             VersionMismatch { revision } => (
@@ -196,11 +196,11 @@ impl From<Refusal> for Problem {
             }
             InvalidState { state } => (
                 Code::InvalidState,
-                format!("the reservation is {}, and does not allow this now", word(state)),
+                format!("the reservation is {}, and does not allow this now", wire::word(state)),
             ),
             BlockNotDefinite { state } => (
                 Code::InvalidState,
-                format!("the block is {}; only from a definite one rooms can be taken", word(state)),
+                format!("the block is {}; only from a definite one rooms can be taken", wire::word(state)),
             ),
             AuditNotAllowed { mode: BusinessDateMode::Clock, .. } => (
                 Code::InvalidState,
@@ -253,7 +253,7 @@ impl From<Refusal> for Problem {
                 (Code::InvalidAmount, "an amount must be from 0 to 1,000,000,000,000 minor units".to_owned())
             }
             Restricted { rule, date } => {
-                (Code::Restricted, format!("`{}` is set for {date} and forbids the stay", word(rule)))
+                (Code::Restricted, format!("`{}` is set for {date} and forbids the stay", wire::word(rule)))
             }
             RoomUnavailable { nights } => {
                 (Code::RoomUnavailable, format!("the room is not free on {}", nights_text(nights)))
@@ -296,14 +296,6 @@ fn with_facts(problem: Problem, refusal: &Refusal) -> Problem {
         }
         Refusal::PriceChanged { total } => problem.fact("total", json!(total)),
         _ => problem,
-    }
-}
-
-/// A status as the API writes it.
-fn word(state: &impl serde::Serialize) -> String {
-    match json!(state) {
-        Value::String(word) => word,
-        other => other.to_string(),
     }
 }
 
@@ -375,7 +367,9 @@ impl From<NotTold> for Problem {
     fn from(not_told: NotTold) -> Problem {
         match not_told {
             NotTold::Gone { first } => {
-                Problem::new(Code::HistoryGone, format!("{not_told}; ask for what comes from there on"))
+                let position = format!("{}-{}", first.0.saturating_sub(1), u32::MAX);
+                let remedy = format!("ask for what comes from there on, as events do after `{position}`");
+                Problem::new(Code::HistoryGone, format!("{not_told}; {remedy}"))
                     .fact("first_lsn", json!(first))
             }
             NotTold::Missing => Problem::new(

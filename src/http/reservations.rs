@@ -278,7 +278,7 @@ pub async fn history(
     let id = reservation_id(&segments)?;
     let newest = |ledger: &Ledger| ledger.reservation_record(id);
     let (newest, lsn) = read(&node, Params::of(request.uri())?, newest).await?;
-    let versions = node.ask_history(move |history| history.versions(&newest)).await?;
+    let versions = node.versions(newest).await?;
     let versions = versions.iter().filter_map(render::version).collect();
     Ok(render::json(StatusCode::OK, lsn, &wire::Versions { versions }))
 }

@@ -8,9 +8,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 
 use super::{Consistency, Node, NotRead};
-use crate::history::{History, NotTold, Run};
+use crate::history::{Asker, History, NotTold, Run, Version};
 use crate::ledger::{
-    Command, Ledger, Lsn, Mark, PropertyId, Refusal, Reservation, ReservationId, Submission,
+    Command, Ledger, Lsn, Mark, PropertyId, Refusal, Reservation, ReservationId, ReservationRecord,
+    Submission,
 };
 use crate::replication::blocking;
 
@@ -142,9 +143,8 @@ impl Node {
     /// A property as command `lsn` left it.
     pub async fn property_at(&self, property: &PropertyId, lsn: Lsn) -> Result<Ledger, NotInPast> {
         self.reach_applied(lsn).await?;
-        let _place = self.place_in_past().await?;
         let (ledger, property) = (self.with_ledger(Ledger::clone), property.clone());
-        Ok(self.ask_history(move |history| history.state_at(ledger, lsn, &property)).await?)
+        self.go_back(move |history, asker| history.state_at(ledger, lsn, &property, asker)).await
     }
 
     /// Reservations as command `lsn` left them, those that were there.
@@ -154,15 +154,34 @@ impl Node {
         lsn: Lsn,
     ) -> Result<Vec<Arc<Reservation>>, NotInPast> {
         self.reach_applied(lsn).await?;
-        let _place = self.place_in_past().await?;
         let records = self.with_ledger(|ledger| {
             ids.into_iter().map(|id| ledger.reservation_record(id)).collect::<Result<Vec<_>, _>>()
         })?;
-        let found = self.ask_history(move |history| {
-            let versions = records.iter().map(|record| history.version_at(record, lsn));
+        let found = self.go_back(move |history, asker| {
+            let versions = records.iter().map(|record| history.version_at(record, lsn, asker));
             versions.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
         });
         Ok(found.await?.into_iter().map(|record| record.reservation).collect())
+    }
+
+    /// Every version of a reservation that is kept, oldest first.
+    pub async fn versions(&self, newest: ReservationRecord) -> Result<Vec<Version>, NotInPast> {
+        self.go_back(move |history, asker| history.versions(&newest, asker)).await
+    }
+
+    /// Goes back in the history, for as long as this future is waited for.
+    async fn go_back<T: Send + 'static>(
+        &self,
+        walk: impl FnOnce(&History, &Asker) -> Result<T, NotTold> + Send + 'static,
+    ) -> Result<T, NotInPast> {
+        let place = self.place_in_past().await?;
+        let (asker, _waiting) = Asker::new();
+        let walked = self.ask_history(move |history| {
+            // It is taken until the walk has ended, whoever waits.
+            let _place = place;
+            walk(history, &asker)
+        });
+        Ok(walked.await?)
     }
 
     /// Going back takes a thread and memory, so only a few do at once.

@@ -47,7 +47,7 @@ fn tells_all(history: &History, told: &Told) {
     let whole = expected(told, Lsn(0));
     assert_eq!(all_after(history, Lsn(0)), (whole.clone(), None));
     assert_eq!(all_of(history, &grand()), whole);
-    assert!(history.state_at(told.ledger.clone(), Lsn(20), &grand()).is_ok());
+    assert!(history.state_at(told.ledger.clone(), Lsn(20), &grand(), &Asker::patient()).is_ok());
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn an_entry_of_the_index_whose_chunk_was_never_written_leads_past_nothing() {
         whole.iter().find(|it| it.lsn.0 > 4_330).copied()
     );
     for property in [quiet(), grand()] {
-        let past = history.state_at(told.ledger.clone(), Lsn(20), &property).unwrap();
+        let past = history.state_at(told.ledger.clone(), Lsn(20), &property, &Asker::patient()).unwrap();
         let day = |day: u32| format!("2027-03-{day:02}").parse().unwrap();
         let nights = |ledger: &Ledger| ledger.availability(&property, day(1), day(30));
         assert_eq!(nights(&past), nights(&told.states[20]));
