@@ -15,11 +15,15 @@ use crate::history::Keeping;
 use crate::http::{self, BoundedListener};
 use crate::node::clock::SystemClock;
 use crate::node::{Config, IdSource, Node, StartError, World};
-use crate::replication::{DiskThreads, HttpTransport};
+use crate::replication::{DiskThreads, HttpTransport, SNAPSHOT_BYTES_MAX, loaded_within};
 
 /// Connections that a port takes at most, where the limit on open files allows them.
 const CLIENT_CONNECTIONS_MAX: usize = 16_384;
 const PEER_CONNECTIONS_MAX: usize = 1_024;
+/// Longer than any answer takes.
+const CLIENT_SILENCE_MAX: Duration = Duration::from_secs(75);
+/// The answer to the last piece of a snapshot takes as long as loading it does.
+const PEER_SILENCE_MAX: Duration = CLIENT_SILENCE_MAX.saturating_add(loaded_within(SNAPSHOT_BYTES_MAX));
 
 /// Where a node keeps its history.
 pub fn history_dir(data_dir: &Path) -> PathBuf {
@@ -56,8 +60,8 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     };
 
     let (clients_max, peers_max) = connections_max();
-    let (client_port, peer_port) =
-        (BoundedListener::new(client_port, clients_max), BoundedListener::new(peer_port, peers_max));
+    let client_port = BoundedListener::new(client_port, clients_max, CLIENT_SILENCE_MAX);
+    let peer_port = BoundedListener::new(peer_port, peers_max, PEER_SILENCE_MAX);
     let peers = tokio::spawn(run(peer_port, http::peer_router(node.clone()), pending()));
     let clients_stop = Arc::new(Notify::new());
     let stop = clients_stop.clone();
@@ -78,6 +82,8 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     shut_down(&node, shutdown_wait).await;
     // Peers keep their connections open; there is nothing left to wait for.
     peers.abort();
+    // All is on the disk, and the process ends: to give back millions of records one by one would take seconds.
+    std::mem::forget(node);
     match stopped {
         None => Ok(()),
         Some(reason) => Err(StartError::Stopped(reason)),

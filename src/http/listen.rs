@@ -16,17 +16,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Longer than any answer takes, but that to the last piece of a snapshot of many GB.
-const SILENCE_MAX: Duration = Duration::from_secs(75);
-
 pub struct BoundedListener {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    silence_max: Duration,
 }
 
 impl BoundedListener {
-    pub fn new(listener: TcpListener, connections_max: usize) -> BoundedListener {
-        BoundedListener { listener, places: Arc::new(Semaphore::new(connections_max)) }
+    /// `silence_max` must be longer than any answer takes.
+    pub fn new(listener: TcpListener, connections_max: usize, silence_max: Duration) -> BoundedListener {
+        BoundedListener { listener, places: Arc::new(Semaphore::new(connections_max)), silence_max }
     }
 }
 
@@ -45,8 +44,9 @@ impl Listener for BoundedListener {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY was not set");
             }
-            let silence = Box::pin(sleep(SILENCE_MAX));
-            return (Connection { stream, silence, _place: place }, address);
+            let silence_max = self.silence_max;
+            let silence = Box::pin(sleep(silence_max));
+            return (Connection { stream, silence_max, silence, _place: place }, address);
         }
     }
 
@@ -58,13 +58,15 @@ impl Listener for BoundedListener {
 /// An accepted connection, with its place among those that may be open.
 pub struct Connection {
     stream: TcpStream,
+    silence_max: Duration,
     silence: Pin<Box<Sleep>>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
     fn moved(&mut self) {
-        self.silence.as_mut().reset(Instant::now() + SILENCE_MAX);
+        let silent_from = Instant::now() + self.silence_max;
+        self.silence.as_mut().reset(silent_from);
     }
 
     /// Takes note of what moved on the way of `polled`.
@@ -128,11 +130,13 @@ mod tests {
 
     use super::*;
 
+    const SILENCE_MAX: Duration = Duration::from_secs(75);
+
     #[tokio::test]
     async fn a_connection_past_the_bound_is_closed_and_its_place_comes_free() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut port = BoundedListener::new(listener, 1);
+        let mut port = BoundedListener::new(listener, 1, SILENCE_MAX);
         let _first = TcpStream::connect(address).await.unwrap();
         let (held, _) = port.accept().await;
         let mut second = TcpStream::connect(address).await.unwrap();
@@ -148,7 +152,7 @@ mod tests {
     async fn a_silent_connection_is_closed() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut port = BoundedListener::new(listener, 1);
+        let mut port = BoundedListener::new(listener, 1, SILENCE_MAX);
         let (client, (mut held, _)) = tokio::join!(TcpStream::connect(address), port.accept());
         let silent = held.read(&mut [0]).await.unwrap_err();
         assert_eq!(silent.kind(), io::ErrorKind::TimedOut);

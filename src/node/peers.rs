@@ -18,12 +18,9 @@ use uuid::Uuid;
 use super::Node;
 use crate::replication::{
     Claim, Disk, Endpoint, Envelope, GROUP, Hello, IncomingSnapshot, Kind, NodeId, PeerRefusal, Reply,
-    Request, Sender, SnapshotFile, SnapshotMeta, SnapshotPiece, SnapshotStore, TypeConfig, blocking, decode,
-    encode,
+    Request, SNAPSHOT_BYTES_MAX, Sender, SnapshotFile, SnapshotMeta, SnapshotPiece, SnapshotStore,
+    TypeConfig, blocking, decode, encode,
 };
-
-/// The longest snapshot that is taken: some hundred million reservations.
-pub(super) const SNAPSHOT_BYTES_MAX: u64 = 64 << 30;
 
 /// The one snapshot that may be under way to this node.
 pub struct IncomingSnapshots {
@@ -92,7 +89,8 @@ impl Refusals {
             logged.clear();
         }
         logged.insert(from.node, refusal.clone());
-        tracing::warn!(from = from.node, disk = ?from.disk, %refusal, "a peer's message was refused");
+        let disk = from.disk.map(tracing::field::display);
+        tracing::warn!(from = from.node, disk, %refusal, "a peer's message was refused");
     }
 }
 

@@ -8,10 +8,10 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use super::Node;
-use super::peers::SNAPSHOT_BYTES_MAX;
 use crate::ledger::{Command, Submission};
 use crate::replication::{
-    FetchedPiece, NodeId, Pause, PeerRefusal, Reply, Request, SnapshotFile, SnapshotRequest, blocking,
+    FetchedPiece, NodeId, Pause, PeerRefusal, Reply, Request, SNAPSHOT_BYTES_MAX, SnapshotFile,
+    SnapshotRequest, blocking,
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(3);

@@ -298,8 +298,15 @@ pub struct Peers {
     hearing: Arc<Hearing>,
 }
 
+/// The longest snapshot that is taken: some hundred million reservations.
+pub const SNAPSHOT_BYTES_MAX: u64 = 64 << 30;
 /// As slowly as a node may load a snapshot; a tenth of what two cores did.
 const LOADED_BYTES_A_MS: u64 = 16 << 10;
+
+/// How long a node may take for a snapshot's last piece: it reads the whole file again, and loads it.
+pub const fn loaded_within(snapshot_bytes: u64) -> Duration {
+    Duration::from_millis(snapshot_bytes / LOADED_BYTES_A_MS)
+}
 
 /// How long messages may take.
 #[derive(Clone, Copy, Debug)]
@@ -439,8 +446,7 @@ impl Link {
             let piece = SnapshotPiece { vote, meta: meta.clone(), transfer, offset, bytes, last };
             let mut deadline = self.peers.timeouts.snapshot_piece;
             if last {
-                // The follower reads the whole file again, and loads it.
-                deadline += Duration::from_millis(snapshot.snapshot.len() / LOADED_BYTES_A_MS);
+                deadline += loaded_within(snapshot.snapshot.len());
             }
             match self.ask(Request::Snapshot(piece), deadline).await? {
                 Reply::SnapshotInstalled(response) => return Ok(response),
