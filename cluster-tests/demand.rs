@@ -167,6 +167,12 @@ async fn a_replay_without_rooms_or_with_a_bad_row_writes_nothing() {
     assert_eq!(said.code, Some(2), "{}", said.in_words());
     assert!(said.stderr.contains("--capacity"), "{}", said.in_words());
 
+    let foreign =
+        ["import", "--format", "demand", "--time-zone", "UTC", data.to_str().expect("a name in UTF-8")];
+    let said = cluster.innkeeper(&foreign).await;
+    assert_eq!(said.code, Some(2), "{}", said.in_words());
+    assert!(said.stderr.contains("--time-zone is for --format kata only"), "{}", said.in_words());
+
     let bad = cluster.dir().join("bad.csv");
     let text = std::fs::read_to_string(&data).expect("the slice");
     std::fs::write(&bad, text.replacen(",July,", ",Julio,", 2)).expect("a bad file");

@@ -103,9 +103,7 @@ impl Book {
         let format = self.target.format(sources)?;
         let body = client::Book { guest: self.guest.clone(), reservations: self.stays()? };
         let answer = client.book(&self.property, &body, self.writing.key()).await?;
-        if answer.meta.replayed {
-            eprintln!("This key was used before: here is what it made then.");
-        }
+        output::say_if_replayed(&answer.meta);
         output::show(format, &answer.value, table)
     }
 

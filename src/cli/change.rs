@@ -45,9 +45,7 @@ impl Change {
             Wanted::Amend(changes) => client.amend(id, &changes, if_match, key).await?,
             Wanted::Assign(room) => client.assign(id, room, if_match, key).await?,
         };
-        if answer.meta.replayed {
-            eprintln!("This key was used before: here is what it did then.");
-        }
+        output::say_if_replayed(&answer.meta);
         output::show(format, &answer.value, output::reservation)
     }
 }

@@ -61,9 +61,7 @@ impl Reserve {
         };
         let body = client::Reserve { guest: self.guest, stay };
         let answer = client.reserve(&self.property, &body, self.writing.key()).await?;
-        if answer.meta.replayed {
-            eprintln!("This key was used before: here is what it made then.");
-        }
+        output::say_if_replayed(&answer.meta);
         output::show(format, &answer.value, output::reservation)
     }
 }

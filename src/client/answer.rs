@@ -40,6 +40,18 @@ pub struct Refused {
     pub meta: Meta,
 }
 
+/// Whether a status is an answer to what was asked, yes or no: from 429 on it says "not now", or that something is broken.
+pub fn is_outcome(status: u16) -> bool {
+    status < 429
+}
+
+impl Refused {
+    /// The same request would be refused again as long as nothing changes.
+    pub fn is_outcome(&self) -> bool {
+        is_outcome(self.problem.status)
+    }
+}
+
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.problem.code, self.problem.detail)?;

@@ -20,7 +20,7 @@ use reqwest::Url;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-pub use answer::{Answer, ClientError, Meta, Readiness, Refused};
+pub use answer::{Answer, ClientError, Meta, Readiness, Refused, is_outcome};
 pub use call::{Call, Key};
 pub use request::{
     Amend, Book, BookingChange, EventsQuery, FirstBusinessDate, FreeRoomsQuery, ImportBooking, ImportedPrice,
@@ -549,8 +549,11 @@ impl Client {
                     refused.meta.attempts = course.attempts();
                     return Err(ClientError::Refused(refused));
                 }
+                // Another one may be what this one should have been.
                 Judgement::Malformed { endpoint, reason } => {
-                    return Err(ClientError::Malformed { endpoint, reason });
+                    if !course.set_aside(turn.endpoint) {
+                        return Err(ClientError::Malformed { endpoint, reason });
+                    }
                 }
                 Judgement::Unknown(reason) => {
                     return Err(ClientError::OutcomeUnknown { key: call.key_text(), reason });

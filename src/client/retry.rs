@@ -103,6 +103,8 @@ pub(super) struct Course {
 struct Asked {
     not_before: Instant,
     times: u32,
+    /// It answered as no client port does, and is not asked again.
+    is_stranger: bool,
 }
 
 impl Course {
@@ -111,7 +113,7 @@ impl Course {
             started: now,
             patience,
             cursor: start,
-            endpoints: vec![Asked { not_before: now, times: 0 }; endpoints],
+            endpoints: vec![Asked { not_before: now, times: 0, is_stranger: false }; endpoints],
             attempts: 0,
             unknown: None,
             last: None,
@@ -119,13 +121,13 @@ impl Course {
         }
     }
 
-    /// `None` when patience ends before anyone may be asked again.
+    /// `None` when patience ends before anyone may be asked again, or none is left to ask.
     pub fn next(&mut self, now: Instant) -> Option<Turn> {
         let count = self.endpoints.len();
         let order = (0..count).map(|step| (self.cursor + step) % count);
         let endpoint = order
-            .min_by_key(|index| self.endpoints[*index].not_before.max(now))
-            .expect("a client has at least one endpoint");
+            .filter(|index| !self.endpoints[*index].is_stranger)
+            .min_by_key(|index| self.endpoints[*index].not_before.max(now))?;
         let at = self.endpoints[endpoint].not_before.max(now);
         let Patience { attempt, total, unreachable, .. } = self.patience;
         let end = match self.connected {
@@ -148,6 +150,12 @@ impl Course {
 
     pub fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// Asks this endpoint no more. False where none is left: then its answer is the call's.
+    pub fn set_aside(&mut self, endpoint: usize) -> bool {
+        self.endpoints[endpoint].is_stranger = true;
+        self.endpoints.iter().any(|asked| !asked.is_stranger)
     }
 
     pub fn record(&mut self, endpoint: usize, trouble: Trouble, now: Instant) {

@@ -343,6 +343,16 @@ async fn an_answer_that_breaks_the_contract_is_named() {
 }
 
 #[tokio::test]
+async fn a_stranger_among_the_endpoints_is_passed_over() {
+    let stranger = Node::start([Step::Raw(404, "<html>not here</html>")]).await;
+    let node = Node::start([booked()]).await;
+    let client = client(&[&stranger, &node]);
+    client.reserve(&property(), &stay(), Key::Fresh).await.unwrap();
+    client.reserve(&property(), &stay(), Key::Fresh).await.unwrap();
+    assert_eq!((stranger.seen().len(), node.seen().len()), (1, 2));
+}
+
+#[tokio::test]
 async fn a_cluster_that_nobody_serves_is_told_soon() {
     let ((one, _one_port), (other, _other_port)) = (nobody(), nobody());
     let client = Client::with_patience(vec![one, other], QUICK).unwrap();

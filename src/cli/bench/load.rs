@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::house::House;
 use super::{Kind, Mix};
 use crate::cli::progress;
-use crate::client::{Call, Client, ClientError, Key, StatusChange};
+use crate::client::{Call, Client, ClientError, Key, StatusChange, is_outcome};
 use crate::ledger::ReservationId;
 
 /// Latencies over this are counted as this: an hour, in microseconds.
@@ -295,7 +295,7 @@ fn keyed(mut command: Value) -> Value {
 fn counted<T>(sent: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
     match sent {
         Ok(value) => Ok(Some(value)),
-        Err(ClientError::Refused(refused)) if refused.problem.status < 429 => Ok(None),
+        Err(ClientError::Refused(refused)) if refused.is_outcome() => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -313,7 +313,7 @@ struct OneResult {
 }
 
 fn brought(results: &[OneResult]) -> Brought {
-    let answered = results.iter().filter(|result| result.status < 429);
-    let refused = results.iter().filter(|result| (300..429).contains(&result.status));
+    let answered = results.iter().filter(|result| is_outcome(result.status));
+    let refused = results.iter().filter(|result| is_outcome(result.status) && result.status >= 300);
     Brought { answered: answered.count() as u64, refused: refused.count() as u64 }
 }

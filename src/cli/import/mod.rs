@@ -27,9 +27,9 @@ pub(super) struct Import {
     /// Read and judge the files, write nothing
     #[arg(long)]
     dry_run: bool,
-    /// The hotels' time zone, as an IANA name; of a kata
-    #[arg(long, value_name = "NAME", default_value = "UTC", value_parser = time_zone)]
-    time_zone: String,
+    /// The hotels' time zone, as an IANA name; of a kata [default: UTC]
+    #[arg(long, value_name = "NAME", value_parser = time_zone)]
+    time_zone: Option<String>,
     /// How many rooms the hotels have, as lines of hotel,room_type,rooms; of a demand data set
     #[arg(long, value_name = "FILE.csv")]
     capacity: Option<PathBuf>,
@@ -40,7 +40,7 @@ pub(super) struct Import {
     target: Target,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum InputFormat {
     /// One hotel a file, as the booking kata writes it: rooms and prices by date
     Kata,
@@ -58,10 +58,26 @@ fn time_zone(name: &str) -> Result<String, String> {
 
 impl Import {
     pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
+        self.has_nothing_foreign()?;
         match self.format {
             InputFormat::Kata => kata::run(self, sources).await,
             InputFormat::Innkeeper => exchanged::run(self, sources).await,
             InputFormat::Demand => demand::run(self, sources).await,
+        }
+    }
+
+    /// A flag that the format has no use for was meant to do something.
+    fn has_nothing_foreign(&self) -> Result<(), Failure> {
+        let flags = [
+            (self.time_zone.is_some(), "--time-zone", InputFormat::Kata, "kata"),
+            (self.capacity.is_some(), "--capacity", InputFormat::Demand, "demand"),
+            (self.waitlist, "--waitlist", InputFormat::Demand, "demand"),
+        ];
+        match flags.into_iter().find(|(is_given, _, format, _)| *is_given && *format != self.format) {
+            Some((_, flag, _, format)) => {
+                Err(Failure::Usage(format!("{flag} is for --format {format} only")))
+            }
+            None => Ok(()),
         }
     }
 }

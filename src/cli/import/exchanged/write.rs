@@ -177,7 +177,7 @@ async fn write_one(client: &Client, step: Step, item: &Item) -> Result<Outcome, 
     match sent {
         Ok(true) => Ok(Outcome::AlreadyThere),
         Ok(false) => Ok(Outcome::Written),
-        Err(ClientError::Refused(refused)) if refused.problem.status < 429 => Ok(Outcome::Refused(Refused {
+        Err(ClientError::Refused(refused)) if refused.is_outcome() => Ok(Outcome::Refused(Refused {
             place: item.place.clone(),
             code: refused.problem.code,
             detail: refused.problem.detail,

@@ -40,10 +40,11 @@ pub(super) async fn run(import: Import, sources: &Sources) -> Result<(), Failure
     let output_format = import.target.format(sources)?;
     let client = import.target.client(sources)?;
     let hotels = read_all(&import.files)?;
+    let time_zone = import.time_zone.as_deref().unwrap_or("UTC");
     let mut summary = Summary { dry_run: import.dry_run, hotels: Vec::new() };
     for (file, hotel) in hotels {
         if !import.dry_run {
-            write::write(&client, &hotel, &import.time_zone).await.map_err(|failure| {
+            write::write(&client, &hotel, time_zone).await.map_err(|failure| {
                 let file = file.display();
                 Failure::Failed(format!("{file}: {failure}\nRunning the same import again completes it."))
             })?;
