@@ -78,14 +78,11 @@ fn room(ledger: &Ledger, record: &RoomRecord) -> Result<(), Failure> {
     if *old_type == record.room.room_type && record.retired.is_none() {
         return Ok(());
     }
-    require(record.retired.is_none() || room.out_of_order.is_empty())?;
+    require(room.out_of_order.is_empty())?;
     let today = book.business_date();
     require(room.calendar.is_free(today, Date::MAX))?;
     let room_type = book.room_type(old_type).map_err(|_| Failure::Invariant)?;
-    // Nights on which it is out of order go with it.
-    let mut short = room_type.over(today, room_type.capacity().saturating_sub(1));
-    short.retain(|night| room.closures(*night, night.plus(1)).is_empty());
-    require(short.is_empty())
+    require(room_type.over(today, room_type.capacity().saturating_sub(1)).is_empty())
 }
 
 fn rate(ledger: &Ledger, record: &RateRecord) -> Result<(), Failure> {

@@ -1,11 +1,11 @@
 //! An operator's decision that the cluster goes on from where it has paused: proposed by the leader, which has paused itself.
 
-use openraft::async_runtime::WatchReceiver;
-use openraft::errors::ClientWriteError;
-use openraft::impls::ProgressResponder;
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
 
+use openraft::async_runtime::WatchReceiver;
+use tokio::time::Instant;
+
+use super::append::Appended;
 use super::{Node, change_of_leader};
 use crate::ledger::StateHash;
 use crate::replication::{BatchReply, Decision, NodeId, NotDecided, Reply, Request};
@@ -80,16 +80,10 @@ impl Node {
             tracing::error!(%error, "a decision could not be encoded");
             NotDecided::NoLeader
         })?;
-        let (responder, applied) = ProgressResponder::complete_only();
-        let deadline = self.deadline();
-        let sent = timeout_at(deadline, self.raft.client_write_ff(payload, Some(responder))).await;
-        if !matches!(sent, Ok(Ok(()))) {
-            return Err(NotDecided::Unknown);
-        }
-        match timeout_at(deadline, applied).await {
-            Ok(Ok(Ok(written))) if written.data == BatchReply::NoBatch => Ok(written.log_id.index),
-            Ok(Ok(Err(ClientWriteError::ForwardToLeader(_)))) => Err(NotDecided::NoLeader),
-            _ => Err(NotDecided::Unknown),
+        match self.append(payload, self.deadline()).await {
+            Appended::Applied(index, BatchReply::NoBatch) => Ok(index),
+            Appended::NotLeader => Err(NotDecided::NoLeader),
+            Appended::Applied(..) | Appended::Unknown => Err(NotDecided::Unknown),
         }
     }
 }

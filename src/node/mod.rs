@@ -5,6 +5,7 @@
 //! HTTP. Clocks, randomness and the transport are passed in, so that a simulation runs the same node.
 
 mod admission;
+mod append;
 mod backfill;
 mod bootstrap;
 pub mod clock;
@@ -193,19 +194,24 @@ impl Node {
             fatal: watch::Sender::new(None),
             log_closed,
         });
-        // Each task ends when the node is dropped or its raft has stopped.
         tokio::spawn(batcher.run(Arc::downgrade(&node)));
         tokio::spawn(rounds.run(Arc::downgrade(&node)));
         tokio::spawn(watchdog::run(Arc::downgrade(&node), storage_fatal));
-        tokio::spawn(due::end_holds(Arc::downgrade(&node)));
-        tokio::spawn(due::roll_dates(Arc::downgrade(&node)));
-        tokio::spawn(snapshots::run(Arc::downgrade(&node)));
-        tokio::spawn(backfill::run(Arc::downgrade(&node)));
-        tokio::spawn(recovery::run(Arc::downgrade(&node)));
-        tokio::spawn(past::forget(Arc::downgrade(&node)));
         tokio::spawn(past::keep(Arc::downgrade(&node), keeping));
-        tokio::spawn(bootstrap::run(Arc::downgrade(&node)));
+        node.spawn_upkeep();
         Ok(node)
+    }
+
+    /// What a node does of itself. Each task ends when the node is dropped or its raft has stopped.
+    fn spawn_upkeep(self: &Arc<Self>) {
+        let node = || Arc::downgrade(self);
+        tokio::spawn(due::end_holds(node()));
+        tokio::spawn(due::roll_dates(node()));
+        tokio::spawn(snapshots::run(node()));
+        tokio::spawn(backfill::run(node()));
+        tokio::spawn(recovery::run(node()));
+        tokio::spawn(past::forget(node()));
+        tokio::spawn(bootstrap::run(node()));
     }
 
     pub fn id(&self) -> NodeId {

@@ -12,13 +12,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::ClientWriteError;
-use openraft::impls::ProgressResponder;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::admission::{Admission, Origin, Places};
+use super::append::Appended;
 use super::config::Limits;
 use super::{Node, change_of_leader};
 use crate::ledger::{Applied, Command, Submission};
@@ -478,23 +477,8 @@ async fn propose(node: &Node, batch: Vec<Pending>) -> Attempt {
             return Attempt::Answered;
         }
     };
-    let (responder, applied) = ProgressResponder::complete_only();
-    let deadline = latest_deadline(&batch);
-    let sent = timeout_at(deadline, node.raft.client_write_ff(payload, Some(responder))).await;
-    if !matches!(sent, Ok(Ok(()))) {
-        answer_all(batch, NotApplied::Unknown);
-        return Attempt::Answered;
-    }
-    let doubt = if planted(Bug::UnknownDenied) { NotApplied::NoLeader } else { NotApplied::Unknown };
-    let written = match timeout_at(deadline, applied).await {
-        Ok(Ok(written)) => written,
-        Ok(Err(_)) | Err(_) => {
-            answer_all(batch, doubt);
-            return Attempt::Answered;
-        }
-    };
-    match written.map(|written| written.data) {
-        Ok(BatchReply::Applied(mut outcomes)) if outcomes.len() == commands => {
+    match node.append(payload, latest_deadline(&batch)).await {
+        Appended::Applied(_, BatchReply::Applied(mut outcomes)) if outcomes.len() == commands => {
             if planted(Bug::AnswersSwapped) {
                 outcomes.reverse();
             }
@@ -505,11 +489,11 @@ async fn propose(node: &Node, batch: Vec<Pending>) -> Attempt {
             }
             Attempt::Answered
         }
-        // Refused before it was appended.
-        Err(ClientWriteError::ForwardToLeader(_)) => Attempt::Again(batch),
+        Appended::NotLeader => Attempt::Again(batch),
         // Committed on a node that could not apply it, or discarded here and perhaps committed elsewhere.
-        _ => {
-            answer_all(batch, doubt);
+        Appended::Applied(..) | Appended::Unknown => {
+            let denied = planted(Bug::UnknownDenied);
+            answer_all(batch, if denied { NotApplied::NoLeader } else { NotApplied::Unknown });
             Attempt::Answered
         }
     }

@@ -34,7 +34,7 @@ pub struct Identity {
 /// Why a data directory can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    #[error("{path}: {source}")]
+    #[error("the data directory (--data-dir) can't be used: {path}: {source}")]
     Io { path: PathBuf, source: io::Error },
     #[error("{dir} is in use by another process: stop that one first")]
     InUse { dir: PathBuf },
