@@ -257,7 +257,7 @@ fn find_place(book: &Book, old: &Reservation, target: &Target) -> Result<Place, 
         return Ok(Place { room: Some(id.clone()), room_from: room_from(id), moves });
     }
     let next = target.arrival.max(today);
-    if block.is_some() && kept == 0 && next < target.departure {
+    if block.is_some() && kept == 0 && target.room_type != old.room_type && next < target.departure {
         // Only a room by name is an upgrade.
         let nights = next.until(target.departure).collect();
         return Err(Refusal::NoAvailability { nights, fragmented: false });
@@ -278,8 +278,18 @@ fn find_place(book: &Book, old: &Reservation, target: &Target) -> Result<Place, 
     match plan::choose(book, room_type, later.unwrap_or(target.arrival), target.departure) {
         plan::Choice::Room(room, moves) => Ok(Place { room: Some(room), room_from: later, moves }),
         plan::Choice::Overbooked => Ok(Place { room: None, room_from: None, moves: Vec::new() }),
+        // It was sold these nights, and waits for a room as before.
+        plan::Choice::Fragmented if waits_still(old, target) => {
+            Ok(Place { room: None, room_from: None, moves: Vec::new() })
+        }
         plan::Choice::Fragmented => Err(Refusal::NoAvailability { nights: Vec::new(), fragmented: true }),
     }
+}
+
+/// Whether the stay has had no room, and asks for no night that it did not have.
+fn waits_still(old: &Reservation, target: &Target) -> bool {
+    let is_within = old.arrival <= target.arrival && target.departure <= old.departure;
+    old.room.is_none() && target.room_type == old.room_type && is_within
 }
 
 /// The block from which the changed stay is taken too: its own, while that keeps rooms.
@@ -305,23 +315,23 @@ fn clear(
         .ok_or_else(|| Refusal::RoomUnavailable { nights: nights() })
 }
 
-/// A stay that was taken from a block stays within its dates, and takes from it as long as that keeps rooms.
+/// A stay that was taken from a block stays within its dates, and takes from it as long as that keeps rooms of its type.
 fn has_space(book: &Book, room_type: &TypeBook, old: &Reservation, target: &Target) -> Result<(), Refusal> {
     let first = target.arrival.max(book.business_date());
     let active = own_block(book, old);
+    let kept = block::kept_of(active, &target.room_type);
     let nights = match (active, old.block.as_ref().and_then(|block| book.blocks.get(block))) {
-        (Some(active), _) => block::not_left(active, first, target.departure),
-        (None, Some(block)) => {
+        (Some(active), _) if kept > 0 => block::not_left(active, first, target.departure),
+        (_, Some(block)) => {
             let had = old.arrival..old.departure;
             let outside = block::outside(block, first, target.departure).into_iter();
             outside.filter(|night| !had.contains(night)).collect()
         }
-        (None, None) => Vec::new(),
+        (_, None) => Vec::new(),
     };
     if !nights.is_empty() {
         return Err(Refusal::NoAvailability { nights, fragmented: false });
     }
-    let kept = block::kept_of(active, &target.room_type);
     let nights: Vec<Date> =
         first.until(target.departure).filter(|night| room_type.is_full(*night, kept)).collect();
     if nights.is_empty() { Ok(()) } else { Err(Refusal::NoAvailability { nights, fragmented: false }) }

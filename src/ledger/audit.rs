@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::block::BlockBook;
 use super::book::{Book, RoomBook};
 use super::calendar::NightCount;
 use super::date::Date;
@@ -50,7 +51,7 @@ struct Nights {
     roomless: BTreeSet<(RoomTypeId, Date, Lsn, ReservationId)>,
     reservations: BTreeSet<ReservationId>,
     confirmed: BTreeSet<(Date, ReservationId)>,
-    picked_up: BTreeMap<BlockId, BTreeMap<Date, u32>>,
+    picked_up: BTreeMap<(BlockId, RoomTypeId), BTreeMap<Date, u32>>,
 }
 
 impl Ledger {
@@ -146,9 +147,9 @@ impl Nights {
 
     /// Counts what is left of a block.
     fn keep(&mut self, id: &BlockId, block: &Block) {
+        let counts = self.picked_up.get(&(id.clone(), block.room_type.clone()));
         for night in block.from.until(block.to) {
-            let picked_up =
-                self.picked_up.get(id).and_then(|nights| nights.get(&night)).copied().unwrap_or(0);
+            let picked_up = counts.and_then(|nights| nights.get(&night)).copied().unwrap_or(0);
             if picked_up < block.rooms {
                 let key = (block.room_type.clone(), night);
                 self.by_type.entry(key).or_default().blocked += u64::from(block.rooms - picked_up);
@@ -177,7 +178,8 @@ impl Nights {
             count.sold += sold;
             count.roomless += u32::from(room.is_none());
             if let Some(block) = &reservation.block {
-                *self.picked_up.entry(block.clone()).or_default().entry(night).or_default() += 1;
+                let key = (block.clone(), room_type.clone());
+                *self.picked_up.entry(key).or_default().entry(night).or_default() += 1;
             }
         }
         for earlier in slept {
@@ -217,14 +219,17 @@ fn audit_book(ledger: &Ledger, property: &PropertyId, book: &Book, nights: &Nigh
 
 /// What is picked up of each block is what its reservations say, and no more than it has from the business date on.
 fn audit_blocks(book: &Book, nights: &Nights) -> Result<(), Violation> {
-    let found = book.blocks.iter().filter(|(_, block)| !block.picked_up.is_empty());
-    let found: BTreeMap<BlockId, BTreeMap<Date, u32>> =
-        found.map(|(id, block)| (id.clone(), block.picked_up.clone())).collect();
+    let of_block = |(id, block): (&BlockId, &Arc<BlockBook>)| {
+        let by_type = block.named_by.clone().into_iter();
+        let keyed = by_type.map(|(room_type, nights)| ((id.clone(), room_type), nights));
+        keyed.collect::<Vec<_>>()
+    };
+    let found: BTreeMap<_, _> = book.blocks.iter().flat_map(of_block).collect();
     require(found == nights.picked_up, "pick-ups by block", book.record.property.property.clone())?;
     for (id, block) in book.blocks.iter() {
         let Some(record) = &block.record else { return Err(differs("blocks", id)) };
         let block_record = &record.block;
-        let mut late = block.picked_up.range(book.business_date()..);
+        let mut late = block.picked_up_of(&block_record.room_type).range(book.business_date()..);
         let of_block = |night: &Date| (block_record.from..block_record.to).contains(night);
         let fits = late.all(|(night, count)| of_block(night) && *count <= block_record.rooms);
         let is_active = block_record.status == BlockStatus::Definite && !record.released;

@@ -1,9 +1,10 @@
 //! Blocks (allotments): rooms of a type that are kept for a group or a partner until they are picked up or released.
 //!
 //! A definite block takes, on each of its nights, what of its rooms is not picked up: [`BlockBook::left`]. Pick-ups are
-//! reservations that name the block, of whatever type they have become; a night that one of them gives back returns to
-//! the block. From the release date on nothing is left of it. Releasing many blocks is split like a night audit: what one
-//! command has left is due.
+//! reservations that name the block, on nights that they have in its type: a night that one of them gives back returns to the
+//! block, and so does one that is upgraded to another type and counts there. What the block and its pick-ups have of its
+//! type together is thus always the same, so that nobody can be sold what comes back to it. From the release date on nothing
+//! is left of it. Releasing many blocks is split like a night audit: what one command has left is due.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,8 +28,8 @@ pub const NIGHTS_MAX: i32 = 3_660;
 #[derive(Clone, Debug, Default)]
 pub struct BlockBook {
     pub record: Option<BlockRecord>,
-    /// Reservations that have a night from it; no night has none.
-    pub picked_up: BTreeMap<Date, u32>,
+    /// Reservations that name it, by the type that they have on a night; no night has none, and no type.
+    pub named_by: BTreeMap<RoomTypeId, BTreeMap<Date, u32>>,
 }
 
 impl BlockRecord {
@@ -44,8 +45,19 @@ impl BlockRecord {
 }
 
 impl BlockBook {
+    /// What is picked up of it as of rooms of the type, by night.
+    pub fn picked_up_of(&self, room_type: &RoomTypeId) -> &BTreeMap<Date, u32> {
+        static NONE: BTreeMap<Date, u32> = BTreeMap::new();
+        self.named_by.get(room_type).unwrap_or(&NONE)
+    }
+
+    /// What is picked up, by night.
+    pub fn picked_up(&self) -> Option<&BTreeMap<Date, u32>> {
+        self.named_by.get(&self.record.as_ref()?.block.room_type)
+    }
+
     pub fn picked_up_on(&self, night: Date) -> u32 {
-        self.picked_up.get(&night).copied().unwrap_or(0)
+        self.picked_up().and_then(|nights| nights.get(&night)).copied().unwrap_or(0)
     }
 
     /// The type whose rooms it takes now, and its nights.
@@ -61,7 +73,7 @@ impl BlockBook {
 
     /// What is picked up, as a record of it says.
     fn picked_up_now(&self) -> Option<Arc<BTreeMap<Date, u32>>> {
-        (!self.picked_up.is_empty()).then(|| Arc::new(self.picked_up.clone()))
+        self.picked_up().map(|nights| Arc::new(nights.clone()))
     }
 
     fn shown(&self, created: bool) -> Option<BlockShown> {
@@ -132,13 +144,18 @@ fn judge(book: &Book, old: Option<&BlockBook>, block: &Block, released: bool) ->
         return Err(Refusal::StayTooLong);
     }
     let none = BTreeMap::new();
-    let picked_up = old.map_or(&none, |old| &old.picked_up);
-    // Be it canceled or released meanwhile: who picked up has a room of the type that it was of.
-    let old_record = old.and_then(|old| old.record.as_ref());
-    let another_type = old_record.is_some_and(|old| old.block.room_type != block.room_type);
-    let covers = |night: &Date, count: u32| !another_type && (from..to).contains(night) && count <= rooms;
+    let picked_up = old.map_or(&none, |old| old.picked_up_of(&block.room_type));
+    let covers = |night: &Date, count: u32| (from..to).contains(night) && count <= rooms;
     let short = picked_up.range(today..).filter(|(night, count)| !covers(night, **count));
-    let nights: Vec<Date> = short.map(|(night, _)| *night).collect();
+    let mut nights: Vec<Date> = short.map(|(night, _)| *night).collect();
+    // Be it canceled or released meanwhile: who picked up has a room of the type that it was of.
+    let of_old_type =
+        old.filter(|old| old.record.as_ref().is_some_and(|old| old.block.room_type != block.room_type));
+    if let Some(of_old_type) = of_old_type.and_then(BlockBook::picked_up) {
+        nights.extend(of_old_type.range(today..).map(|(night, _)| *night));
+        nights.sort_unstable();
+        nights.dedup();
+    }
     if !nights.is_empty() {
         return Err(Refusal::CapacityBelowSold { nights });
     }
@@ -238,30 +255,34 @@ impl Book {
             before.map(|date| self.releases.remove(&(date, id.clone())));
             after.map(|date| self.releases.insert((date, id.clone()), ()));
         }
-        if block.record.is_some() || !block.picked_up.is_empty() {
+        if block.record.is_some() || !block.named_by.is_empty() {
             self.blocks.insert(id.clone(), kept);
         }
     }
 
-    /// A reservation takes the nights `[from, to)` from the block.
-    pub fn pick_up(&mut self, block: &BlockId, from: Date, to: Date) {
+    /// A reservation that names the block has the nights `[from, to)` in rooms of the type.
+    pub fn pick_up(&mut self, block: &BlockId, room_type: &RoomTypeId, from: Date, to: Date) {
         self.change_block(block, from, to, |block| {
+            let counts = block.named_by.entry(room_type.clone()).or_default();
             for night in from.until(to) {
-                *block.picked_up.entry(night).or_default() += 1;
+                *counts.entry(night).or_default() += 1;
             }
         });
     }
 
     /// Undoes [`pick_up`](Book::pick_up).
-    pub fn give_back(&mut self, block: &BlockId, from: Date, to: Date) {
+    pub fn give_back(&mut self, block: &BlockId, room_type: &RoomTypeId, from: Date, to: Date) {
         self.change_block(block, from, to, |block| {
+            let counts = block.named_by.get_mut(room_type).expect("a pick-up is counted for its type");
             for night in from.until(to) {
-                let count =
-                    block.picked_up.get_mut(&night).expect("a pick-up is counted on each of its nights");
+                let count = counts.get_mut(&night).expect("a pick-up is counted on each of its nights");
                 *count -= 1;
                 if *count == 0 {
-                    block.picked_up.remove(&night);
+                    counts.remove(&night);
                 }
+            }
+            if counts.is_empty() {
+                block.named_by.remove(room_type);
             }
         });
     }

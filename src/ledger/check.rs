@@ -114,19 +114,20 @@ fn block(ledger: &Ledger, record: &BlockRecord) -> Result<(), Failure> {
     require(block.from < block.to && block.from.nights_to(block.to) <= super::block::NIGHTS_MAX)?;
     let today = book.business_date();
     let old = book.blocks.get(&block.block);
-    let picked_up = |night: Date| old.map_or(0, |old| old.picked_up_on(night));
-    let covers = |night: &Date| (block.from..block.to).contains(night) && picked_up(*night) <= block.rooms;
+    let picked_up = old.map(|old| old.picked_up_of(&block.room_type));
+    let picked_up_on = |night: Date| picked_up.and_then(|nights| nights.get(&night)).copied().unwrap_or(0);
+    let covers = |night: &Date| (block.from..block.to).contains(night) && picked_up_on(*night) <= block.rooms;
     if !record.is_active() {
         return Ok(());
     }
-    require(old.is_none_or(|old| old.picked_up.range(today..).all(|(night, _)| covers(night))))?;
+    require(picked_up.is_none_or(|nights| nights.range(today..).all(|(night, _)| covers(night))))?;
     let was_here = old.filter(|old| old.takes().is_some_and(|old| old.room_type == block.room_type));
     let capacity = room_type.capacity();
     let mut nights = block.from.max(today).until(block.to);
     require(nights.all(|night| {
         let before = was_here.map_or(0, |old| u64::from(old.left(night)));
         let others = room_type.nights.get(night).taken().saturating_sub(before);
-        let left = u64::from(block.rooms - picked_up(night).min(block.rooms));
+        let left = u64::from(block.rooms.saturating_sub(picked_up_on(night)));
         left == 0 || others + left <= capacity
     }))
 }
@@ -248,17 +249,14 @@ fn type_has_space(book: &Book, old: Option<&Reservation>, new: &Reservation) -> 
     let block = new.block.as_ref().and_then(|block| book.blocks.get(block));
     let old_block = old.and_then(|old| old.block.as_ref());
     require(old.is_none() || old_block == new.block.as_ref())?;
-    // What the stay takes from its block is no longer kept by that, where the block is of the same type.
-    let taken = block.and_then(|block| Some((block, block.takes()?)));
-    let picks_up = |night: Date| taken.filter(|_| !old.is_some_and(|old| has(old, night)));
-    let has_left = |night: Date| picks_up(night).is_none_or(|(block, _)| block.left(night) > 0);
-    let kept =
-        |night: Date| u64::from(picks_up(night).is_some_and(|(_, block)| block.room_type == new.room_type));
-    let own =
-        |night: Date| u64::from(old.is_some_and(|old| old.room_type == new.room_type && has(old, night)));
+    let own = |night: Date| old.is_some_and(|old| old.room_type == new.room_type && has(old, night));
+    // What the stay takes from its block is no longer kept by that; one that is upgraded to another type takes nothing.
+    let taken = block.filter(|block| block.takes().is_some_and(|block| block.room_type == new.room_type));
     let mut nights = from.max(book.business_date()).until(to);
     require(nights.all(|night| {
-        let free = own(night) + kept(night);
-        has_left(night) && room_type.nights.get(night).taken() < room_type.capacity() + free
+        let picks_up = taken.filter(|_| !own(night));
+        let free = u64::from(own(night) || picks_up.is_some());
+        let has_left = picks_up.is_none_or(|block| block.left(night) > 0);
+        has_left && room_type.nights.get(night).taken() < room_type.capacity() + free
     }))
 }

@@ -153,13 +153,13 @@ fn place(book: &Book, block: Option<&BlockBook>, stay: &mut Reservation) -> Resu
         }
     }
     let room_type = book.room_type(&stay.room_type)?;
-    let mut none_left = match (taken_from, block) {
-        (Some(block), _) => block::not_left(block, first, to),
-        (None, Some(block)) => block::outside(block, first, to),
-        (None, None) => Vec::new(),
+    let kept = block::kept_of(taken_from, &stay.room_type);
+    let mut none_left = match block {
+        Some(block) if kept > 0 => block::not_left(block, first, to),
+        Some(block) => block::outside(block, first, to),
+        None => Vec::new(),
     };
     if none_left.is_empty() {
-        let kept = block::kept_of(taken_from, &stay.room_type);
         none_left = first.until(to).filter(|night| room_type.is_full(*night, kept)).collect();
     }
     if !none_left.is_empty() {

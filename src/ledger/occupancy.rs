@@ -137,7 +137,7 @@ impl Book {
                 count.roomless += u32::from(reservation.room.is_none());
             });
             if let Some(block) = &reservation.block {
-                self.pick_up(block, from, to);
+                self.pick_up(block, room_type, from, to);
             }
         }
         if self.expects(reservation) {
@@ -159,7 +159,7 @@ impl Book {
                 count.roomless -= u32::from(reservation.room.is_none());
             });
             if let Some(block) = &reservation.block {
-                self.give_back(block, from, to);
+                self.give_back(block, room_type, from, to);
             }
         }
         for (room, stay) in room_stays(reservation, slot) {

@@ -317,3 +317,24 @@ fn a_room_that_became_one_of_another_type_is_no_longer_one_of_the_old() {
     assert_eq!(by_type, (Some("103".into()), false, "double".into(), 10, 11, vec![140]));
     sound(&house);
 }
+
+/// It was sold all its nights, and no room is free on all of them: it keeps what it has, and waits.
+#[test]
+fn a_stay_that_fits_no_room_is_changed_within_its_nights() {
+    let mut house = House::new();
+    house.run(put_room_type("double", 1));
+    for (n, id, from, to) in [(1, "101", 10, 11), (2, "102", 10, 11), (3, "102", 11, 12), (4, "103", 10, 13)]
+    {
+        house.reserved(by_room(n, id, from, to));
+    }
+    assert_eq!(house.reserved(by_type(5, "double", 10, 12)).room, None);
+    house.changed(Command::Cancel(change(2)));
+    assert_eq!(house.get(5).room, None, "101 and 102 are each free on one of its nights");
+    house.changed(Amend { occupancy: Some(1), ..amend(5) }.into());
+    assert_eq!((house.get(5).room.clone(), house.get(5).occupancy), (None, 1));
+    let fragmented = Refusal::NoAvailability { nights: Vec::new(), fragmented: true };
+    assert_eq!(house.refused(dates(5, 10, 13)), fragmented);
+    house.changed(dates(5, 10, 11).into());
+    assert_eq!(house.get(5).room, Some(room("102")));
+    sound(&house);
+}

@@ -100,10 +100,61 @@ fn a_changed_pick_up_stays_within_its_block() {
         house.changed(longer(14).into());
         house.run(put_block("fair", 10, 14, 2));
     }
-    // An upgrade counts where it goes, and is picked up all the same.
+    sound(&house);
+}
+
+/// What the block and its pick-ups have of the type is the same before and after: it is nobody else's.
+#[test]
+fn an_upgraded_pick_up_counts_where_it_goes_and_its_room_returns_to_the_block() {
+    let mut house = House::new();
+    house.run(put_block("fair", 10, 12, 3));
+    house.reserved(from_block(1, 10, 12));
     house.changed(assign(1, "201"));
-    assert_eq!(picked_up(&house, "fair"), [1, 1, 1, 1]);
-    assert_eq!(nights(&house, 10, 11), [(0, 0, 1, 2)]);
+    assert_eq!(picked_up(&house, "fair"), [0, 0]);
+    assert_eq!(nights(&house, 10, 11), [(0, 0, 3, 0)]);
+    assert_eq!(refused(house.run(by_type(2, "double", 10, 12))), full(&[10, 11]));
+    sound(&house);
+    // It asks nothing of the block, be that picked up by others, and stays within its dates.
+    (3..=5).for_each(|n| drop(house.reserved(from_block(n, 10, 12))));
+    house.changed(Amend { room: Some(RoomChange::Unpin), ..amend(1) }.into());
+    house.changed(Amend { departure: Some(day(11)), ..amend(1) }.into());
+    house.changed(Amend { departure: Some(day(12)), ..amend(1) }.into());
+    assert_eq!(refused(house.run(Amend { departure: Some(day(13)), ..amend(1) })), full(&[12]));
+    assert_eq!(refused(house.run(Amend { room_type: Some(kind("double")), ..amend(1) })), full(&[10, 11]));
+    assert_eq!(
+        refused(house.run(put_block("fair", 10, 12, 2))),
+        Refusal::CapacityBelowSold { nights: vec![day(10), day(11)] }
+    );
+    house.changed(Command::Cancel(change(1)));
+    assert_eq!((picked_up(&house, "fair"), nights(&house, 10, 11)), (vec![3, 3], vec![(0, 3, 0, 0)]));
+    sound(&house);
+}
+
+/// One that is upgraded goes back to the type while something of the block is left.
+#[test]
+fn an_upgraded_pick_up_returns_to_its_type() {
+    let mut house = House::new();
+    house.run(put_block("fair", 10, 12, 3));
+    house.reserved(from_block(1, 10, 12));
+    house.changed(assign(1, "201"));
+    house.reserved(from_block(2, 10, 12));
+    house
+        .changed(Amend { room_type: Some(kind("double")), room: Some(RoomChange::Unpin), ..amend(1) }.into());
+    assert_eq!((picked_up(&house, "fair"), nights(&house, 10, 11)), (vec![2, 2], vec![(0, 2, 1, 0)]));
+    sound(&house);
+}
+
+/// Who has a room of a type that the block changes to is a pick-up of that from then on.
+#[test]
+fn a_block_that_changes_its_type_counts_who_was_upgraded_to_that() {
+    let mut house = House::new();
+    house.run(put_block("fair", 10, 12, 1));
+    house.reserved(from_block(1, 10, 12));
+    house.changed(assign(1, "201"));
+    let suites = |rooms| PutBlock { room_type: kind("suite"), ..put_block("fair", 10, 12, rooms) };
+    assert_eq!(refused(house.run(suites(0))), Refusal::CapacityBelowSold { nights: vec![day(10), day(11)] });
+    house.run(suites(1));
+    assert_eq!(picked_up(&house, "fair"), [1, 1]);
     sound(&house);
 }
 
@@ -240,6 +291,23 @@ fn a_retired_room_is_gone_and_what_was_planned_for_it_moves() {
     // It comes back as if it were new.
     assert!(matches!(house.run(put_room("101", "suite")), Outcome::Room { created: true, .. }));
     assert_eq!(house.free(10, 12), ["101", "102", "103", "201"]);
+    sound(&house);
+}
+
+/// Who looks for other rooms looks no further than somebody can have one.
+#[test]
+fn a_room_that_is_out_of_order_in_eight_thousand_years_is_emptied_soon() {
+    let mut house = House::new();
+    let (from, to) = (date("9999-12-01"), date("9999-12-02"));
+    house.run(PutOutOfOrder { from, to, ..put_out_of_order("103", 10, 11) });
+    house.reserved(by_type(1, "double", 10, 12));
+    house.reserved(by_room(2, "102", 12, 14));
+    assert_eq!(house.reserved(by_type(3, "double", 10, 14)).room, Some(room("103")));
+    let began = std::time::Instant::now();
+    assert_eq!(house.run(retire_room("103")), Outcome::Removed);
+    assert!(began.elapsed() < std::time::Duration::from_secs(1), "{:?}", began.elapsed());
+    let places = [1, 3].map(|n| house.get(n).room.clone().map(|room| room.to_string()));
+    assert_eq!(places, [Some("102".to_owned()), Some("101".to_owned())]);
     sound(&house);
 }
 

@@ -186,7 +186,7 @@ impl Model {
                 made.room_from = Some(first.min(departure));
             }
         }
-        if let Some(block) = block {
+        if let Some(block) = block.filter(|_| kept(&made.room_type) > 0) {
             let none_left = |night: &Date| self.left_of(block, *night) == 0;
             no_availability(first.until(departure).filter(none_left).collect())?;
         }

@@ -373,7 +373,7 @@ impl Model {
         let kept = usize::from(block.is_some_and(|block| self.blocks[block].0.room_type == *room_type));
         let has_space = || {
             let first = arrival.max(today);
-            if let Some(block) = block {
+            if let Some(block) = block.filter(|_| kept > 0) {
                 let none_left = |night: &Date| self.left_of(block, *night) == 0;
                 no_availability(first.until(departure).filter(none_left).collect())?;
             }
@@ -393,7 +393,7 @@ impl Model {
             has_space()?;
             return Ok((Some(room.clone()), from(room)));
         }
-        if block.is_some() && kept == 0 {
+        if block.is_some() && kept == 0 && old.room_type != *room_type {
             no_availability(arrival.max(today).until(departure).collect())?;
         }
         has_space()?;
@@ -410,6 +410,15 @@ impl Model {
             Choice::Room(room) => Ok((Some(room), later)),
             Choice::Some => Ok((seen, later)),
             Choice::Overbooked => Ok((None, None)),
+            // It was sold these nights, and waits for a room as before.
+            Choice::Fragmented
+                if old.room.is_none()
+                    && old.room_type == *room_type
+                    && old.arrival <= arrival
+                    && departure <= old.departure =>
+            {
+                Ok((None, None))
+            }
             Choice::Fragmented => Err(FRAGMENTED),
         }
     }

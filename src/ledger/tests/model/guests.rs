@@ -95,7 +95,10 @@ impl Model {
                 Choice::Some => seen.room(stay.id),
                 Choice::Overbooked | Choice::Fragmented => {
                     let none = |night: &Date| self.has_no_room(&stay.room_type, *night, night.plus(1));
-                    let nights = today.until(stay.departure).filter(none).collect();
+                    let mut nights: Vec<Date> = today.until(stay.departure).filter(none).collect();
+                    if nights.is_empty() {
+                        nights = today.until(stay.departure).collect();
+                    }
                     return Err(Refusal::RoomUnavailable { nights });
                 }
             },

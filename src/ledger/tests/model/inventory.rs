@@ -168,16 +168,26 @@ impl Model {
         }
         self.judge_horizon(to)?;
         let old = self.blocks.get(&id).cloned();
-        let of_another_type = old.as_ref().is_some_and(|old| old.0.room_type != room_type);
+        let before_type = old.as_ref().map(|old| old.0.room_type.clone()).filter(|old| *old != room_type);
         let uncovered = |night: &Date| {
-            let picked_up = self.picked_up(&id, *night);
-            let covered = !of_another_type && from <= *night && *night < to && picked_up <= rooms;
-            picked_up > 0 && !covered
+            let of_before = before_type.as_ref().map_or(0, |of| self.picked_up_of(&id, of, *night));
+            let picked_up = self.picked_up_of(&id, &room_type, *night);
+            let covered = from <= *night && *night < to && picked_up <= rooms;
+            of_before > 0 || (picked_up > 0 && !covered)
         };
         not_empty(today.until(day(80)).filter(uncovered).collect())?;
         let released = status == BlockStatus::Definite && release_date.is_some_and(|date| date <= today);
         let created = old.is_none();
-        let block = Block { property, block: id.clone(), room_type, from, to, rooms, status, release_date };
+        let block = Block {
+            property,
+            block: id.clone(),
+            room_type: room_type.clone(),
+            from,
+            to,
+            rooms,
+            status,
+            release_date,
+        };
         self.blocks.remove(&id);
         let before = self.clone();
         self.blocks.insert(id.clone(), (block.clone(), released));

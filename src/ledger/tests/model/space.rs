@@ -96,8 +96,16 @@ impl Model {
         self.rooms_of(room_type).iter().filter(is_closed).count()
     }
 
+    /// Reservations of the block that have a room of its type on the night.
     pub fn picked_up(&self, block: &BlockId, night: Date) -> u32 {
-        let of = |stay: &&Reservation| stay.block.as_ref() == Some(block) && has(stay, night);
+        self.picked_up_of(block, &self.blocks[block].0.room_type, night)
+    }
+
+    pub fn picked_up_of(&self, block: &BlockId, room_type: &RoomTypeId, night: Date) -> u32 {
+        let of = |stay: &&Reservation| {
+            stay.block.as_ref() == Some(block)
+                && place_on(stay, night).is_some_and(|(had, _)| had == *room_type)
+        };
         self.stays.iter().filter(of).count() as u32
     }
 
