@@ -15,9 +15,9 @@ use super::problem::Problem;
 use super::render;
 use crate::history::NotTold;
 use crate::ledger::{
-    Applied, BLOCK_NIGHTS_MAX, Command, Date, EndOutOfOrder, FirstBusinessDate, LISTED_NIGHTS_MAX, Ledger,
-    Lsn, NightAudit, PropertyId, PutOutOfOrder, PutProperty, PutRates, PutRoom, PutRoomType, RateTarget,
-    Refusal, RetireRoom, RoomId, RoomTypeId, Submission,
+    Applied, BLOCK_NIGHTS_MAX, Command, Currency, Date, EndOutOfOrder, FirstBusinessDate, LISTED_NIGHTS_MAX,
+    Ledger, Lsn, NightAudit, PropertyId, PutOutOfOrder, PutProperty, PutRates, PutRoom, PutRoomType,
+    RateTarget, Refusal, RetireRoom, RoomId, RoomTypeId, Submission,
 };
 use crate::node::{Consistency, Node, NotInPast, NotRead, date_at, time_zone_known};
 use crate::wire;
@@ -122,7 +122,11 @@ impl RatesFields {
                     prices.insert(currency, amounts.0.clone());
                     currencies_known &= known;
                 }
-                (None, _) => currencies_known = false,
+                // Refused for what it is, once the rest has been judged.
+                (None, _) => {
+                    currencies_known = false;
+                    prices.entry(Currency::NONE).or_insert_with(BTreeMap::new).extend(amounts.0.clone());
+                }
             }
         }
         let path = vec![property.to_string()];

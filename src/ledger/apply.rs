@@ -104,7 +104,7 @@ impl Ledger {
                 Command::RollBusinessDate(_) | Command::EndDue(_) | Command::ForgetHistory(_)
             ),
             key: submission.key.as_ref().map(|key| Arc::clone(&key.text)),
-            assigned: matches!(submission.command, Command::Assign(_)),
+            assigned: assigns(&submission.command, &changes),
             settled: match submission.command {
                 Command::Retry(_) => Some(Settled::Retried),
                 Command::Discard(_) => Some(Settled::Discarded),
@@ -129,6 +129,18 @@ impl Ledger {
     /// The commands that were set aside, the oldest first.
     pub fn quarantined(&self) -> impl Iterator<Item = &Quarantined> {
         self.quarantined.iter().map(|(_, record)| &**record)
+    }
+}
+
+/// Whether the command assigns a room, be it as one that was set aside and is tried again.
+fn assigns(command: &Command, changes: &[RecordChange]) -> bool {
+    let was_set_aside = |change: &RecordChange| match &change.before {
+        Some(Record::Quarantined(record)) => matches!(record.submission.command, Command::Assign(_)),
+        _ => false,
+    };
+    match command {
+        Command::Retry(_) => changes.iter().any(was_set_aside),
+        command => matches!(command, Command::Assign(_)),
     }
 }
 

@@ -264,6 +264,9 @@ pub struct IdempotencyKey {
 pub struct Currency([u8; 3]);
 
 impl Currency {
+    /// ISO 4217's code for no currency.
+    pub const NONE: Currency = Currency(*b"XXX");
+
     /// `None` unless the text is three upper-case ASCII letters.
     pub fn new(text: &str) -> Option<Currency> {
         let code: [u8; 3] = text.as_bytes().try_into().ok()?;

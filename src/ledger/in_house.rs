@@ -45,7 +45,12 @@ fn pick(book: &Book, stay: &Reservation, today: Date) -> Result<(RoomId, Vec<Mov
         return Ok((room, moves));
     }
     let full = |night: &Date| book.rooms_of(room_type).all(|room| !room.is_free(*night, night.plus(1)));
-    Err(Refusal::RoomUnavailable { nights: today.until(stay.departure).filter(full).collect() })
+    let mut nights: Vec<Date> = today.until(stay.departure).filter(full).collect();
+    if nights.is_empty() {
+        // Each has a free room, and no room is free on all of them.
+        nights = today.until(stay.departure).collect();
+    }
+    Err(Refusal::RoomUnavailable { nights })
 }
 
 /// The price stays, whenever the guest leaves.

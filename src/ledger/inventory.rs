@@ -18,6 +18,7 @@ use super::record::{OutOfOrderRecord, PropertyRecord, Record, RecordKey, RoomRec
 use super::reservation::Status;
 use super::state::Ledger;
 use super::status::ENDED_MAX;
+use super::stay::HORIZON_DAYS;
 use super::txn::{Halt, Txn};
 
 /// How often a room is emptied in one command: who makes way for others may be planned for it behind the nights that were
@@ -198,7 +199,8 @@ fn moving_out(
     let room = book.room(room)?;
     let room_type = book.room_type(&room.record.room.room_type)?;
     let left = room.calendar.stays().iter().map(|stay| stay.departure);
-    let end = left.chain(closed_to).max().unwrap_or(today).max(today);
+    // Nobody has a night behind the horizon, however long the room is out of order.
+    let end = left.chain(closed_to).max().unwrap_or(today).clamp(today, today.plus(HORIZON_DAYS));
     let mut nights = room_type.over(today, room_type.capacity().saturating_sub(1));
     nights.extend(overstays(ledger, book, room).then_some(today));
     let moves = plan::clear(book, room_type, room, (today, end), 0);

@@ -53,7 +53,9 @@ pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<Str
         if leads && must_not_lead && handed_over.is_none_or(|at| at.elapsed() > HAND_OVER_EVERY) {
             match node.state.paused() {
                 Some(reason) => tracing::warn!(%reason, "this node has paused, and must not lead"),
-                None => tracing::warn!(clock_off_ms = off, "this node's clock is wrong, and it must not lead"),
+                None => {
+                    tracing::warn!(clock_off_ms = off, "this node's clock is wrong, and it must not lead")
+                }
             }
             handed_over = Some(Instant::now());
             node.hand_over().await;
