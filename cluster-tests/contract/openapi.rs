@@ -331,7 +331,10 @@ async fn every_node_serves_the_same_document_and_a_page_of_it() {
     for api in cluster.apis() {
         let answer = api.get("/openapi.json").answer().await;
         assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
-        assert_eq!(answer.json()["openapi"], "3.1.0");
+        let document = answer.json();
+        assert_eq!(document["openapi"], "3.1.0");
+        let events = &document["paths"]["/v1/events"]["get"]["responses"]["200"]["content"];
+        assert_eq!(events["text/event-stream"]["schema"]["type"], "string");
         documents.push(answer.body);
         let page = api.get("/docs").answer().await;
         assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));

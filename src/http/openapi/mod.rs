@@ -220,7 +220,7 @@ fn headers(call: &Call, status: u16, schema: &str) -> Map<String, Value> {
     headers
 }
 
-/// A body of this schema, or of this media type. A batch and its answer may be lines of `line` as well.
+/// A body of this schema, or of this media type. A batch and its answer may be lines of `line` as well, and events a stream.
 fn content(call: &Call, schema: &str, line: &str) -> Value {
     if schema.contains('/') {
         return json!({ schema: { "schema": { "type": "string" } } });
@@ -228,6 +228,9 @@ fn content(call: &Call, schema: &str, line: &str) -> Value {
     let mut content = json!({ "application/json": { "schema": reference(schema) } });
     if call.kind == Kind::Batch {
         content["application/x-ndjson"] = json!({ "schema": reference(line) });
+    }
+    if schema == "Events" {
+        content["text/event-stream"] = json!({ "schema": { "type": "string" } });
     }
     content
 }
