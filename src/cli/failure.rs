@@ -29,6 +29,9 @@ impl Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
         let advice = match &error {
+            ClientError::Malformed { .. } => {
+                "\nIs --endpoint a client address, and not that for the peers?".to_owned()
+            }
             ClientError::Unreachable { .. } => {
                 "\nIs it running, and is --endpoint one of its client addresses?".to_owned()
             }

@@ -7,11 +7,11 @@ use tracing_subscriber::EnvFilter;
 use super::Command;
 use super::settings::LogFilter;
 
-/// What a node logs by default: what it does, without the steps inside the libraries under it. Of two of openraft's
-/// modules nothing: one warns of each heartbeat that a dead node does not answer, where the node itself says once that
-/// another does not answer, the other of each message to a core that has stopped, as in every orderly end.
-const OF_A_NODE: &str =
-    "info,openraft=warn,openraft::core::heartbeat=off,openraft::raft::raft_inner=off,raft_log=warn";
+/// What a node logs by default: what it does, without the steps inside the libraries under it. Some of openraft's modules warn
+/// of each message that a dead node does not answer, many times a second, where the node itself says once that another does
+/// not answer; one of each message to a core that has stopped, as in every orderly end.
+const OF_A_NODE: &str = "info,openraft=warn,openraft::core=error,openraft::core::heartbeat=off,\
+    openraft::engine::handler::replication_handler=error,openraft::replication=error,openraft::raft::raft_inner=off,raft_log=warn";
 /// What the other subcommands log by default: what went wrong.
 const OF_A_COMMAND: &str = "warn";
 

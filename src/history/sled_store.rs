@@ -77,6 +77,26 @@ fn open_unlocked(config: &sled::Config) -> sled::Result<sled::Db> {
     }
 }
 
+/// sled writes where it opens, and what it finds no room for then it may damage: it is opened only where there is some.
+const FREE_BYTES_MIN: u64 = 32 << 20;
+
+fn has_room(dir: &Path) -> Result<(), HistoryError> {
+    std::fs::create_dir_all(dir)?;
+    let disk = rustix::fs::statvfs(dir).map_err(std::io::Error::from)?;
+    is_enough(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+fn is_enough(free: u64) -> Result<(), HistoryError> {
+    if free >= FREE_BYTES_MIN {
+        return Ok(());
+    }
+    Err(HistoryError::Disk(format!(
+        "it has {} MiB left, and {} are needed to open it",
+        free >> 20,
+        FREE_BYTES_MIN >> 20
+    )))
+}
+
 /// sled may panic on what it finds on a damaged disk.
 fn guarded<T>(work: impl FnOnce() -> Result<T, HistoryError>) -> Result<T, HistoryError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(HistoryError::Store("sled panicked".into())))
@@ -85,6 +105,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, HistoryError>) -> Result<T, Histo
 impl SledStore {
     pub fn open(dir: &Path) -> Result<SledStore, HistoryError> {
         guarded(|| {
+            has_room(dir)?;
             let config = sled::Config::new().path(dir).flush_every_ms(None).cache_capacity(CACHE_BYTES);
             let db = open_unlocked(&config)?;
             let [chunks, by_property, properties] =
@@ -326,6 +347,15 @@ mod tests {
 
     fn of(names: &[&str]) -> BTreeSet<PropertyId> {
         names.iter().map(|name| PropertyId::new(name).unwrap()).collect()
+    }
+
+    #[test]
+    fn nothing_is_opened_where_there_is_no_room() {
+        assert!(is_enough(FREE_BYTES_MIN).is_ok());
+        let error = is_enough(FREE_BYTES_MIN - 1).unwrap_err();
+        assert!(matches!(&error, HistoryError::Disk(reason) if reason.contains("31 MiB left")), "{error}");
+        let dir = tempfile::tempdir().unwrap();
+        has_room(&dir.path().join("not/there/yet")).unwrap();
     }
 
     /// Bytes that don't get shorter.

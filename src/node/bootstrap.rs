@@ -11,7 +11,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{Config, Node, StartError};
-use crate::replication::{Claim, Hello, Member, NodeId, PeerError, PeerRefusal, Reply, Request};
+use crate::replication::{
+    Claim, GO_ON_WITHOUT, Hello, Member, NodeId, PeerError, PeerRefusal, Reply, Request,
+};
 
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 const HELLO_WAIT: Duration = Duration::from_secs(1);
@@ -164,8 +166,7 @@ fn check_not_wiped(node: &Node, hello: &Hello) -> Result<(), String> {
     match hello.members.get(&me.node_id) {
         Some(disk) if *disk != me.disk_id => Err(format!(
             "cluster {cluster} knows node {id} by disk {disk}, but the data directory {dir} is disk {mine} and empty. \
-             A node that lost its disk must not vote under its old id: give it its data directory back, or add it \
-             under a new id",
+             Give it its data directory back. {GO_ON_WITHOUT}",
             id = me.node_id,
             dir = node.config.data_dir.display(),
             mine = me.disk_id,

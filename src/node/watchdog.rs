@@ -23,6 +23,7 @@ pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<Str
     let mut handed_over: Option<Instant> = None;
     let mut leading_since: Option<Instant> = None;
     let mut lost_since: Option<Instant> = None;
+    let mut leader: Option<NodeId> = None;
     loop {
         // Woken at once by the storage, else by the clock.
         let _ = timeout(LOOK_EVERY, storage_fatal.changed()).await;
@@ -37,6 +38,13 @@ pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<Str
                 return;
             }
             return node.stop_because(format!("raft has stopped: {fatal}"));
+        }
+        if leader != node.leader() {
+            leader = node.leader();
+            match leader {
+                Some(leader) => tracing::info!(leader, term = metrics.current_term, "there is a leader"),
+                None => tracing::info!(term = metrics.current_term, "there is no leader"),
+            }
         }
         let leads = metrics.state == ServerState::Leader;
         leading_since = if leads { leading_since.or_else(|| Some(Instant::now())) } else { None };

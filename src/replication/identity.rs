@@ -31,6 +31,11 @@ pub struct Identity {
     pub members: BTreeMap<NodeId, DiskId>,
 }
 
+/// What to do where a node's data is lost. There is no other way yet to have as many nodes again.
+pub const GO_ON_WITHOUT: &str = "The others go on without this node while they are a majority. It must start neither with an \
+     empty directory nor with an older copy of its own: it would have forgotten what it promised them. To have as many \
+     nodes again, export from the cluster and import into a new one";
+
 /// Why a data directory can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -48,8 +53,7 @@ pub enum IdentityError {
     )]
     OtherNode { dir: PathBuf, found: NodeId, configured: NodeId },
     #[error(
-        "{dir} holds a log or snapshots, but not the file that says whose they are: put {IDENTITY} back, or empty the \
-         directory and add the node to the cluster under a new id"
+        "{dir} holds a log or snapshots, but not the file that says whose they are: put {IDENTITY} back. {GO_ON_WITHOUT}"
     )]
     IdentityLost { dir: PathBuf },
     #[error("{dir} is no data directory of a node: it holds no file {IDENTITY}")]

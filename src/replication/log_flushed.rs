@@ -64,12 +64,19 @@ fn not_noted(error: &io::Error) {
     tracing::warn!(%error, "how far the log is flushed can't be noted: that it was cut off would not be noticed");
 }
 
-/// What was told of the log in `dir`; `None` where a build before this file was the last to write, or nothing sound is there.
-pub fn read(dir: &Path) -> io::Result<Option<Mark>> {
+/// What was told of the log in `dir`; `None` where nothing sound is there. `is_due`: the log has been served before. Builds
+/// before this file told nothing.
+pub fn read(dir: &Path, is_due: bool) -> io::Result<Option<Mark>> {
     let path = path(dir);
     let text = match fs::read(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if is_due {
+                let file = path.display();
+                tracing::warn!(%file, "how far the log was flushed is not noted: whether its end was cut off is not known");
+            }
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     let told = parse(&text);
@@ -104,12 +111,12 @@ mod tests {
     fn what_was_flushed_is_told_to_the_next_start() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log");
-        assert_eq!(read(&log).unwrap(), None);
+        assert_eq!(read(&log, false).unwrap(), None);
         let flushed = Flushed::begin(&log, Mark(7));
-        assert_eq!(read(&log).unwrap(), Some(Mark(7)));
+        assert_eq!(read(&log, true).unwrap(), Some(Mark(7)));
         flushed.advance(Mark(u64::MAX));
         flushed.advance(Mark(12));
-        assert_eq!((read(&log).unwrap(), flushed.mark()), (Some(Mark(u64::MAX)), Mark(u64::MAX)));
+        assert_eq!((read(&log, true).unwrap(), flushed.mark()), (Some(Mark(u64::MAX)), Mark(u64::MAX)));
     }
 
     #[test]

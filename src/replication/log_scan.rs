@@ -22,6 +22,7 @@ use raft_log::chunked_wal::Config as WalConfig;
 use raft_log::{ChunkId, RaftLogAction, RaftLogRecord, WALRecord};
 
 use super::durable;
+use super::identity::GO_ON_WITHOUT;
 use super::log_record::{BODY_BYTES_MAX, LogTypes, Mark};
 use crate::planted::{Bug, planted};
 
@@ -35,8 +36,7 @@ const RECORD_BYTES_MAX: usize = BODY_BYTES_MAX + 1_024;
 pub enum LogDamage {
     #[error(
         "the log is damaged: {file}, byte {offset}: {reason}. The entries from there on were durable and can't be \
-         read. Check the disk; then remove this node from the cluster, empty its data directory and add it under a \
-         new id, or restore a backup"
+         read. Check the disk. {GO_ON_WITHOUT}"
     )]
     Damaged { file: PathBuf, offset: u64, reason: String },
     #[error("the log in {dir} can't be read: {source}")]

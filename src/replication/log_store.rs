@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::disk::Disk;
 use super::durable;
+use super::identity::GO_ON_WITHOUT;
 use super::log_flushed;
 use super::log_record::{LogTypes, LoggedPayload, entry_bytes};
 use super::log_scan::{self, LogDamage};
@@ -50,10 +51,7 @@ pub enum LogError {
     Damage(#[from] LogDamage),
     #[error("the log in {dir} can't be opened: {source}")]
     Open { dir: PathBuf, source: io::Error },
-    #[error(
-        "the log in {dir} is gone: this node's vote is lost, and it must not vote again under its old id. Remove it \
-         from the cluster, empty its data directory and add it under a new id"
-    )]
+    #[error("the log in {dir} is gone, and this node's vote with it: put it back as it was. {GO_ON_WITHOUT}")]
     Lost { dir: PathBuf },
 }
 
@@ -244,8 +242,8 @@ impl LogStore {
 pub fn open_files(dir: &Path, was_used: bool) -> Result<RaftLog<LogTypes>, LogError> {
     let open = |source| LogError::Open { dir: dir.to_owned(), source };
     durable::create_dir(dir).map_err(open)?;
-    log_scan::recover(dir, log_flushed::read(dir).map_err(open)?)?;
     let has_begun = has_begun(dir);
+    log_scan::recover(dir, log_flushed::read(dir, has_begun).map_err(open)?)?;
     if (has_begun || was_used) && !log_scan::exists(dir).map_err(open)? {
         return Err(LogError::Lost { dir: dir.to_owned() });
     }

@@ -324,6 +324,7 @@ impl LogWorker {
             }
             Operation::Truncate { from, done } => {
                 self.waiters.push(Waiter::Done(done));
+                self.may_truncate(from)?;
                 self.written = self.log.truncate(from)?.end().0;
                 Ok(true)
             }
@@ -338,6 +339,17 @@ impl LogWorker {
                 drop(answer.send(self.read(from, to, bytes_max)));
                 Ok(false)
             }
+        }
+    }
+
+    /// A leader without what was committed here was elected by nodes of which one has lost what it had promised.
+    fn may_truncate(&self, from: u64) -> io::Result<()> {
+        match self.log.log_state().committed() {
+            Some(committed) if committed.0.index >= from => Err(io::Error::other(format!(
+                "the leader lacks entry {from}, which was committed: another node has lost its data, or was started with an \
+                 older copy of it. Keep this data directory: it holds what was acknowledged, and the leader's does not"
+            ))),
+            _ => Ok(()),
         }
     }
 

@@ -37,7 +37,7 @@ pub use batch::*;
 pub use codec::{CodecError, Kind, decode, encode};
 pub use decision::{Decision, NotDecided};
 pub use disk::{Disk, DiskThreads, Work, blocking};
-pub use identity::{DataDirLock, Identity, IdentityError, IdentityFile};
+pub use identity::{DataDirLock, GO_ON_WITHOUT, Identity, IdentityError, IdentityFile};
 pub use line::{LINE_FRAMES_MAX, serve_line};
 pub use log_store::{LogError, LogStore};
 pub use log_worker::{Fatal, Flush, LogWorker};

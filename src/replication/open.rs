@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::check::DecodedBatch;
 use super::decision::Decision;
 use super::disk::Disk;
+use super::identity::GO_ON_WITHOUT;
 use super::log_record::LogTypes;
 use super::log_store::{self, LogError, LogStore};
 use super::log_worker::Fatal;
@@ -45,8 +46,7 @@ pub enum OpenError {
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
     #[error(
-        "no snapshot can be read, and the log begins only after index {purged}: {damage}. Check the disk; then remove \
-         this node from the cluster, empty its data directory and add it under a new id, or restore a backup"
+        "no snapshot can be read, and the log begins only after index {purged}: {damage}. Check the disk. {GO_ON_WITHOUT}"
     )]
     StateLost { purged: u64, damage: String },
 }
