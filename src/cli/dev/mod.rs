@@ -218,8 +218,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_nodes_that_are_left_go_on() {
         let dir = tempfile::tempdir().unwrap();
-        let wanted = plan::Wanted { nodes: Some(3), base_port: Some(7_300) };
-        let plan = Plan::prepare(dir.path().join("data"), wanted).unwrap();
+        let plan = Plan::of_mute_nodes(dir.path().join("data"), 3);
         for (ended, goes_on) in [(0, true), (2, true), (3, false)] {
             let (exits, mut exit) = mpsc::channel(3);
             let (signals, mut signal) = mpsc::channel(1);

@@ -174,7 +174,6 @@ mod tests {
 
     use tokio::time::{Instant, sleep, timeout};
 
-    use super::super::plan::Wanted;
     use super::*;
 
     const SOON: Duration = Duration::from_secs(20);
@@ -184,8 +183,7 @@ mod tests {
         let program = dir.join("program");
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let wanted = Wanted { nodes: Some(1), base_port: Some(7_300) };
-        let plan = Plan::prepare(dir.join("data"), wanted).unwrap();
+        let plan = Plan::of_mute_nodes(dir.join("data"), 1);
         let (nodes, exits) = Nodes::new(program, plan.clone(), Some("debug".into()));
         (nodes, exits, plan)
     }

@@ -175,6 +175,15 @@ fn quoted(word: &str) -> String {
 }
 
 #[cfg(test)]
+impl Plan {
+    /// For nodes that listen nowhere: tests that look at once whether the same ports are free would find each other.
+    pub fn of_mute_nodes(data_dir: PathBuf, nodes: u16) -> Plan {
+        std::fs::create_dir_all(&data_dir).unwrap();
+        Plan { data_dir, nodes, base_port: 7_300 }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
