@@ -521,8 +521,12 @@ impl Inner {
 /// can be none.
 fn set_aside_and_open(keeping: &Keeping) -> Option<Arc<dyn Store>> {
     let Keeping::OnDisk(dir) = keeping else { return Some(Arc::new(MemoryStore::default())) };
-    let opened = set_aside(dir)
-        .map_err(|error| HistoryError::Store(format!("its folder can't be set aside: {error}")))
+    // What can't be read where the disk is full may be sound, and nothing better could take its place.
+    let opened = sled_store::has_room(dir)
+        .and_then(|()| {
+            set_aside(dir)
+                .map_err(|error| HistoryError::Store(format!("its folder can't be set aside: {error}")))
+        })
         .and_then(|()| SledStore::open(dir));
     match opened {
         Ok(store) => Some(Arc::new(store)),

@@ -80,9 +80,10 @@ fn open_unlocked(config: &sled::Config) -> sled::Result<sled::Db> {
 /// sled writes where it opens, and what it finds no room for then it may damage: it is opened only where there is some.
 const FREE_BYTES_MIN: u64 = 32 << 20;
 
-fn has_room(dir: &Path) -> Result<(), HistoryError> {
-    std::fs::create_dir_all(dir)?;
-    let disk = rustix::fs::statvfs(dir).map_err(std::io::Error::from)?;
+/// Fails where the disk under the folder has no room for a store to be opened.
+pub fn has_room(dir: &Path) -> Result<(), HistoryError> {
+    let there = dir.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    let disk = rustix::fs::statvfs(there).map_err(std::io::Error::from)?;
     is_enough(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 

@@ -89,10 +89,12 @@ pub fn as_created(block: Arc<Block>, released: bool) -> BlockShown {
     BlockShown { created: true, block, picked_up: vec![0; nights], released }
 }
 
-/// A block as the change that left `after` found or left it: no such change picks up or gives back.
+/// A block as the change that left `after` found or left it: no such change picks up or gives back, and it changes the type only
+/// where nobody has a room of the old one.
 pub fn as_changed(it: &BlockRecord, after: &BlockRecord) -> BlockShown {
     let block = Arc::clone(&it.block);
-    let picked_up_on = |night| after.picked_up.as_ref().and_then(|nights| nights.get(&night).copied());
+    let picked_up = after.picked_up.as_ref().filter(|_| block.room_type == after.block.room_type);
+    let picked_up_on = |night| picked_up.and_then(|nights| nights.get(&night).copied());
     let picked_up = block.from.until(block.to).map(|night| picked_up_on(night).unwrap_or(0)).collect();
     BlockShown { created: false, block, picked_up, released: it.released }
 }
@@ -115,7 +117,8 @@ pub fn put(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &PutBlock) 
     judge(book, old.map(Arc::as_ref), &block, released)?;
     let old = old.and_then(|old| old.record.clone());
     let created = old.is_none();
-    let picked_up = txn.book(property)?.blocks.get(&block.block).and_then(|block| block.picked_up_now());
+    let picked_up = txn.book(property)?.blocks.get(&block.block).and_then(|old| old.named_by.get(room_type));
+    let picked_up = picked_up.map(|nights| Arc::new(nights.clone()));
     let (key, made_released) = match old {
         Some(old) => (old.key.map(|key| key.keeping(&old.block)), old.made_released),
         // Nobody else is answered with it as it was made.

@@ -1,5 +1,5 @@
-//! A bit that turned over on a disk is found: no node serves from a log that it can't read to its end, and a damaged
-//! snapshot costs nothing where an older one is kept and the log reaches back to it.
+//! A bit that turned over on a disk, or a log that was cut off at its end, is found: no node serves from a log that it
+//! can't read to its end, and a damaged snapshot costs nothing where an older one is kept and the log reaches back to it.
 
 use std::collections::BTreeMap;
 

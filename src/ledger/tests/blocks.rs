@@ -17,6 +17,11 @@ fn picked_up(house: &House, id: &str) -> Vec<u32> {
     blocks.into_iter().find(|shown| shown.block.block.as_str() == id).unwrap().picked_up
 }
 
+fn record_of(house: &House, id: &str) -> BlockRecord {
+    let book = house.ledger.book(&hotel()).unwrap();
+    book.blocks.get(&BlockId::new(id).unwrap()).unwrap().record.clone().unwrap()
+}
+
 fn from_block(n: u128, arrival: i32, departure: i32) -> Reserve {
     Reserve { block: Some(BlockId::new("fair").unwrap()), ..by_type(n, "double", arrival, departure) }
 }
@@ -153,8 +158,13 @@ fn a_block_that_changes_its_type_counts_who_was_upgraded_to_that() {
     house.changed(assign(1, "201"));
     let suites = |rooms| PutBlock { room_type: kind("suite"), ..put_block("fair", 10, 12, rooms) };
     assert_eq!(refused(house.run(suites(0))), Refusal::CapacityBelowSold { nights: vec![day(10), day(11)] });
+    let before = record_of(&house, "fair");
     house.run(suites(1));
     assert_eq!(picked_up(&house, "fair"), [1, 1]);
+    // So the event of that change tells it.
+    let after = record_of(&house, "fair");
+    assert_eq!(crate::ledger::as_changed(&after, &after).picked_up, [1, 1]);
+    assert_eq!(crate::ledger::as_changed(&before, &after).picked_up, [0, 0]);
     sound(&house);
 }
 

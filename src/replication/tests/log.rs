@@ -338,6 +338,22 @@ async fn a_failure_is_final_and_told_to_everybody() {
     assert_eq!(log.read_vote().await.unwrap(), None);
 }
 
+/// A leader that lacks what was committed was elected by nodes of which one has lost something: this log may be all that is left.
+#[tokio::test]
+async fn what_was_committed_is_never_truncated_and_the_reason_says_what_to_keep() {
+    let dir = tempfile::tempdir().unwrap();
+    let fatal = Fatal::default();
+    let (mut log, mut closed) = opened(dir.path(), fatal.clone()).unwrap();
+    log.blocking_append([blank(1, 0), blank(1, 1), blank(1, 2)]).await.unwrap();
+    log.save_committed(Some(log_id(1, 1))).await.unwrap();
+    log.truncate_after(Some(log_id(1, 1))).await.unwrap();
+    assert!(log.truncate_after(Some(log_id(1, 0))).await.is_err());
+    let reason = fatal.watch().borrow().clone().unwrap();
+    assert!(reason.contains("lacks entry 1") && reason.contains("Keep this data directory"), "{reason}");
+    closed.wait_for(|closed| *closed).await.unwrap();
+    assert_eq!(entries(&mut open(dir.path()).await.0).await, [blank(1, 0), blank(1, 1)]);
+}
+
 #[tokio::test]
 async fn a_hole_in_what_was_flushed_is_refused() {
     let dir = tempfile::tempdir().unwrap();

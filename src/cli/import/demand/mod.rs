@@ -23,6 +23,7 @@ use crate::cli::progress;
 use crate::cli::settings::Sources;
 use crate::client::{Client, ClientError};
 use crate::ledger::Status;
+use crate::wire;
 use capacity::Capacity;
 use chart::Month;
 use replay::{Course, Replayed};
@@ -151,7 +152,7 @@ fn text(report: &Report) -> String {
     if report.waited > 0 {
         parts.push(format!("{} rows waited, {} of them were booked", report.waited, report.booked));
     }
-    let statuses = statuses.iter().map(|(status, count)| [crate::wire::word(status), count.to_string()]);
+    let statuses = statuses.iter().map(|(status, count)| [wire::word(status), count.to_string()]);
     parts.push(output::table(["status", "rows"], statuses));
     let refused = refused.iter().map(|(code, count)| {
         [code.clone(), count.to_string(), report.examples.get(code).cloned().unwrap_or_default()]
