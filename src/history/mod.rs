@@ -75,6 +75,9 @@ pub enum HistoryError {
     NotFollowing { lsn: Lsn },
     #[error("the history is damaged or of an unknown version: {0}")]
     Codec(#[from] CodecError),
+    /// The store is sound; the next start would come to the same.
+    #[error("what one command changed is more than the history takes as one piece: {0}")]
+    TooMuch(CodecError),
 }
 
 /// Why the past was not told.
@@ -172,7 +175,7 @@ struct Inner {
     tip: Mark,
     /// What the store held can't be used, or is not the past of this state: it is to be set aside for an empty one.
     unusable: bool,
-    /// The disk took nothing more. What is on it is left alone, and nothing is kept until the next start.
+    /// The disk took nothing more, or one command was too much. What is on it is left alone, and nothing is kept until the next start.
     suspended: bool,
 }
 
@@ -296,8 +299,13 @@ impl History {
     /// The store has failed, whoever found it.
     fn give_up_store(&self, inner: &mut Inner, error: &HistoryError) {
         self.kept.send_replace(Lsn(0));
-        if let HistoryError::Disk(_) = error {
+        if let HistoryError::Disk(_) | HistoryError::TooMuch(_) = error {
             tracing::error!(%error, "{SUSPENDED}");
+            if let HistoryError::TooMuch(_) = error {
+                tracing::error!(
+                    "no node can keep that command: copy the history's folder before a start, which may give it up"
+                );
+            }
             inner.suspend();
             self.kept.send_replace(inner.tip.lsn);
             self.backlog.send_replace(Backlog::default());
@@ -537,14 +545,27 @@ fn set_aside_and_open(keeping: &Keeping) -> Option<Arc<dyn Store>> {
     }
 }
 
-/// Only the newest is left.
+/// Of this one and the one that was set aside before only the larger is left, or the newer: a store that fails again and
+/// again, each time after a little, must not push out what the first held.
 fn set_aside(dir: &Path) -> std::io::Result<()> {
     if !dir.exists() {
         return Ok(());
     }
     let aside = dir.with_extension("damaged");
     if aside.exists() {
+        if bytes_in(dir)? < bytes_in(&aside)? {
+            return std::fs::remove_dir_all(dir);
+        }
         std::fs::remove_dir_all(&aside)?;
     }
     std::fs::rename(dir, &aside)
+}
+
+/// Of the files in a folder.
+fn bytes_in(dir: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(dir)? {
+        bytes += entry?.metadata()?.len();
+    }
+    Ok(bytes)
 }

@@ -319,6 +319,45 @@ fn a_damaged_store_is_set_aside_and_never_believed() {
     }
 }
 
+#[test]
+fn a_store_that_fails_again_and_again_does_not_push_out_what_the_first_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("history");
+    let aside = folder.with_extension("damaged");
+    for (bytes, left) in [(100, 100), (100_000, 100_000), (10, 100_000), (10, 100_000), (100_001, 100_001)] {
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("db"), vec![0; bytes]).unwrap();
+        set_aside(&folder).unwrap();
+        assert_eq!((bytes_in(&aside).unwrap(), folder.exists()), (left, false));
+    }
+}
+
+#[test]
+fn a_command_that_changed_too_much_for_the_history_ends_it_and_destroys_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("history");
+    let (mut told, history) = (Told::new(), History::open(Keeping::OnDisk(folder.clone())));
+    told.open(&history);
+    history.keep();
+    let kept = told.ledger.lsn();
+    told.rename_quiet(&history, &"x".repeat(Kind::History.body_bytes_max() + 1));
+    history.keep();
+    told.book(&history, 10);
+    assert_eq!(all_after(&history, kept), (vec![], Some(NotTold::Missing)));
+    assert!(!folder.with_extension("damaged").exists());
+    // What the next process finds: this one holds on to the store.
+    let left = dir.path().join("left");
+    std::fs::create_dir(&left).unwrap();
+    for file in std::fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+        if file.file_type().unwrap().is_file() {
+            std::fs::copy(file.path(), left.join(file.file_name())).unwrap();
+        }
+    }
+    let history = History::open(Keeping::OnDisk(left));
+    assert_eq!(history.known(), kept);
+    assert_eq!(all_after(&history, Lsn(0)).0.last().map(|mark| mark.lsn), Some(kept));
+}
+
 /// What a power cut leaves may lack its beginning, and only the note would say so.
 #[test]
 fn chunks_without_a_note_are_set_aside() {

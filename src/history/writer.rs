@@ -176,7 +176,7 @@ impl History {
             let Some(open) = writer.open.as_mut().filter(|open| open.is_unstored()) else {
                 return self.flush(&*store, writer, Noted { generation: pending.generation, note });
             };
-            let frame = open.chunk.encode()?;
+            let frame = open.chunk.encode().map_err(HistoryError::TooMuch)?;
             store.put(open.chunk.after.lsn, &frame, &open.of)?;
             let more = open.has_stored(frame.len());
             self.has_stored(pending.generation, open.last(), more);

@@ -109,6 +109,10 @@ impl Problem {
         Problem::new(Code::Overloaded, format!("{detail}; nothing happened, retry later"))
     }
 
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
     pub fn at(mut self, lsn: Lsn) -> Problem {
         self.lsn = Some(lsn);
         self
@@ -159,13 +163,18 @@ impl From<Refusal> for Problem {
                 "this Idempotency-Key was used for another request; use a new key for a new request"
                     .to_owned(),
             ),
-            PropertyNotFound => {
-                (Code::PropertyNotFound, "the property does not exist; PUT it first".to_owned())
-            }
-            RoomTypeNotFound => {
-                (Code::RoomTypeNotFound, "the property has no such room type; PUT it first".to_owned())
-            }
-            RoomNotFound => (Code::RoomNotFound, "the property has no such room; PUT it first".to_owned()),
+            PropertyNotFound => (
+                Code::PropertyNotFound,
+                "there is no such property; check its id, or define it first".to_owned(),
+            ),
+            RoomTypeNotFound => (
+                Code::RoomTypeNotFound,
+                "the property has no such room type; check its id, or define it first".to_owned(),
+            ),
+            RoomNotFound => (
+                Code::RoomNotFound,
+                "the property has no such room; check its id, or define it first".to_owned(),
+            ),
             ReservationNotFound => {
                 (Code::ReservationNotFound, "there is no reservation with this id".to_owned())
             }
@@ -177,7 +186,7 @@ impl From<Refusal> for Problem {
             BookingNotFound => (Code::BookingNotFound, "there is no booking with this id".to_owned()),
             NotSetAside => (
                 Code::NotFound,
-                "no command that was set aside has this LSN; see /v1/quarantine for those that are".to_owned(),
+                "no command that was set aside has this LSN; `quarantine` lists those that are".to_owned(),
             ),
             WaitlistEntryNotFound => {
                 (Code::WaitlistEntryNotFound, "the property has no such entry of its waitlist".to_owned())
@@ -241,7 +250,11 @@ impl From<Refusal> for Problem {
             HoldTtlInvalid => (Code::HoldTtlInvalid, "`hold_seconds` must be from 1 to 86,400".to_owned()),
             NotPriced { nights } => (
                 Code::NotPriced,
-                format!("{} has no price for exactly this occupancy in this currency", nights_text(nights)),
+                format!(
+                    "{} has no price for exactly this occupancy in this currency; set a rate of the room type, or ask \
+                     for a room that has a rate of its own",
+                    nights_text(nights)
+                ),
             ),
             InvalidTimeZone => {
                 (Code::InvalidTimeZone, "`time_zone` must be an IANA name such as Europe/Budapest".to_owned())
@@ -268,6 +281,10 @@ impl From<Refusal> for Problem {
             PriceChanged { total } => (
                 Code::PriceChanged,
                 format!("the stay now costs {total} in minor units; accept that or decide anew"),
+            ),
+            TooManyRanges => (
+                Code::TooLarge,
+                "too many ranges of dates are set here; clear those that are past, or set longer ones".to_owned(),
             ),
             CapacityBelowSold { nights } => (
                 Code::CapacityBelowSold,

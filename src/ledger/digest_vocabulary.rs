@@ -281,6 +281,7 @@ impl Digest for Refusal {
             Refusal::WaitlistEntryNotFound => tagged!(d, 29),
             Refusal::NotWaiting { state } => tagged!(d, 30, state),
             Refusal::NotSetAside => tagged!(d, 31),
+            Refusal::TooManyRanges => tagged!(d, 32),
             Refusal::AuditNotAllowed { mode, business_date } => tagged!(d, 24, mode, business_date),
         }
     }

@@ -14,13 +14,18 @@ use super::plan::{self, Freed, Move};
 use super::record::{OutOfOrderRecord, Record, RecordKey};
 use super::txn::{Halt, Txn};
 
+/// Ranges in which one room may be out of order: retiring it takes all of them away by one command.
+const RANGES_MAX: usize = 10_000;
+
 pub fn put(txn: &mut Txn<'_>, command: &PutOutOfOrder) -> Result<Outcome, Halt> {
     let PutOutOfOrder { property, room, from, to, reason } = command;
     txn.book(property)?.room(room)?;
     if from >= to {
         return Err(Refusal::InvalidStay.into());
     }
+    let before = ranges(txn.book(property)?, room)?;
     clear(txn, property, room, *from, *to)?;
+    may_be(before, ranges(txn.book(property)?, room)? + 1)?;
     let moves = move_away(txn.book(property)?, room, *from, *to)?;
     plan::carry_out(txn, &moves)?;
     let (property, room, reason) = (property.clone(), room.clone(), reason.clone());
@@ -36,9 +41,20 @@ pub fn end(txn: &mut Txn<'_>, command: &EndOutOfOrder) -> Result<Outcome, Halt> 
     if from >= to {
         return Err(Refusal::InvalidStay.into());
     }
+    let before = ranges(txn.book(property)?, room)?;
     clear(txn, property, room, *from, *to)?;
+    may_be(before, ranges(txn.book(property)?, room)?)?;
     plan::give(txn, &[Freed::new(property, room, *from, *to)])?;
     Ok(Outcome::Removed)
+}
+
+fn ranges(book: &Book, room: &RoomId) -> Result<usize, Refusal> {
+    Ok(book.room(room)?.out_of_order.len())
+}
+
+/// Whether a room that was out of order in `before` ranges may be so in `after`.
+fn may_be(before: usize, after: usize) -> Result<(), Refusal> {
+    if after > RANGES_MAX && after > before { Err(Refusal::TooManyRanges) } else { Ok(()) }
 }
 
 /// Puts the room back in order on the nights `[from, to)`.

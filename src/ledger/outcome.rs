@@ -165,6 +165,8 @@ pub enum Refusal {
     CapacityBelowSold {
         nights: Vec<Date>,
     },
+    /// Rates, rules or times out of order are set for one target in more ranges than it may have.
+    TooManyRanges,
     /// One reservation of a booking was refused, and so all of them.
     Member {
         /// Its place in the booking, from 0.
@@ -221,6 +223,7 @@ impl Refusal {
             Refusal::NoAvailability { .. } => 17,
             Refusal::PriceChanged { .. } => 18,
             Refusal::CapacityBelowSold { .. } => 19,
+            Refusal::TooManyRanges => 20,
             Refusal::Member { refusal, .. } => refusal.place(),
         }
     }

@@ -11,7 +11,7 @@ use super::id::Currency;
 use super::outcome::{Outcome, RatesSet, Refusal};
 use super::record::{RateRecord, Record};
 use super::reservation::Price;
-use super::segments::{self, Segments};
+use super::segments::{self, Segments, Weighed};
 use super::txn::{Halt, Txn};
 
 /// Most minor units of one night. The total of the longest stay stays far below 2^63.
@@ -19,6 +19,12 @@ pub const AMOUNT_MAX: i64 = 1_000_000_000_000;
 
 /// The rates of one target by date.
 pub type RateTable = Segments<Prices>;
+
+impl Weighed for Prices {
+    fn entries(&self) -> usize {
+        self.values().map(|by_occupancy| 1 + by_occupancy.len()).sum()
+    }
+}
 
 impl RateTable {
     /// Writes the amounts of the nights from `arrival` on over `amounts`, where this table has them.
@@ -83,6 +89,7 @@ pub(super) fn put_rates(txn: &mut Txn<'_>, command: &PutRates) -> Result<Outcome
     let table = check(book, target, *from, *to, prices, *currencies_known)?;
     let replaced = table.overlapping(*from, *to).to_vec();
     let priced = prices.values().any(|by_occupancy| !by_occupancy.is_empty());
+    table.may_replace(&replaced, (*from, *to), Some(prices).filter(|_| priced))?;
     let record = |segment| Record::Rate(RateRecord::new(property, target, segment));
     segments::replace(txn, &replaced, *from, *to, priced.then(|| Arc::new(prices.clone())), record)?;
     let set = RatesSet { target: target.clone(), from: *from, to: *to, prices: prices.clone() };

@@ -10,11 +10,17 @@ use super::command::{PutRestrictions, Rules};
 use super::date::Date;
 use super::outcome::{Outcome, Refusal, Rule};
 use super::record::{Record, RestrictionRecord};
-use super::segments::{self, Segments};
+use super::segments::{self, Segments, Weighed};
 use super::txn::{Halt, Txn};
 
 /// The rules of one room type by date.
 pub type RuleTable = Segments<Rules>;
+
+impl Weighed for Rules {
+    fn entries(&self) -> usize {
+        1
+    }
+}
 
 impl Rules {
     /// Whether there is no rule at all.
@@ -32,6 +38,7 @@ pub fn put(txn: &mut Txn<'_>, command: &PutRestrictions) -> Result<Outcome, Halt
     let replaced = table.overlapping(*from, *to).to_vec();
     let rules = Arc::new(rules.clone());
     let value = Some(Arc::clone(&rules)).filter(|rules| !rules.are_none());
+    table.may_replace(&replaced, (*from, *to), value.as_deref())?;
     let record = |segment| Record::Restriction(RestrictionRecord::new(property, room_type, segment));
     segments::replace(txn, &replaced, *from, *to, value, record)?;
     let (property, room_type) = (property.clone(), room_type.clone());

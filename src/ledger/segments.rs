@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::date::Date;
+use super::outcome::Refusal;
 use super::record::Record;
 use super::txn::{Halt, Txn};
 
@@ -14,13 +15,40 @@ pub struct Segment<T> {
     pub value: Arc<T>,
 }
 
-/// Segments by date; they don't overlap.
-#[derive(Clone, Debug, Default)]
-pub struct Segments<T> {
-    segments: Vec<Segment<T>>,
+/// What the segments of one target may weigh: ten thousand of one price, which are nights for 27 years, or fewer of more. One
+/// command may replace all of them, and what a command changed is held in memory and kept as one piece.
+const WEIGHT_MAX: usize = 10_000 * (SEGMENT_WEIGHT + 2);
+
+/// What a segment weighs beside its values: its record names the property and the target.
+const SEGMENT_WEIGHT: usize = 100;
+
+/// What is set for ranges.
+pub trait Weighed {
+    /// How many values it holds.
+    fn entries(&self) -> usize;
 }
 
-impl<T> Segments<T> {
+/// Segments by date; they don't overlap.
+#[derive(Clone, Debug)]
+pub struct Segments<T> {
+    segments: Vec<Segment<T>>,
+    /// Of all of them.
+    weight: usize,
+}
+
+impl<T> Default for Segments<T> {
+    fn default() -> Segments<T> {
+        Segments { segments: Vec::new(), weight: 0 }
+    }
+}
+
+impl<T: Weighed> Segment<T> {
+    fn weight(&self) -> usize {
+        SEGMENT_WEIGHT + self.value.entries()
+    }
+}
+
+impl<T: Weighed> Segments<T> {
     pub fn all(&self) -> &[Segment<T>] {
         &self.segments
     }
@@ -36,9 +64,29 @@ impl<T> Segments<T> {
         self.overlapping(date, date.plus(1)).first().map(|segment| &*segment.value)
     }
 
+    /// Whether the target has not got too many segments by what [`replace`] would do.
+    pub fn may_replace(
+        &self,
+        replaced: &[Segment<T>],
+        (from, to): (Date, Date),
+        value: Option<&T>,
+    ) -> Result<(), Refusal> {
+        let less: usize = replaced.iter().map(Segment::weight).sum();
+        let edges =
+            replaced.iter().map(|it| it.weight() * (usize::from(it.from < from) + usize::from(it.to > to)));
+        let more = edges.sum::<usize>() + value.map_or(0, |value| SEGMENT_WEIGHT + value.entries());
+        let weight = self.weight - less + more;
+        if weight > WEIGHT_MAX && more > less { Err(Refusal::TooManyRanges) } else { Ok(()) }
+    }
+
     pub fn insert(&mut self, segment: Segment<T>) -> Option<Segment<T>> {
+        self.weight += segment.weight();
         match self.segments.binary_search_by_key(&segment.from, |segment| segment.from) {
-            Ok(at) => Some(std::mem::replace(&mut self.segments[at], segment)),
+            Ok(at) => {
+                let old = std::mem::replace(&mut self.segments[at], segment);
+                self.weight -= old.weight();
+                Some(old)
+            }
             Err(at) => {
                 self.segments.insert(at, segment);
                 None
@@ -48,14 +96,15 @@ impl<T> Segments<T> {
 
     pub fn remove(&mut self, from: Date) -> Option<Segment<T>> {
         let at = self.segments.binary_search_by_key(&from, |segment| segment.from).ok()?;
-        Some(self.segments.remove(at))
+        let removed = self.segments.remove(at);
+        self.weight -= removed.weight();
+        Some(removed)
     }
 }
 
 /// Sets the value of the nights `[from, to)`, or none, in place of those that were `replaced`: what overlaps there.
 ///
-/// A segment is removed once for all those that were set over it, so the work of many narrow ones was paid for by as
-/// many commands.
+/// How many they may be, [`Segments::may_replace`] bounds: each that is removed moves those behind it.
 pub fn replace<T: Clone>(
     txn: &mut Txn<'_>,
     replaced: &[Segment<T>],

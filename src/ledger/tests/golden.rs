@@ -472,6 +472,7 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("waitlist_entry_not_found", Refusal::WaitlistEntryNotFound),
         ("not_set_aside", Refusal::NotSetAside),
         ("not_waiting", Refusal::NotWaiting { state: WaitlistStatus::Booked }),
+        ("too_many_ranges", Refusal::TooManyRanges),
         ("block_not_definite", Refusal::BlockNotDefinite { state: BlockStatus::Tentative }),
         (
             "audit_not_allowed",

@@ -268,9 +268,46 @@ fn ten_thousand_segments_are_replaced_at_once() {
         house.run(put_rates(target(), day(2 * n), day(2 * n + 1), prices(&[("EUR", 2, n.into())])));
     }
     assert!(house.ledger.header().records.rates >= 10_000);
+    // There is an end, which no single range comes to, and which is no end for longer ones and for fewer.
+    let one_more = |nights| put_rates(target(), day(30_000), day(30_000 + nights), prices(&[("EUR", 2, 1)]));
+    assert_eq!(house.refused(one_more(1)), Refusal::TooManyRanges);
+    house.run(put_rates(target(), day(0), day(1), Prices::new()));
+    assert!(matches!(house.run(one_more(100)), Outcome::Rates(_)));
+    let within = put_rates(target(), day(30_050), day(30_051), prices(&[("EUR", 2, 2)]));
+    assert_eq!(house.refused(within), Refusal::TooManyRanges);
     let all = put_rates(target(), Date::MIN, Date::MAX, prices(&[("EUR", 2, 1)]));
     assert!(matches!(house.run(all), Outcome::Rates(_)));
     assert_eq!(house.ledger.rates(&hotel(), Date::MIN, Date::MAX).unwrap().len(), 4);
+    house.ledger.audit().unwrap();
+}
+
+#[test]
+fn many_amounts_for_each_night_come_to_an_end_sooner() {
+    let mut house = House::new();
+    let mut suite = put_room_type("suite", 0);
+    suite.max_occupancy = 500;
+    house.run(suite);
+    let amounts: Prices = [(eur(), (1..=500).map(|occupancy| (occupancy, 100)).collect())].into();
+    let target = || RateTarget::RoomType(kind("suite"));
+    let set = |n: i32| put_rates(target(), day(1_000 + 2 * n), day(1_001 + 2 * n), amounts.clone());
+    let taken = (0..2_000).take_while(|n| matches!(house.run(set(*n)), Outcome::Rates(_))).count();
+    assert!((1_600..1_700).contains(&taken), "{taken}");
+    assert_eq!(house.refused(set(2_001)), Refusal::TooManyRanges);
+    house.ledger.audit().unwrap();
+}
+
+#[test]
+fn a_room_is_out_of_order_in_so_many_ranges() {
+    let mut house = House::new();
+    for n in 0..10_000 {
+        house.run(put_out_of_order("101", 2 * n, 2 * n + 1));
+    }
+    assert_eq!(house.refused(put_out_of_order("101", 30_000, 30_001)), Refusal::TooManyRanges);
+    // In place of others it may be; but not by leaving two of one.
+    assert!(matches!(house.run(put_out_of_order("101", 0, 3)), Outcome::OutOfOrder(_)));
+    assert!(matches!(house.run(put_out_of_order("101", 30_000, 30_003)), Outcome::OutOfOrder(_)));
+    assert_eq!(house.refused(end_out_of_order("101", 30_001, 30_002)), Refusal::TooManyRanges);
+    assert!(matches!(house.run(retire_room("101")), Outcome::Removed));
     house.ledger.audit().unwrap();
 }
 
