@@ -1,7 +1,11 @@
 //! Commands that break the code that applies them, in builds that are broken on purpose.
 
-use serde_json::{Value, json};
+use std::time::Duration;
 
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::events::{open_stream, read_events, read_to_end};
 use crate::support::{Cluster, Hotel, eventually};
 
 /// What such a build panics at: every cancellation.
@@ -120,6 +124,58 @@ async fn what_no_node_can_apply_is_set_aside_alike_and_waits_for_the_operator() 
     }
 }
 
+#[tokio::test]
+async fn what_is_due_and_fails_stops_nothing_else() {
+    let mut cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", 3).await;
+    let ids = cluster.ids();
+    let held = |cluster: &Cluster, room: &str, occupancy: u32| {
+        let mut stay = hotel.stay(room, 1, 2, room);
+        (stay["hold_seconds"], stay["occupancy"]) = (json!(1), json!(occupancy));
+        hotel.post(&cluster.api(2), &stay).key(room)
+    };
+    let failing = async |cluster: &Cluster, id: u64| {
+        let metrics = cluster.api(id).get("/metrics").answer().await;
+        String::from_utf8_lossy(&metrics.body)
+            .lines()
+            .find_map(|line| line.strip_prefix("innkeeper_failing_due ").map(str::to_owned))
+    };
+
+    // Phase 1: a build that can't end holds for two. One for one guest ends at every node, and reads and writes go on.
+    restart_as(&mut cluster, &ids, Some("due-panics")).await;
+    let stuck = held(&cluster, "n1", 2).expect(201).await;
+    let path = format!("/v1/reservations/{}", stuck["id"].as_str().expect("an id"));
+    held(&cluster, "n2", 1).expect(201).await;
+    eventually("what can be ended has ended", async || {
+        let free = hotel.free_rooms(&cluster.api(3), 1, 2).await;
+        if free == ["c1", "c2", "c3", "n2", "n3"] { Ok(()) } else { Err(format!("{free:?}")) }
+    })
+    .await;
+    for id in ids.clone() {
+        assert_eq!(cluster.api(id).get(&path).expect(200).await["status"], "expired");
+        reserved(&cluster, &hotel, 3 + id).await;
+        assert_eq!(failing(&cluster, id).await.as_deref(), Some("1"));
+        assert!(cluster.node(id).log().contains("what is due fails"), "node {id}");
+    }
+    cluster.agree().await;
+    assert_eq!(quarantine(&cluster, 1).await, Vec::<Value>::new());
+
+    // Phase 2: the mended build ends it.
+    for id in ids.clone() {
+        cluster.snapshot(id).await;
+    }
+    restart_as(&mut cluster, &ids, None).await;
+    eventually("the hold has ended", async || {
+        let free = hotel.free_rooms(&cluster.api(1), 1, 2).await;
+        if free.contains(&"n1".to_owned()) { Ok(()) } else { Err(format!("{free:?}")) }
+    })
+    .await;
+    cluster.agree().await;
+    for id in ids {
+        assert_eq!(failing(&cluster, id).await.as_deref(), Some("0"));
+    }
+}
+
 /// What a node says that has paused: where it is asked whether it may serve, in its status, and in its log.
 async fn says_that_it_has_paused(cluster: &mut Cluster, id: u64) {
     let reason = eventually(&format!("node {id} pauses"), async || {
@@ -213,6 +269,22 @@ async fn a_broken_build_that_replays_what_the_others_applied_pauses_and_recovers
     cluster.node(3).plant(None);
     cluster.restart(3).await;
     assert_eq!(cluster.agree().await.0, lsn);
+}
+
+#[tokio::test]
+async fn a_stream_of_a_node_that_pauses_ends_so_that_its_reader_turns_to_another() {
+    let mut cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", 3).await;
+    let path = reserved(&cluster, &hotel, 1).await;
+    restart_as(&mut cluster, &[3], Some(BROKEN)).await;
+    let leader = cluster.leader_of_others(3).await;
+    let mut stream = open_stream(&cluster.nodes[2].client_addr, None).await;
+    read_events(&mut stream, 1).await;
+    cluster.api(leader).post(&format!("{path}/cancel"), &json!({})).expect(200).await;
+    // What the next entry was proposed on is not what this node has.
+    hotel.reserve(&cluster.api(leader), "n1", 2, 3, "next").expect(201).await;
+    says_that_it_has_paused(&mut cluster, 3).await;
+    timeout(Duration::from_secs(10), read_to_end(&mut stream)).await.expect("the stream ends");
 }
 
 #[tokio::test]

@@ -72,6 +72,7 @@ async fn a_node_tells_its_position_its_leader_and_its_lag() {
         is("innkeeper_is_leader", if id == leader { 1.0 } else { 0.0 });
         is("innkeeper_paused", 0.0);
         is("innkeeper_quarantined_commands", 0.0);
+        is("innkeeper_failing_due", 0.0);
         is("innkeeper_queue_commands", 0.0);
         is("innkeeper_queue_bytes", 0.0);
         is("innkeeper_batches_in_flight", 0.0);

@@ -1,6 +1,9 @@
 //! Logs: to stderr, filtered by `--log`.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
 
@@ -15,6 +18,9 @@ const OF_A_NODE: &str = "info,openraft=warn,openraft::core=error,openraft::core:
 /// What the other subcommands log by default: what went wrong.
 const OF_A_COMMAND: &str = "warn";
 
+/// Panics of one place that are printed a second. Where a defect lies in the way of each command, there are thousands.
+const PANICS_MAX: u32 = 5;
+
 /// Starts logging for this process.
 pub(super) fn start(command: &Command, filter: Option<&LogFilter>) {
     let default = if matches!(command, Command::Serve(_)) { OF_A_NODE } else { OF_A_COMMAND };
@@ -26,4 +32,26 @@ pub(super) fn start(command: &Command, filter: Option<&LogFilter>) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+    print_some_panics();
+}
+
+/// Leaves out panics behind the first of their place in a second. Each is answered where it happens, too.
+fn print_some_panics() {
+    let print = std::panic::take_hook();
+    let printed = Mutex::new((Instant::now(), BTreeMap::<(String, u32), u32>::new()));
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(|it| (it.file().to_owned(), it.line())).unwrap_or_default();
+        // A poisoned lock would be a panic within a panic, which ends the process.
+        let mut printed = printed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if printed.0.elapsed() >= Duration::from_secs(1) {
+            *printed = (Instant::now(), BTreeMap::new());
+        }
+        let nth = printed.1.entry(place).or_default();
+        *nth += 1;
+        let is_among_the_first = *nth <= PANICS_MAX;
+        drop(printed);
+        if is_among_the_first {
+            print(panic);
+        }
+    }));
 }

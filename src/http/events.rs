@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::accept;
 use super::extract::Params;
@@ -42,6 +42,9 @@ const PIECE_EVENTS: usize = 64;
 const READ_WITHIN: Duration = Duration::from_secs(20);
 /// After a look that found nothing the next comes no sooner: news of others, which may be many, wake nobody in between.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A stream with nothing to tell looks so often whether its node has paused, which is no news.
+const PAUSE_SEEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// What is told of, and from where on.
 #[derive(Clone, Debug)]
@@ -339,12 +342,14 @@ impl Feed {
 
     /// Waits for news.
     async fn news(&mut self) -> Heard {
+        let node = self.node.clone();
         let quiet_until = self.heard_at + HEARTBEAT;
         tokio::select! {
             changed = timeout_at(quiet_until, self.tips.changed()) => {
                 if changed.is_ok() && Instant::now() < quiet_until { Heard::Something } else { Heard::Nothing }
             }
             _ = self.closing.wait_for(|closing| *closing) => Heard::Something,
+            () = has_paused(node) => Heard::Something,
             () = self.sender.closed() => Heard::ReaderIsGone,
         }
     }
@@ -352,6 +357,16 @@ impl Feed {
     async fn send(&mut self, piece: String) -> bool {
         self.heard_at = Instant::now();
         matches!(timeout(READ_WITHIN, self.sender.send(piece.into())).await, Ok(Ok(())))
+    }
+}
+
+/// Returns once the node has paused or is gone.
+async fn has_paused(node: Weak<Node>) {
+    loop {
+        sleep(PAUSE_SEEN_WITHIN).await;
+        if node.upgrade().is_none_or(|node| node.paused().is_some()) {
+            return;
+        }
     }
 }
 

@@ -27,7 +27,7 @@ const REQUEST_SECONDS: [f64; 14] =
 type Reading = fn(&Numbers) -> f64;
 
 /// Gauges that are read off the node: name, help, reading.
-const GAUGES: [(&str, &str, Reading); 23] = [
+const GAUGES: [(&str, &str, Reading); 24] = [
     ("innkeeper_leader", "The leader that this node knows of; 0 where it knows none.", |node| {
         node.leader.unwrap_or(0) as f64
     }),
@@ -72,6 +72,9 @@ const GAUGES: [(&str, &str, Reading); 23] = [
     ),
     ("innkeeper_quarantined_commands", "Commands that were set aside when they were applied.", |node| {
         node.quarantined as f64
+    }),
+    ("innkeeper_failing_due", "Parts of what is due that can't be done, because of a defect.", |node| {
+        node.failing_due as f64
     }),
     ("innkeeper_history_first_lsn", "The first command of which this node's history tells.", |node| {
         node.history.first.0 as f64

@@ -103,7 +103,12 @@ pub fn assign(txn: &mut Txn<'_>, command: &Assign) -> Result<Outcome, Halt> {
     let room_type = book.room_type(&book.room(room)?.record.room.room_type)?;
     matches(&record, if_match)?;
     let old = Arc::clone(&record.reservation);
-    allows(txn, &old)?;
+    let state = allows(txn, &old)?;
+    let moves = old.room.as_ref() != Some(room);
+    if state == Status::InHouse && moves && old.departure <= book.business_date() {
+        // Who should have left has no night to come for which another room could be his: the departure is changed first.
+        return Err(Refusal::InvalidState { state }.into());
+    }
     let before = Target::of(&old);
     let room_type_id = room_type.record.room_type.room_type.clone();
     let target = Target { pinned: Some(room.clone()), room_type: room_type_id, ..Target::of(&old) };

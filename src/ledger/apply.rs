@@ -12,8 +12,8 @@ use super::record::{Record, RecordKey};
 use super::state::Ledger;
 use super::txn::{Halt, Txn};
 use super::{
-    amend, block, group, idempotency, import, in_house, inventory, night_audit, out_of_order, quarantine,
-    rate, reserve, restriction, status, waitlist,
+    amend, block, due, group, idempotency, import, in_house, inventory, night_audit, out_of_order,
+    quarantine, rate, reserve, restriction, status, waitlist,
 };
 use crate::planted::{Bug, planted};
 
@@ -156,7 +156,7 @@ fn run(txn: &mut Txn<'_>, submission: &Submission) -> Result<Answer, Failure> {
 fn run_steps(txn: &mut Txn<'_>, submission: &Submission) -> Result<Answer, Halt> {
     let Submission { key, command } = submission;
     let key = key.as_ref();
-    txn.end_due(status::end_due)?;
+    txn.end_due(due::end)?;
     idempotency::drop_outdated(txn)?;
     let stored = key.map(|key| idempotency::stored(txn, key)).transpose()?.flatten();
     if let Some(outcome) = stored {

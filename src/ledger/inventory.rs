@@ -9,6 +9,7 @@ use super::command::{
     FirstBusinessDate, PutProperty, PutRoom, PutRoomType, RateTarget, RetireRoom, RollBusinessDate,
 };
 use super::date::Date;
+use super::due::ENDED_MAX;
 use super::id::{IdempotencyKey, PropertyId, RoomId};
 use super::idempotency::{created_under, store_as};
 use super::outcome::{Outcome, Refusal};
@@ -17,7 +18,6 @@ use super::property::{BusinessDateMode, Property, Room, RoomType};
 use super::record::{OutOfOrderRecord, PropertyRecord, Record, RecordKey, RoomRecord, RoomTypeRecord};
 use super::reservation::Status;
 use super::state::Ledger;
-use super::status::ENDED_MAX;
 use super::stay::HORIZON_DAYS;
 use super::txn::{Halt, Txn};
 
@@ -227,5 +227,6 @@ pub fn roll_business_date(txn: &mut Txn<'_>, command: &RollBusinessDate) -> Resu
     let property = Arc::new(Property { business_date: command.date, ..(*property).clone() });
     txn.put(Record::Property(PropertyRecord { property, key, auditing, offering }))?;
     block::release(txn, &command.property, ENDED_MAX)?;
+    plan::give_late(txn, &command.property)?;
     Ok(Outcome::Done)
 }

@@ -7,7 +7,8 @@
 //! [`restriction`], [`group`], [`import`], [`waitlist`], [`amend`], [`status`], [`in_house`], [`night_audit`],
 //! [`out_of_order`]) in a [`txn`]: refuse, decide, then change records. [`check`] is passed by every record that is put;
 //! [`state`] derives calendars, counts and indexes from it, for reservations in [`occupancy`]; [`audit`] recomputes them.
-//! What a command changed is its [`event`]s, by which [`rewind`] goes back. [`restore`] makes the state from its records.
+//! What is [`due`] is done before it. What a command changed is its [`event`]s, by which [`rewind`] goes back.
+//! [`restore`] makes the state from its records.
 
 mod command;
 mod date;
@@ -28,6 +29,7 @@ mod calendar;
 mod check;
 mod digest;
 mod digest_vocabulary;
+mod due;
 mod group;
 mod idempotency;
 mod import;
@@ -63,6 +65,7 @@ pub use block::{NIGHTS_MAX as BLOCK_NIGHTS_MAX, as_changed};
 pub use command::*;
 pub use date::{Date, NotADate};
 pub use digest::StateHash;
+pub use due::Due;
 pub use event::{Commit, EventChain, EventType, Mark, RecordChange, Resource, Settled};
 pub use id::*;
 pub use outcome::*;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::command::NightAudit;
+use super::due::ENDED_MAX;
 use super::id::PropertyId;
 use super::in_house::mark_no_show;
 use super::outcome::{Outcome, Refusal};
@@ -13,7 +14,6 @@ use super::property::{BusinessDateMode, Property};
 use super::record::{PropertyRecord, Record, ReservationRecord};
 use super::reservation::{Reservation, Status};
 use super::state::Ledger;
-use super::status::ENDED_MAX;
 use super::txn::{Halt, Txn};
 use super::{block, plan};
 
@@ -35,6 +35,7 @@ pub fn run(txn: &mut Txn<'_>, command: &NightAudit) -> Result<Outcome, Halt> {
     }))?;
     let left = mark(txn, &command.property, ENDED_MAX)?;
     block::release(txn, &command.property, left)?;
+    plan::give_late(txn, &command.property)?;
     Ok(Outcome::Property { created: false, property })
 }
 
@@ -60,7 +61,7 @@ pub fn awaits(ledger: &Ledger, reservation: &Reservation) -> bool {
 
 /// Marks at most `left` no-shows of one audit, and gives how many may still be marked. Where that is any, the audit is
 /// done.
-fn mark(txn: &mut Txn<'_>, property: &PropertyId, left: usize) -> Result<usize, Halt> {
+pub fn mark(txn: &mut Txn<'_>, property: &PropertyId, left: usize) -> Result<usize, Halt> {
     let book = txn.book(property)?;
     let today = book.business_date();
     let before_today = book.expected.iter().take_while(|((arrival, _), _)| *arrival < today);

@@ -155,7 +155,7 @@ impl Ledger {
     }
 
     pub fn reservation(&self, id: ReservationId) -> Result<Arc<Reservation>, Refusal> {
-        Ok(self.find(id)?.reservation)
+        Ok(self.seen(self.find(id)?.reservation))
     }
 
     /// A reservation with what is kept of it for the ledger itself.
@@ -165,7 +165,7 @@ impl Ledger {
 
     /// The reservations that were made together, in their order; one that was made by itself is a booking too.
     pub fn booking(&self, id: BookingId) -> Result<Booking, Refusal> {
-        let reservations: Vec<_> = self.members(id).map(|record| record.reservation).collect();
+        let reservations: Vec<_> = self.members(id).map(|record| self.seen(record.reservation)).collect();
         if reservations.is_empty() { Err(Refusal::BookingNotFound) } else { Ok(Booking { id, reservations }) }
     }
 
@@ -187,7 +187,7 @@ impl Ledger {
                 break;
             }
             last = Some(*id);
-            let reservation = self.at(*slot).reservation;
+            let reservation = self.seen(self.at(*slot).reservation);
             if filter.matches(&reservation) {
                 page.reservations.push(reservation);
             }

@@ -12,6 +12,7 @@ use super::book::{Book, RoomBook, TypeBook, lower_case};
 use super::command::RateTarget;
 use super::date::Date;
 use super::digest::{StateHash, digest_fields, digest_of};
+use super::due::Due;
 use super::event::{Digests, EventChain, Mark};
 use super::id::{BlockId, BookingId, Lsn, PropertyId, ReservationId, RoomId, Timestamp, WaitlistId};
 use super::idempotency::{KeyHolder, OUTCOMES_MAX};
@@ -50,6 +51,8 @@ pub struct Ledger {
     pub(super) releasing: SortedMap<PropertyId, ()>,
     /// Properties whose waitlist is being gone through.
     pub(super) offering: SortedMap<PropertyId, ()>,
+    /// What is due and failed before the last command. Nothing that a command does depends on it.
+    pub(super) failing: Vec<Due>,
     /// Entries of the waitlist by the hold that is offered.
     pub(super) offers: SortedMap<ReservationId, (PropertyId, WaitlistId)>,
     /// What idempotency keys are answered from, by the key's digest.
@@ -110,6 +113,7 @@ impl Ledger {
             audits: SortedMap::new(),
             releasing: SortedMap::new(),
             offering: SortedMap::new(),
+            failing: Vec::new(),
             offers: SortedMap::new(),
             keys: DigestMap::new(),
             outcomes: SortedMap::new(),
@@ -144,16 +148,6 @@ impl Ledger {
         let Ledger { lsn, stamp, event_chain, history_from, .. } = *self;
         let position = Position { lsn, stamp, event_chain, history_from };
         StateHash(self.sum.wrapping_add(digest_of(&position)))
-    }
-
-    /// From this instant on something is due: the earliest end of a hold, or at once the rest of a night audit, blocks to
-    /// release, and a waitlist.
-    pub fn next_due(&self) -> Option<Timestamp> {
-        let end = self.due.first().map(|((end, _), ())| *end);
-        let audit = self.audits.first().map(|_| self.stamp);
-        let release = self.releasing.first().map(|_| self.stamp);
-        let offer = self.offering.first().map(|_| self.stamp);
-        end.into_iter().chain(audit).chain(release).chain(offer).min()
     }
 
     /// Everything that is in no record.

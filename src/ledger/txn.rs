@@ -7,6 +7,7 @@
 use std::ops::Deref;
 
 use super::check;
+use super::due::Due;
 use super::event::RecordChange;
 use super::outcome::Refusal;
 use super::quarantine::Failure;
@@ -93,6 +94,16 @@ impl<'a> Txn<'a> {
         let ended = end(self);
         self.ending_due = false;
         ended
+    }
+
+    /// Whether what is changed now is changed because it is due.
+    pub fn is_ending_due(&self) -> bool {
+        self.ending_due
+    }
+
+    /// What of that failed, for whoever looks after the nodes; it is no part of the state.
+    pub fn set_failing(&mut self, failing: Vec<Due>) {
+        self.ledger.failing = failing;
     }
 
     /// What was changed, in order, for whoever tells of it.

@@ -7,7 +7,9 @@ use jiff::tz::TimeZone;
 use tokio::time::Instant;
 
 use super::Node;
-use crate::ledger::{BusinessDateMode, Command, Date, EndDue, Lsn, RollBusinessDate, Submission, Timestamp};
+use crate::ledger::{
+    BusinessDateMode, Command, Date, EndDue, Ledger, Lsn, RollBusinessDate, Submission, Timestamp,
+};
 use crate::planted::{Bug, planted};
 use crate::replication::NotApplied;
 
@@ -30,7 +32,7 @@ pub async fn end_holds(node: Weak<Node>) {
         if !node.leads() {
             continue;
         }
-        if node.nothing_due_at().is_none()
+        if node.is_due(node.with_ledger(Ledger::next_due))
             && let Err(error) = node.end_due(node.deadline()).await
         {
             tracing::debug!(%error, "what is due was not ended, and will be tried again");
@@ -58,15 +60,20 @@ pub fn date_at(instant: Timestamp, time_zone: &str) -> Option<Date> {
 
 /// Whether this build's time-zone database knows the name.
 pub fn time_zone_known(time_zone: &str) -> bool {
-    TimeZone::get(time_zone).is_ok()
+    // The crate has a zone for what nobody knows, which IANA has not.
+    TimeZone::get(time_zone).is_ok_and(|zone| !zone.is_unknown())
 }
 
 impl Node {
-    /// The last LSN that this node has applied, where all has ended there that is due by this leader's log clock.
-    pub(super) fn nothing_due_at(&self) -> Option<Lsn> {
-        let (due, lsn) = self.with_ledger(|ledger| (ledger.next_due(), ledger.lsn()));
-        let is_due = due.is_some_and(|due| due <= self.log_time()) && !planted(Bug::HoldsNotEnded);
-        (!is_due).then_some(lsn)
+    /// The last LSN that this node has applied, where all has ended there that a read must not see, by this leader's log
+    /// clock.
+    pub(super) fn all_ended_at(&self) -> Option<Lsn> {
+        let (end, lsn) = self.with_ledger(|ledger| (ledger.next_end(), ledger.lsn()));
+        (!self.is_due(end)).then_some(lsn)
+    }
+
+    fn is_due(&self, from: Option<Timestamp>) -> bool {
+        from.is_some_and(|from| from <= self.log_time()) && !planted(Bug::HoldsNotEnded)
     }
 
     /// Proposes an entry that ends what is due.
@@ -112,6 +119,23 @@ mod tests {
         assert_eq!(date_at(instant, "Europe/Budapest").unwrap().to_string(), "2027-03-28");
         assert_eq!(date_at(instant, "America/New_York").unwrap().to_string(), "2027-03-27");
         assert_eq!(date_at(instant, "Mars/Olympus_Mons"), None);
+    }
+
+    #[test]
+    fn only_names_of_iana_are_time_zones() {
+        for (name, known) in [
+            ("Europe/Budapest", true),
+            ("UTC", true),
+            ("Etc/UTC", true),
+            ("Asia/Calcutta", true),
+            ("Etc/Unknown", false),
+            ("etc/unknown", false),
+            ("Mars/Olympus_Mons", false),
+            ("+02:00", false),
+            ("", false),
+        ] {
+            assert_eq!(time_zone_known(name), known, "{name}");
+        }
     }
 
     #[test]

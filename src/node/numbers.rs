@@ -32,6 +32,8 @@ pub struct Numbers {
     pub silence: Option<Duration>,
     /// Commands that applying set aside.
     pub quarantined: usize,
+    /// Parts of what is due that failed before the last command.
+    pub failing_due: usize,
     pub paused: bool,
     /// The history of this node.
     pub history: Extent,
@@ -72,6 +74,7 @@ impl Node {
             batches_in_flight: limits.batches_in_flight_max - self.in_flight.available_permits(),
             silence: (silence < Duration::MAX).then_some(silence),
             quarantined: self.with_ledger(|ledger| ledger.quarantined().count()),
+            failing_due: self.with_ledger(|ledger| ledger.failing_due().len()),
             paused: self.paused().is_some(),
             history: self.history.extent(),
             streams: limits.streams_max - self.streams.available_permits(),

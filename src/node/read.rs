@@ -137,7 +137,7 @@ impl Node {
             if planted(Bug::DueNotAwaited) {
                 return Some(index);
             }
-            if let Some(lsn) = self.nothing_due_at() {
+            if let Some(lsn) = self.all_ended_at() {
                 // What was due may have been ended by an entry after the index: whoever reads must have that one too.
                 self.applied(deadline, |applied| applied.lsn >= lsn).await?;
                 return self.position().index().max(Some(index));

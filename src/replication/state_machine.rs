@@ -16,7 +16,7 @@ use std::time::Duration;
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::batch::{BatchReply, Payload};
 use super::check::{DecodedBatch, OwnChecks};
@@ -28,11 +28,15 @@ use super::snapshot::{SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
 use super::state::{Decided, Pause, Position, State, Taken};
 use super::types::{Entry, LogId, RaftSnapshotMeta, StoredMembership, TypeConfig};
 use super::witness::Witness;
-use crate::ledger::{Applied, Ledger, Mark};
+use crate::ledger::{Applied, Due, Ledger, Mark};
 use crate::planted::{Bug, planted};
 
 /// How long a snapshot waits for the history up to it.
 const KEPT_WITHIN: Duration = Duration::from_secs(10);
+/// How long a node whose first snapshot could not be written waits before it tries again.
+const WRITTEN_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// Parts of what is due and fails that the log names.
+const NAMED_MAX: usize = 5;
 
 type RaftSnapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotFile>;
 
@@ -54,9 +58,27 @@ pub struct StateMachine {
     handed_over: Option<LogId>,
     log: LogStore,
     membership: StoredMembership,
+    /// What is due and fails, as the log says.
+    failing: Vec<Due>,
     disk: Arc<dyn Disk>,
     witness: Arc<dyn Witness>,
     fatal: Fatal,
+}
+
+/// Says once what is due and can't be done, and once that all of it can.
+fn say_what_fails(said: &mut Vec<Due>, failing: &[Due]) {
+    if said == failing {
+        return;
+    }
+    *said = failing.to_vec();
+    let parts = failing.len();
+    if parts == 0 {
+        tracing::info!("nothing that is due fails any more");
+        return;
+    }
+    let named: Vec<String> = failing.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    let named = named.join(", ");
+    tracing::error!(parts, %named, "what is due fails, because of a defect, and is tried again with each command; the rest goes on");
 }
 
 impl StateMachine {
@@ -81,6 +103,7 @@ impl StateMachine {
             handed_over: applied,
             log,
             membership: meta.map(|meta| meta.membership).unwrap_or_default(),
+            failing: Vec::new(),
             disk,
             witness,
             fatal,
@@ -197,10 +220,11 @@ impl StateMachine {
             self.pause(id, true, &difference);
             return Ok(None);
         }
-        let (own_checks, witness) = (&mut self.own_checks, &*self.witness);
+        let (own_checks, failing, witness) = (&mut self.own_checks, &mut self.failing, &*self.witness);
         let applied = self.state.change(|ledger| {
             let applied = batch.apply(ledger, witness);
             own_checks.remember(ledger);
+            say_what_fails(failing, ledger.failing_due());
             applied.map(|outcomes| (outcomes, Position::new(Some(id), ledger)))
         });
         let (outcomes, position) = applied.map_err(|broken| {
@@ -259,8 +283,9 @@ impl StateMachine {
             }
         })?;
         if !planted(Bug::InstalledHalf) {
-            // Millions of records take their time to drop; readers don't wait for that.
-            drop(self.state.change(|own| std::mem::replace(own, ledger)));
+            // Millions of records take their time to drop; neither readers nor other tasks wait for that.
+            let replaced = self.state.change(|own| std::mem::replace(own, ledger));
+            self.disk.run(Box::new(move || drop(replaced)));
         }
         self.moved_to(position);
         self.state.cover_bytes(self.state.taken_bytes());
@@ -398,7 +423,27 @@ pub struct SnapshotBuilder {
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = SnapshotFile;
 
+    /// To openraft a failed snapshot is the end of the node, though the log is whole without it. So the last one stays the
+    /// newest, which changes nothing; and a node that has none goes on trying.
     async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
+        loop {
+            match (self.write().await, self.state.snapshots().newest()) {
+                (Ok(written), _) => return Ok(raft_snapshot(written)),
+                (Err(error), Some(newest)) => {
+                    tracing::error!(%error, "a snapshot could not be written; the last one stays the newest");
+                    return Ok(raft_snapshot(newest));
+                }
+                (Err(error), None) => {
+                    tracing::error!(%error, "the first snapshot could not be written, and will be tried again");
+                    sleep(WRITTEN_AGAIN_AFTER).await;
+                }
+            }
+        }
+    }
+}
+
+impl SnapshotBuilder {
+    async fn write(&self) -> io::Result<SnapshotFile> {
         let snapshots = self.state.snapshots();
         let (writer, meta, ledger) = (snapshots.clone(), self.meta.clone(), self.ledger.clone());
         // A start from this snapshot no longer tells what went before it. Whoever can't keep it must not stop snapshots:
@@ -412,23 +457,11 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let written = written.and_then(|written| Ok(written?));
         let (ended, took) = (Instant::now(), began.elapsed());
         self.state.has_tried_to_take(written.is_ok().then_some(Taken { ended, took }));
-        match written {
-            Ok(written) => {
-                self.state.cover_bytes(self.bytes);
-                let (index, bytes) = (written.meta().index(), written.len());
-                tracing::info!(index, lsn = lsn.0, bytes, ?took, "a snapshot was taken");
-                Ok(raft_snapshot(written))
-            }
-            // To openraft a failed snapshot is the end of the node. The log is whole without it, and the next is tried
-            // in its turn; what is no newer than the last one changes nothing.
-            Err(error) => match snapshots.newest() {
-                Some(newest) => {
-                    tracing::error!(%error, "a snapshot could not be written; the last one stays the newest");
-                    Ok(raft_snapshot(newest))
-                }
-                None => Err(error),
-            },
-        }
+        let written = written?;
+        self.state.cover_bytes(self.bytes);
+        let (index, bytes) = (written.meta().index(), written.len());
+        tracing::info!(index, lsn = lsn.0, bytes, ?took, "a snapshot was taken");
+        Ok(written)
     }
 }
 

@@ -21,6 +21,7 @@ use super::date::Date;
 use super::id::{Lsn, PropertyId, ReservationId, RoomId};
 use super::record::{Record, ReservationRecord};
 use super::reservation::Reservation;
+use super::state::Ledger;
 use super::stay::NIGHTS_MAX;
 use super::store::Slot;
 use super::txn::{Halt, Txn};
@@ -196,9 +197,27 @@ pub fn give(txn: &mut Txn<'_>, freed: &[Freed]) -> Result<(), Halt> {
     for freed in freed {
         found.extend(waiting(txn, freed)?);
     }
-    let failed_max = FAILED_MAX + freed.len();
+    give_to(txn, found, FAILED_MAX + freed.len())
+}
+
+/// Offers rooms to the stays that have none and whose first nights are gone, now that the business date is another: what was
+/// full on those is not in their way any more.
+pub fn give_late(txn: &mut Txn<'_>, property: &PropertyId) -> Result<(), Halt> {
+    let book = txn.book(property)?;
+    let today = book.business_date();
+    let late = book.room_types.values().flat_map(|room_type| roomless(txn, room_type, today, today));
+    let late: BTreeSet<(Lsn, ReservationId)> = late.collect();
+    give_to(txn, late, FAILED_MAX)
+}
+
+/// Plans rooms for those for whom there are any, the oldest first, until `failed_max` searches have come to nothing.
+fn give_to(
+    txn: &mut Txn<'_>,
+    waiting: BTreeSet<(Lsn, ReservationId)>,
+    failed_max: usize,
+) -> Result<(), Halt> {
     let mut failed = 0;
-    for (_, id) in found {
+    for (_, id) in waiting {
         let record = txn.find(id)?;
         let stay = &record.reservation;
         let book = txn.book(&stay.property)?;
@@ -246,10 +265,19 @@ fn waiting(txn: &Txn<'_>, freed: &Freed) -> Result<Vec<(Lsn, ReservationId)>, Ha
     // One that was retired meanwhile helps nobody.
     let Ok(room) = book.room(room) else { return Ok(Vec::new()) };
     let room_type = book.room_type(&room.record.room.room_type)?;
-    let from = (*from).max(book.business_date());
+    Ok(roomless(txn, room_type, (*from).max(book.business_date()), *to).collect())
+}
+
+/// Stays of the type without a room that arrive before `to` and leave after `from`.
+fn roomless<'a>(
+    ledger: &'a Ledger,
+    room_type: &'a TypeBook,
+    from: Date,
+    to: Date,
+) -> impl Iterator<Item = (Lsn, ReservationId)> + 'a {
     let first = (from.plus(-NIGHTS_MAX), Lsn(0), ReservationId(uuid::Uuid::nil()));
     let stays = room_type.roomless.from(Bound::Included(&first));
-    let stays = stays.take_while(|((arrival, ..), _)| arrival < to);
-    let stays = stays.filter(|(_, slot)| txn.at(**slot).reservation.departure > from);
-    Ok(stays.take(WAITING_MAX).map(|((_, created, id), _)| (*created, *id)).collect())
+    let stays = stays.take_while(move |((arrival, ..), _)| *arrival < to);
+    let stays = stays.filter(move |(_, slot)| ledger.at(**slot).reservation.departure > from);
+    stays.take(WAITING_MAX).map(|((_, created, id), _)| (*created, *id))
 }

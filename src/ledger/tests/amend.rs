@@ -211,6 +211,21 @@ fn assign_pins_at_the_price_that_stands() {
 }
 
 #[test]
+fn a_guest_who_should_have_left_moves_only_once_he_stays_longer() {
+    let mut house = House::on_clock();
+    house.reserved(by_room(1, "101", 0, 1));
+    house.changed(Command::CheckIn(change(1)));
+    house.run(House::roll(1));
+    let refused = Refusal::InvalidState { state: Status::InHouse };
+    assert_eq!(house.refused(assign(1, "102")), refused);
+    // His own room may become his by name.
+    assert!(house.changed(assign(1, "101")).room_pinned);
+    house.changed(Amend { departure: Some(day(2)), ..amend(1) }.into());
+    assert_eq!(house.changed(assign(1, "102")).room, Some(room("102")));
+    house.ledger.audit().unwrap();
+}
+
+#[test]
 fn a_guest_in_house_moves_from_the_business_date_on() {
     let mut house = House::on_clock();
     house.reserved(by_room(1, "101", 0, 6));

@@ -5,6 +5,7 @@ mod blocks;
 mod booking;
 mod capacity;
 mod dates;
+mod due;
 mod events;
 pub mod golden;
 mod group;

@@ -394,3 +394,28 @@ fn an_amended_stay_is_answered_with_the_room_that_it_has_in_the_end() {
     assert_eq!((again.replayed, again.outcome), (true, answered));
     sound(&house);
 }
+
+#[test]
+fn who_had_no_room_on_nights_that_are_gone_gets_one_for_those_to_come() {
+    for on_clock in [false, true] {
+        let mut house = if on_clock { House::on_clock() } else { House::new() };
+        house.run(put_room_type("suite", 1));
+        house.reserved(by_room(1, "201", 0, 2));
+        let mut waits = by_type(2, "suite", 0, 4);
+        waits.hold_seconds = Some(3_600);
+        assert_eq!(house.reserved(waits).room, None);
+        let rolled = match on_clock {
+            true => House::roll(2),
+            false => Command::NightAudit(NightAudit { property: hotel(), business_date: day(2) }),
+        };
+        house.run(rolled);
+        let stay = house.get(2);
+        assert_eq!((stay.room.clone(), stay.room_from, stay.revision), (Some(room("201")), Some(day(2)), 1));
+        // Who comes now comes behind.
+        assert_eq!(house.reserved(by_type(3, "suite", 2, 4)).room, None);
+        house.changed(Command::Confirm(change(2)));
+        assert_eq!(house.changed(Command::CheckIn(change(2))).room, Some(room("201")));
+        house.ledger.audit().unwrap();
+        assert_eq!(house.restored().ledger.state_hash(), house.ledger.state_hash());
+    }
+}

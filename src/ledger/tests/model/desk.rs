@@ -299,6 +299,10 @@ impl Model {
         if !old.status.is_live() {
             return Err(Refusal::InvalidState { state: old.status });
         }
+        let moves = old.room.as_ref() != Some(&command.room);
+        if old.status == Status::InHouse && moves && old.departure <= self.today() {
+            return Err(Refusal::InvalidState { state: old.status });
+        }
         if old.room_pinned && old.room.as_ref() == Some(&command.room) && old.room_type == room_type {
             return Ok(Outcome::Changed(Arc::new(old)));
         }
