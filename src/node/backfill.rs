@@ -60,7 +60,7 @@ impl Node {
                 break;
             }
             if self.history.gap().is_none() {
-                tracing::info!(from = id, "the history is whole again");
+                tracing::info!(peer = id, "what was missing of the history is there again");
                 return;
             }
         }

@@ -73,8 +73,9 @@ struct Sighting {
     at: Duration,
 }
 
+/// Whatever a message says: no clock is past the last timestamp.
 fn ahead_ms(wall: Timestamp, monotonic: Duration) -> i64 {
-    wall.0 as i64 - monotonic.as_millis() as i64
+    wall.min(Timestamp::MAX).0 as i64 - monotonic.as_millis() as i64
 }
 
 impl Sightings {
@@ -235,6 +236,21 @@ mod tests {
         assert_eq!(sightings.last(2), Some(MS));
         let later = Fixed(Timestamp(20_000), MS + SIGHTING_AGE_MAX + MS);
         assert_eq!(sightings.median_offset_ms(&later, Timestamp(0)), 0, "what was seen long ago");
+    }
+
+    #[test]
+    fn whatever_a_message_says_of_a_clock_can_be_reckoned_with() {
+        for (ours, theirs) in
+            [(0, 1 << 63), (0, (1 << 63) + 1), (u64::MAX, 0), (0, u64::MAX), (u64::MAX, u64::MAX)]
+        {
+            let ours = Fixed(Timestamp(ours), MS);
+            let sightings = Sightings::default();
+            sightings.saw(2, Timestamp(theirs), &ours);
+            for stamp in [0, 1 << 63, u64::MAX] {
+                let off = sightings.median_offset_ms(&ours, Timestamp(stamp));
+                assert!(off.unsigned_abs() <= Timestamp::MAX.0);
+            }
+        }
     }
 
     #[test]

@@ -14,11 +14,11 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use super::Node;
-use super::tests::{CLUSTER, PEER, answer, assert_refused, claim, message, node};
-use crate::ledger::StateHash;
+use super::tests::{CLUSTER, PEER, answer, assert_refused, claim, message, node, start_in};
+use crate::ledger::{Command, EndDue, StateHash, Submission};
 use crate::replication::{
-    DiskId, Endpoint, Envelope, Forwarded, Kind, LINE_PATH, LINE_PROTOCOL, PeerRefusal, Reply, Request,
-    SnapshotPiece, SnapshotRequest, decode, encode, serve_line,
+    DiskId, EncodedSubmission, Endpoint, Envelope, Forwarded, Kind, LINE_PATH, LINE_PROTOCOL, NotApplied,
+    PeerRefusal, Reply, Request, SnapshotPiece, SnapshotRequest, decode, encode, serve_line,
 };
 
 /// Where a frame's version, and its checksum, stand.
@@ -145,6 +145,27 @@ async fn what_is_replayed_changes_nothing_more() {
     let reply = answer(&node, &message(&node, piece(4, b"ef", true))).await;
     assert!(matches!(reply, Reply::Refused(PeerRefusal::SnapshotRefused { .. })), "{reply:?}");
     assert_eq!(*node.fatal().borrow(), None);
+    node.shut_down().await;
+}
+
+/// In the log it would pause every node, and no decision could help: nobody can say what it does.
+#[tokio::test]
+async fn a_forwarded_command_that_can_not_be_read_comes_into_no_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start_in(&dir, &[(1, "127.0.0.1:2")]).await.unwrap();
+    let submission = Submission { key: None, command: Command::EndDue(EndDue {}) };
+    let sound = EncodedSubmission::new(&submission).unwrap();
+    let forward =
+        async |submissions| node.submitter.submit_forwarded(Forwarded { submissions, wait_ms: 10_000 }).await;
+    assert!(node.submit(&submission).await.is_ok());
+    let before = node.position();
+    let unreadable = EncodedSubmission::from_static(b"of a build to come");
+    assert_eq!(forward(vec![unreadable.clone()]).await, [Err(NotApplied::NoLeader)]);
+    assert_eq!((node.position(), node.paused()), (before, None));
+    // Those beside it are none the worse for it.
+    let outcomes = forward(vec![sound.clone(), unreadable, sound]).await;
+    assert!(matches!(outcomes[..], [Ok(_), Err(NotApplied::NoLeader), Ok(_)]), "{outcomes:?}");
+    assert_eq!(node.paused(), None);
     node.shut_down().await;
 }
 

@@ -161,9 +161,12 @@ impl Node {
         let incoming = peers::IncomingSnapshots::new(storage.state_machine.snapshots(), world.disk.clone());
         let raft_config = raft_config(&config.timings)?;
         // Before raft is there: it applies what the log has, and apply waits for a history that is too far behind.
-        let keeping = tokio::spawn(history::run(Arc::downgrade(&history), world.disk.clone()));
-        let raft =
-            Raft::new(config.node_id, raft_config, peers.clone(), storage.log, storage.state_machine).await?;
+        let mut keeping = tokio::spawn(history::run(Arc::downgrade(&history), world.disk.clone()));
+        let raft = Raft::new(config.node_id, raft_config, peers.clone(), storage.log, storage.state_machine);
+        let raft = tokio::select! {
+            raft = raft => raft?,
+            ended = &mut keeping => return Err(StartError::Stopped(past::why_ended(ended))),
+        };
 
         let (submitter, batcher) = submit::queue(&config.limits);
         let (reads, rounds) = read::queue(config.limits.queued_reads_max);
@@ -194,9 +197,9 @@ impl Node {
             fatal: watch::Sender::new(None),
             log_closed,
         });
-        tokio::spawn(batcher.run(Arc::downgrade(&node)));
-        tokio::spawn(rounds.run(Arc::downgrade(&node)));
-        tokio::spawn(watchdog::run(Arc::downgrade(&node), storage_fatal));
+        node.spawn("proposes", batcher.run(Arc::downgrade(&node)));
+        node.spawn("confirms reads", rounds.run(Arc::downgrade(&node)));
+        node.spawn("watches", watchdog::run(Arc::downgrade(&node), storage_fatal));
         tokio::spawn(past::keep(Arc::downgrade(&node), keeping));
         node.spawn_upkeep();
         Ok(node)
@@ -205,13 +208,26 @@ impl Node {
     /// What a node does of itself. Each task ends when the node is dropped or its raft has stopped.
     fn spawn_upkeep(self: &Arc<Self>) {
         let node = || Arc::downgrade(self);
-        tokio::spawn(due::end_holds(node()));
-        tokio::spawn(due::roll_dates(node()));
-        tokio::spawn(snapshots::run(node()));
-        tokio::spawn(backfill::run(node()));
-        tokio::spawn(recovery::run(node()));
-        tokio::spawn(past::forget(node()));
-        tokio::spawn(bootstrap::run(node()));
+        self.spawn("ends holds", due::end_holds(node()));
+        self.spawn("rolls business dates", due::roll_dates(node()));
+        self.spawn("takes snapshots", snapshots::run(node()));
+        self.spawn("fetches history", backfill::run(node()));
+        self.spawn("recovers", recovery::run(node()));
+        self.spawn("forgets history", past::forget(node()));
+        self.spawn("finds the cluster", bootstrap::run(node()));
+    }
+
+    /// Runs a task of this node. Without one of them it would be half a node: a panic in it stops the node.
+    fn spawn(self: &Arc<Self>, what: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let (node, task) = (Arc::downgrade(self), tokio::spawn(task));
+        tokio::spawn(async move {
+            if let Err(error) = task.await
+                && error.is_panic()
+                && let Some(node) = node.upgrade()
+            {
+                node.stop_because(format!("the task that {what} has panicked"));
+            }
+        });
     }
 
     pub fn id(&self) -> NodeId {
@@ -372,8 +388,10 @@ impl Node {
         heard_at.map_or(Duration::MAX, |at| self.clock.monotonic().saturating_sub(at))
     }
 
-    fn heard_from_leader(&self) {
-        *self.heard_at.lock().expect("no panic while the instant is locked") = Some(self.clock.monotonic());
+    /// `at` by this node's monotonic clock.
+    fn heard_from_leader(&self, at: Duration) {
+        let mut heard_at = self.heard_at.lock().expect("no panic while the instant is locked");
+        *heard_at = (*heard_at).max(Some(at));
     }
 
     /// Waits until what this node has applied satisfies `enough`; `None` where `deadline` comes first.
@@ -455,7 +473,9 @@ fn raft_config(timings: &Timings) -> Result<Arc<openraft::Config>, StartError> {
         // would wait for ever for what it believes to be there.
         allow_log_reversion: Some(true),
         api_channel_size: Some(4_096),
-        notification_channel_size: Some(4_096),
+        // Only the core reads this channel, and it also sends into it: if it ever finds it full, it waits for itself. Ticks
+        // come into it while a disk stands still; hours of them fit, and take memory only once they are there.
+        notification_channel_size: Some(1 << 20),
         state_machine_channel_size: Some(1_024),
         ..openraft::Config::default()
     };

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout_at;
 
 use super::{Consistency, Node, NotRead};
@@ -20,11 +20,20 @@ const FORGET_EVERY: Duration = Duration::from_secs(5);
 
 /// Stops the node should its history not be kept any more, `keeping` being who keeps it.
 pub async fn keep(node: Weak<Node>, keeping: JoinHandle<std::io::Result<()>>) {
-    let kept = keeping.await.map_err(std::io::Error::other).flatten();
-    if let Err(error) = kept
+    let kept = keeping.await;
+    // It ends by itself where the node does.
+    if !matches!(kept, Ok(Ok(())))
         && let Some(node) = node.upgrade()
     {
-        node.stop_because(format!("the history can't be kept: {error}"));
+        node.stop_because(why_ended(kept));
+    }
+}
+
+/// What is said where the history is not kept any more.
+pub(super) fn why_ended(kept: Result<std::io::Result<()>, JoinError>) -> String {
+    match kept.map_err(std::io::Error::other).flatten() {
+        Ok(()) => "the history is not kept any more".to_owned(),
+        Err(error) => format!("the history can't be kept: {error}"),
     }
 }
 

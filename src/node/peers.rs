@@ -173,9 +173,11 @@ impl Node {
         match request {
             Request::Append(request) => {
                 let leader = request.vote.leader_id.node_id;
+                // When it came, and not when it was flushed: that may take long, and the leader be gone meanwhile.
+                let came_at = self.clock.monotonic();
                 let response = self.raft.append_entries(request).await.map_err(|_| PeerRefusal::Stopping)?;
                 if self.elected_leader() == Some(leader) && leader == from.node {
-                    self.heard_from_leader();
+                    self.heard_from_leader(came_at);
                 }
                 Ok(Reply::Append(response))
             }
@@ -200,7 +202,7 @@ impl Node {
                 self.read_index_for_peer(deadline).await.map(Reply::ReadIndex)
             }
             Request::History(request) => self.history_for_peer(request).await,
-            Request::FetchSnapshot(request) => self.snapshot_for_peer(request),
+            Request::FetchSnapshot(request) => self.snapshot_for_peer(request).await,
             Request::Decide { index, state_hash } => {
                 if !self.leads() {
                     return Err(PeerRefusal::NotLeader);

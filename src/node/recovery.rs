@@ -110,11 +110,13 @@ impl Node {
     }
 
     /// A piece of one of this node's snapshots, for a peer that has paused.
-    pub(super) fn snapshot_for_peer(&self, question: SnapshotRequest) -> Result<Reply, PeerRefusal> {
+    pub(super) async fn snapshot_for_peer(&self, question: SnapshotRequest) -> Result<Reply, PeerRefusal> {
         let SnapshotRequest { from, upto, offset } = question;
         let reaches = |file: &SnapshotFile| file.meta().index().is_some_and(|at| (from..=upto).contains(&at));
         let file = self.state.snapshots().kept().into_iter().find(reaches).ok_or(PeerRefusal::NoSnapshot)?;
-        let bytes = file.piece(offset, self.config.limits.snapshot_piece_bytes).map_err(|error| {
+        let (reading, bytes_max) = (file.clone(), self.config.limits.snapshot_piece_bytes);
+        let read = blocking(&*self.disk, move || reading.piece(offset, bytes_max)).await;
+        let bytes = read.and_then(|bytes| bytes).map_err(|error| {
             tracing::warn!(%error, file = %file.path().display(), "a snapshot could not be read for a peer");
             PeerRefusal::NoSnapshot
         })?;

@@ -206,8 +206,18 @@ impl Submitter {
     /// Submits commands that a follower forwarded, in their order. What they weigh has bounded the run there.
     pub async fn submit_forwarded(&self, forwarded: Forwarded) -> Outcomes {
         let deadline = Instant::now() + Duration::from_millis(forwarded.wait_ms.min(60_000));
-        let weight = forwarded.submissions.len();
-        self.submit_run(forwarded.submissions, weight, deadline, Origin::Forwarded).await
+        let (run, is_readable) = readable(forwarded.submissions);
+        let weight = run.len();
+        let outcomes = match run.is_empty() {
+            true => Outcomes::new(),
+            false => self.submit_run(run, weight, deadline, Origin::Forwarded).await,
+        };
+        let mut outcomes = outcomes.into_iter();
+        let outcome = |is_readable: bool| match is_readable {
+            true => outcomes.next().unwrap_or(Err(NotApplied::Unknown)),
+            false => Err(NotApplied::NoLeader),
+        };
+        is_readable.into_iter().map(outcome).collect()
     }
 
     fn encode(&self, submission: &Submission) -> Result<EncodedSubmission, NotApplied> {
@@ -254,6 +264,22 @@ impl Submitter {
         };
         vec![Err(refused); commands]
     }
+}
+
+/// Those that this build can read, and which of all they are. One that it can't would pause every node for good, once it is in
+/// the log.
+fn readable(mut all: Vec<EncodedSubmission>) -> (Vec<EncodedSubmission>, Vec<bool>) {
+    let read = |it: &EncodedSubmission| match it.decode() {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::warn!(%error, "a peer forwarded a command that this build can't read; it is not proposed");
+            false
+        }
+    };
+    let is_readable: Vec<bool> = all.iter().map(read).collect();
+    let mut each = is_readable.iter();
+    all.retain(|_| each.next().is_some_and(|is_readable| *is_readable));
+    (all, is_readable)
 }
 
 fn bytes(run: &[EncodedSubmission]) -> usize {

@@ -44,7 +44,10 @@ async fn start(dir: &tempfile::TempDir) -> Result<Arc<Node>, StartError> {
     start_in(dir, [(1, "127.0.0.1:2"), (2, "127.0.0.1:3")].as_slice()).await
 }
 
-async fn start_in(dir: &tempfile::TempDir, members: &[(u64, &str)]) -> Result<Arc<Node>, StartError> {
+pub(super) async fn start_in(
+    dir: &tempfile::TempDir,
+    members: &[(u64, &str)],
+) -> Result<Arc<Node>, StartError> {
     start_with(dir, members, Timings { refusal: Duration::from_millis(50), ..Timings::default() }).await
 }
 

@@ -38,6 +38,11 @@ impl EncodedSubmission {
         Ok(EncodedSubmission(codec::to_message_pack(submission)?.into()))
     }
 
+    #[cfg(test)]
+    pub fn from_static(bytes: &'static [u8]) -> EncodedSubmission {
+        EncodedSubmission(Bytes::from_static(bytes))
+    }
+
     pub fn decode(&self) -> Result<Submission, CodecError> {
         codec::from_message_pack(&self.0)
     }

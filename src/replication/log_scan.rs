@@ -15,6 +15,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use codeq::Decode;
@@ -43,8 +44,8 @@ pub enum LogDamage {
     Unreadable { dir: PathBuf, source: io::Error },
 }
 
-/// Cuts a torn tail, refuses damage, and flushes all that is left: what a process wrote before it was killed may still
-/// be in memory only, and from now on counts as durable. `flushed`: how far it is known to have been flushed.
+/// Cuts a torn tail, refuses damage, and makes all that is left durable: what a process wrote before it was killed may
+/// still be in memory only, and from now on counts as durable. `flushed`: how far it is known to have been flushed.
 pub fn recover(dir: &Path, flushed: Option<Mark>) -> Result<(), LogDamage> {
     let unreadable = |source| LogDamage::Unreadable { dir: dir.to_owned(), source };
     let mut files = log_files(dir).map_err(unreadable)?;
@@ -64,7 +65,30 @@ pub fn recover(dir: &Path, flushed: Option<Mark>) -> Result<(), LogDamage> {
         // Not even the head of the file: it was begun and the one before it may not have been flushed yet.
         fs::remove_file(&newest.path).and_then(|()| durable::sync_dir(dir)).map_err(unreadable)?;
     }
-    sync_files(dir).map_err(unreadable)
+    write_again(dir, flushed).and_then(|()| sync_files(dir)).map_err(unreadable)
+}
+
+/// Writes over themselves the bytes that are not known to have been flushed; of the newest file all, where nothing is known.
+///
+/// After a flush that failed the system takes what it could not write for written: it is read as if it were there, and
+/// another flush has nothing to do (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020). What is
+/// written again is flushed again, or the disk says once more that it can't.
+fn write_again(dir: &Path, flushed: Option<Mark>) -> io::Result<()> {
+    let files = log_files(dir)?;
+    let of_newest = files.last().map_or(0, |newest| newest.begins_at);
+    let known = flushed.map_or(of_newest, |flushed| flushed.0);
+    for LogFile { path, begins_at } in files {
+        let length = fs::metadata(&path)?.len();
+        let from = known.saturating_sub(begins_at);
+        if from >= length {
+            continue;
+        }
+        let file = File::options().read(true).write(true).open(&path)?;
+        let mut bytes = vec![0; (length - from) as usize];
+        file.read_exact_at(&mut bytes, from)?;
+        file.write_all_at(&bytes, from)?;
+    }
+    Ok(())
 }
 
 /// Looks at every file but the newest, in which nothing may be torn.
@@ -216,4 +240,41 @@ fn lacks_a_sector(tail: &[u8], at: usize) -> bool {
 
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_to_be_flushed_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = [(0, 100), (100, 50)].map(|(begins_at, length)| {
+            let path = dir.path().join(WalConfig::chunk_file_name(ChunkId(begins_at)));
+            fs::write(&path, vec![7; length]).unwrap();
+            path
+        });
+        let before = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        for (flushed, written) in [
+            (Some(150), [false, false]),
+            (Some(u64::MAX), [false, false]),
+            (Some(149), [false, true]),
+            (Some(100), [false, true]),
+            (Some(99), [true, true]),
+            (Some(0), [true, true]),
+            (None, [false, true]),
+        ] {
+            for path in &paths {
+                File::options().write(true).open(path).unwrap().set_modified(before).unwrap();
+            }
+            write_again(dir.path(), flushed.map(Mark)).unwrap();
+            let is_written =
+                |path: &PathBuf| fs::metadata(path).unwrap().modified().is_ok_and(|at| at != before);
+            assert_eq!([is_written(&paths[0]), is_written(&paths[1])], written, "{flushed:?}");
+            assert_eq!(fs::read(&paths[0]).unwrap(), [7; 100]);
+            assert_eq!(fs::read(&paths[1]).unwrap(), [7; 50]);
+        }
+    }
 }

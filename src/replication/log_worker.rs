@@ -144,7 +144,7 @@ impl Flush {
             Err(error) => {
                 waiting.fatal.report(format!(
                     "the log could not be flushed: {error}; make room on its disk or mend it, then start the node \
-                     again: it goes on with what was flushed, and what it lacks the others have"
+                     again: it writes again what was not flushed, and what it lacks the others have"
                 ));
                 waiting.waiters.into_iter().for_each(|waiter| waiter.tell(Err(waiting.fatal.error())));
             }
