@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::output::{Format, or_dash};
 use super::settings::Sources;
 use super::{Target, output};
-use crate::client::EventsQuery;
+use crate::client::{Client, ClientError, EventsQuery};
 use crate::ledger::PropertyId;
 use crate::wire;
 
@@ -33,6 +33,9 @@ impl Events {
     pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
         let client = self.target.client(sources)?;
         let format = self.target.format(sources)?;
+        if let Some(property) = &self.property {
+            exists(&client, property).await?;
+        }
         let wait_ms = if self.follow { WAIT_MS } else { 0 };
         let mut query = EventsQuery { after: self.after, property: self.property, wait_ms };
         loop {
@@ -47,6 +50,16 @@ impl Events {
             }
             query.after = Some(page.next);
         }
+    }
+}
+
+/// Nothing happens in a property whose name is mistyped. A cluster that can't tell has events all the same.
+async fn exists(client: &Client, property: &PropertyId) -> Result<(), Failure> {
+    match client.property(property).await {
+        Err(ClientError::Refused(refused)) if refused.problem.code == "property_not_found" => {
+            Err(ClientError::Refused(refused).into())
+        }
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

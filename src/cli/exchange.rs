@@ -1,8 +1,10 @@
 //! The file that `export` writes and `import --format innkeeper` reads: one record a line, in JSON (NDJSON).
 //!
 //! The first line says which version of the format follows. A record stands behind what it needs: a property, its room
-//! types, its rooms, what is set for them, its blocks, its bookings, then who waits. Instants, revisions and positions belong to the cluster
-//! that wrote them and are left out, except the end of a hold.
+//! types, its rooms, what is set for them, its blocks, its bookings, then who waits. Where the first line says so, the
+//! last one counts the records between them, so that a file that was cut off at the end of a line does not pass for a
+//! whole one. Instants, revisions and positions belong to the cluster that wrote them and are left out, except the end
+//! of a hold.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,12 +27,24 @@ pub(super) enum Record {
     Block(Block),
     Booking(Booking),
     WaitlistEntry(WaitlistEntry),
+    End(End),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Header {
     pub format: u32,
+    /// Whether the file is whole only with an [`End`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ended: bool,
+}
+
+/// The last line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct End {
+    /// Between the first line and this one.
+    pub records: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,8 +117,8 @@ pub(super) struct Restriction {
     pub max_advance_days: Option<u32>,
 }
 
-fn is_false(rule: &bool) -> bool {
-    !rule
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

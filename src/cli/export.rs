@@ -11,7 +11,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::Nodes;
 use super::exchange::{
-    Block, Booking, FORMAT, Header, OutOfOrder, Property, Rate, Record, Restriction, Room, RoomType,
+    Block, Booking, End, FORMAT, Header, OutOfOrder, Property, Rate, Record, Restriction, Room, RoomType,
     WaitlistEntry,
 };
 use super::failure::Failure;
@@ -46,13 +46,16 @@ impl Export {
         let bar = progress::bar(properties.len() as u64, "properties");
         let mut out = BufWriter::new(std::io::stdout().lock());
         let mut write = |record: &Record| writeln!(out, "{}", record.line());
-        let mut written = write(&Record::Innkeeper(Header { format: FORMAT }));
+        let mut written = write(&Record::Innkeeper(Header { format: FORMAT, ended: true }));
+        let mut count = 0;
         for property in properties {
             for record in records(&client, property).await? {
                 written = written.and_then(|()| write(&record));
+                count += 1;
             }
             bar.inc(1);
         }
+        written = written.and_then(|()| write(&Record::End(End { records: count })));
         bar.finish_and_clear();
         match written.and_then(|()| out.flush()) {
             // Whoever read us has read enough, as `head` does.

@@ -201,7 +201,9 @@ struct Target {
 }
 
 impl Target {
+    /// What is wrong with the format is told before anything is written, not behind it.
     fn client(&self, sources: &Sources) -> Result<Client, Failure> {
+        self.format(sources)?;
         self.nodes.client(sources)
     }
 

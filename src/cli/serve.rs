@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::settings::{Address, InitialCluster, Sources};
 use crate::history::Retention;
 use crate::node::{self, StartError};
+use crate::replication::IdentityError;
 use crate::server;
 
 /// Runs one node of a cluster
@@ -44,7 +45,9 @@ impl Serve {
     pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
         let config = self.config(sources)?;
         server::serve(config).await.map_err(|error| match error {
-            StartError::Configuration(_) => Failure::Configuration(error.to_string()),
+            StartError::Configuration(_) | StartError::Identity(IdentityError::OtherNode { .. }) => {
+                Failure::Configuration(error.to_string())
+            }
             error => Failure::Failed(error.to_string()),
         })
     }

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::settings::Sources;
 use super::{Shown, output};
 use crate::history::Kept;
-use crate::replication::{self, Report, VerifyError};
+use crate::replication::{self, OpenError, Report, VerifyError};
 use crate::server;
 
 /// Checks the data of a stopped node: replays its log, both capacity rules, the state hashes and the history
@@ -31,8 +31,18 @@ impl Verify {
         let sound = tokio::task::spawn_blocking(move || verify(&data_dir))
             .await
             .map_err(|error| Failure::Failed(format!("the check itself failed: {error}")))?
-            .map_err(|wrong| Failure::Failed(wrong.to_string()))?;
+            .map_err(|wrong| Failure::Failed(format!("{wrong}{}", advice(&wrong))))?;
         output::show(format, &sound, table)
+    }
+}
+
+fn advice(wrong: &VerifyError) -> &'static str {
+    match wrong {
+        VerifyError::Open(OpenError::Snapshot(_)) => {
+            "\nCheck the disk. A start passes over a damaged snapshot where the older one and the log reach on from it; once \
+             the node has caught up, POST /v1/cluster/snapshot on it writes a new one."
+        }
+        _ => "",
     }
 }
 

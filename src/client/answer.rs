@@ -50,6 +50,11 @@ impl Refused {
     pub fn is_outcome(&self) -> bool {
         is_outcome(self.problem.status)
     }
+
+    /// Sent again under its key it is answered so again: what was set aside, too.
+    pub fn is_final(&self) -> bool {
+        self.is_outcome() || self.problem.code == "quarantined"
+    }
 }
 
 impl fmt::Display for Refused {

@@ -41,21 +41,35 @@ fn text(property: &PropertyId, room: &RoomId, occupation: &RoomOccupation, at: T
     for (name, value) in [("VERSION", "2.0"), ("PRODID", "-//Innkeeper//EN"), ("CALSCALE", "GREGORIAN")] {
         calendar.append_property((name, value));
     }
-    // With a method, DTSTAMP is when this text was made (section 3.8.7.2): a retry of the same state is the same text.
-    calendar.append_property(("METHOD", "PUBLISH")).name(&format!("{property}/{room}"));
-    calendar.extend(occupation.stays.iter().filter_map(|stay| of_stay(stay, at)));
+    // Without a method, which would ask for an organizer (RFC 5546, 3.2.1), DTSTAMP is when the event was last revised (section
+    // 3.8.7.2). A retry of the same state is the same text.
+    calendar.name(&format!("{property}/{room}"));
+    calendar.extend(occupation.stays.iter().filter_map(|stay| of_stay(stay)));
     calendar.extend(occupation.closures.iter().map(|closure| of_closure(closure, at)));
-    calendar.to_string()
+    let text = calendar.to_string();
+    if calendar.components.is_empty() { text.replace(END, &format!("{UTC}{END}")) } else { text }
 }
 
+const END: &str = "END:VCALENDAR\r\n";
+
+/// A calendar has a component at least (section 3.6): where nothing takes the room, the time zone of its instants.
+const UTC: &str = "BEGIN:VTIMEZONE\r\n\
+    TZID:UTC\r\n\
+    BEGIN:STANDARD\r\n\
+    DTSTART:19700101T000000\r\n\
+    TZOFFSETFROM:+0000\r\n\
+    TZOFFSETTO:+0000\r\n\
+    END:STANDARD\r\n\
+    END:VTIMEZONE\r\n";
+
 /// The nights on which the stay has this room.
-fn of_stay(stay: &Reservation, at: Timestamp) -> Option<Event> {
+fn of_stay(stay: &Reservation) -> Option<Event> {
     let (from, to) = stay.room_nights()?;
     let (summary, status) = match stay.status {
         Status::Held => ("Held", "TENTATIVE"),
         _ => ("Reserved", "CONFIRMED"),
     };
-    let mut event = whole_days(&format!("{}@innkeeper", stay.id), from, to, summary, at);
+    let mut event = whole_days(&format!("{}@innkeeper", stay.id), from, to, summary, stay.updated_at);
     event.append_property(Property::new("STATUS", status));
     event.append_property(Property::new("LAST-MODIFIED", utc(stay.updated_at)));
     event.append_property(Property::new("SEQUENCE", (stay.revision - 1).to_string()));
@@ -108,7 +122,6 @@ mod tests {
             VERSION:2.0\r\n\
             PRODID:-//Innkeeper//EN\r\n\
             CALSCALE:GREGORIAN\r\n\
-            METHOD:PUBLISH\r\n\
             NAME:grand/101\r\n\
             X-WR-CALNAME:grand/101\r\n\
             BEGIN:VEVENT\r\n\
@@ -120,5 +133,14 @@ mod tests {
             END:VEVENT\r\n\
             END:VCALENDAR\r\n";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_calendar_of_a_room_that_nothing_takes_has_a_component_all_the_same() {
+        let (property, room) = ("grand".parse().unwrap(), "101".parse().unwrap());
+        let nothing = RoomOccupation { stays: Vec::new(), closures: Vec::new() };
+        let text = text(&property, &room, &nothing, Timestamp(1_830_000_000_123));
+        assert_eq!(text.matches("BEGIN:").count(), text.matches("END:").count());
+        assert!(text.contains("BEGIN:VTIMEZONE\r\nTZID:UTC\r\n") && text.ends_with(END), "{text}");
     }
 }

@@ -27,24 +27,23 @@ pub const GROUP_BYTES_MAX: usize = 32 << 20;
 const BODY_WAIT: Duration = Duration::from_secs(30);
 
 /// The variable segments of the path, decoded, in order.
-pub struct Segments(Vec<String>);
+pub struct Segments(Option<Vec<String>>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Segments {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Segments, Self::Rejection> {
-        // Segments that are no UTF-8 are left out; whoever asks for one says so.
-        let params = RawPathParams::from_request_parts(parts, state).await;
-        Ok(Segments(
-            params.map(|params| params.iter().map(|(_, text)| text.to_owned()).collect()).unwrap_or_default(),
-        ))
+        // None where one of them is no UTF-8: whoever asks for any says so.
+        let params = RawPathParams::from_request_parts(parts, state).await.ok();
+        Ok(Segments(params.map(|params| params.iter().map(|(_, text)| text.to_owned()).collect())))
     }
 }
 
 impl Segments {
     /// The segment at `position`, which complaints call `name`.
     pub fn get<T: FromStr<Err: Display>>(&self, position: usize, name: &str) -> Result<T, Problem> {
-        let text = self.0.get(position).ok_or_else(|| Problem::malformed(name, "is not valid UTF-8"))?;
+        let all = self.0.as_ref().ok_or_else(|| Problem::malformed("path", "is not valid UTF-8"))?;
+        let text = all.get(position).ok_or_else(|| Problem::malformed(name, "is missing"))?;
         text.parse().map_err(|error| Problem::malformed(name, error))
     }
 }
@@ -173,11 +172,16 @@ pub async fn no_body(request: Request) -> Result<(), Problem> {
     if !is_json(&parts.headers) && body.size_hint().lower() > 0 {
         return Err(unsupported_media_type());
     }
-    let bytes = read(body, BODY_BYTES_MAX).await?;
+    let is_json = is_json(&parts.headers);
+    let bytes = read(body, BODY_BYTES_MAX).await.map_err(|problem| match problem.code() {
+        // What it is comes before how much it is.
+        Code::TooLarge if !is_json => unsupported_media_type(),
+        _ => problem,
+    })?;
     if bytes.is_empty() {
         return Ok(());
     }
-    if !is_json(&parts.headers) {
+    if !is_json {
         return Err(unsupported_media_type());
     }
     parse::<Empty>(&bytes).map(|Empty {}| ())

@@ -17,7 +17,11 @@ pub const TEXT_CHARS_MAX: usize = 255;
 pub fn in_plain_words(error: &impl Display) -> String {
     let text = error.to_string();
     let count = "expected a whole number from 0 to 4294967295";
-    let words = [("expected u32", count), ("expected i64", "expected a whole number")];
+    let words = [
+        ("expected u32", count),
+        ("expected u64", "expected a whole number from 0 on"),
+        ("expected i64", "expected a whole number"),
+    ];
     words.iter().fold(text, |text, (of_serde, plain)| text.replace(of_serde, plain))
 }
 

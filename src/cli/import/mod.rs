@@ -15,6 +15,7 @@ use clap::{Args, ValueEnum};
 use super::Target;
 use super::failure::Failure;
 use super::settings::Sources;
+use crate::client::ClientError;
 
 /// Brings hotels in from files
 #[derive(Args, Debug)]
@@ -81,6 +82,17 @@ impl Import {
         }
     }
 }
+
+/// Why an import ended in its middle, and what completes it. Its writes have keys of their own, so that none is asked for.
+fn broken_off(error: ClientError) -> Failure {
+    match error {
+        ClientError::Refused(refused) if refused.is_final() => Failure::Failed(refused.to_string()),
+        ClientError::OutcomeUnknown { .. } => Failure::Failed(format!("{error}{AGAIN}")),
+        error => Failure::Failed(format!("{}{AGAIN}", Failure::from(error))),
+    }
+}
+
+const AGAIN: &str = "\nRunning the same import again completes it.";
 
 /// Says why nothing is imported.
 fn nothing_imported(reasons: &[String]) -> Failure {

@@ -107,6 +107,7 @@ const NEW_STAY: &[&str] = &[
 const IMPORTED_STAY: &[&str] = &[
     "room_type_not_found",
     "room_not_found",
+    "block_not_found",
     "invalid_stay",
     "stay_too_long",
     "beyond_horizon",

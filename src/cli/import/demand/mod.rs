@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 use serde::Serialize;
 
-use super::{Import, nothing_imported};
+use super::{Import, broken_off, nothing_imported};
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, Format};
 use crate::cli::progress;
@@ -79,10 +79,7 @@ pub(super) async fn run(import: Import, sources: &Sources) -> Result<(), Failure
         };
         return show(format, &report);
     }
-    let report = replay_all(&client, &rows, &capacity, import.waitlist).await.map_err(|error| {
-        let failure = Failure::from(error);
-        Failure::Failed(format!("{failure}\nRunning the same import again completes it."))
-    })?;
+    let report = replay_all(&client, &rows, &capacity, import.waitlist).await.map_err(broken_off)?;
     show(format, &report)
 }
 

@@ -228,7 +228,7 @@ impl<'c> Course<'c> {
 fn refusal<T>(sent: Result<T, ClientError>) -> Result<Result<T, (String, String)>, ClientError> {
     match sent {
         Ok(value) => Ok(Ok(value)),
-        Err(ClientError::Refused(refused)) if refused.is_outcome() => {
+        Err(ClientError::Refused(refused)) if refused.is_final() => {
             Ok(Err((refused.problem.code, refused.problem.detail)))
         }
         Err(error) => Err(error),

@@ -9,7 +9,7 @@ mod write;
 
 use serde::Serialize;
 
-use super::{Import, nothing_imported};
+use super::{Import, broken_off, nothing_imported};
 use crate::cli::failure::Failure;
 use crate::cli::output;
 use crate::cli::settings::Sources;
@@ -60,9 +60,7 @@ pub(super) async fn run(import: Import, sources: &Sources) -> Result<(), Failure
         Summary { dry_run: import.dry_run, counts: contents.counts, already_there: 0, refused: Vec::new() };
     let mut ended_early = false;
     if !import.dry_run {
-        let written = write::write(&client, &contents).await.map_err(|failure| {
-            Failure::Failed(format!("{failure}\nRunning the same import again completes it."))
-        })?;
+        let written = write::write(&client, &contents).await.map_err(broken_off)?;
         (summary.already_there, summary.refused) = (written.already_there, written.refused);
         ended_early = written.ended_early;
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Counts;
 use super::judge::Known;
-use crate::cli::exchange::{FORMAT, Record};
+use crate::cli::exchange::{End, FORMAT, Header, Record};
 use crate::cli::import::source;
 
 /// The longest line: a booking of as many reservations as one may have stays far under it.
@@ -52,7 +52,9 @@ fn read_file(
 ) -> Result<(), String> {
     let shown = path.display();
     let mut file = source::open(path).map_err(|reason| format!("{shown}: {reason}"))?;
-    let mut has_header = false;
+    let mut header = None;
+    let mut end = None;
+    let mut records = 0;
     for number in 1.. {
         let place = format!("{shown}:{number}");
         let line = source::line(&mut *file, LINE_BYTES_MAX).map_err(|reason| format!("{place}: {reason}"))?;
@@ -61,15 +63,23 @@ fn read_file(
             continue;
         }
         let record = parse(&line).map_err(|reason| format!("{place}: {reason}"));
-        if !has_header {
-            has_header = header(record?).map_err(|reason| format!("{place}: {reason}"))?;
+        if header.is_none() {
+            header = Some(first(record?).map_err(|reason| format!("{place}: {reason}"))?);
             continue;
         }
+        if end.is_some() {
+            return Err(format!("{place}: nothing may stand behind the `end`"));
+        }
+        records += 1;
         let judged = record.and_then(|record| match known.judge(&record) {
             Ok(()) => Ok(record),
             Err(why) => Err(format!("{place}: {why}")),
         });
         match judged {
+            Ok(Record::End(it)) => {
+                records -= 1;
+                end = Some(it);
+            }
             Ok(record) => {
                 contents.counts.add(&record);
                 contents.items.push(Item { place, record });
@@ -80,11 +90,26 @@ fn read_file(
             return Ok(());
         }
     }
-    if has_header { Ok(()) } else { Err(format!("{shown}: is empty; it begins with {}", first_line())) }
+    let header = header.ok_or_else(|| format!("{shown}: is empty; it begins with {}", first_line()))?;
+    whole(&header, end.as_ref(), records).map_err(|reason| format!("{shown}: {reason}"))
+}
+
+/// Whether nothing is missing in the middle or at the end.
+fn whole(header: &Header, end: Option<&End>, records: u64) -> Result<(), String> {
+    match end {
+        None if header.ended => Err(format!(
+            "is cut off behind {records} records: its first line promises an `end`; export it again"
+        )),
+        Some(end) if end.records != records => Err(format!(
+            "has {records} records and not the {} that its `end` counts; export it again, or write the right number there",
+            end.records
+        )),
+        None | Some(_) => Ok(()),
+    }
 }
 
 fn first_line() -> String {
-    Record::Innkeeper(crate::cli::exchange::Header { format: FORMAT }).line()
+    Record::Innkeeper(Header { format: FORMAT, ended: false }).line()
 }
 
 fn parse(line: &str) -> Result<Record, String> {
@@ -96,9 +121,9 @@ fn parse(line: &str) -> Result<Record, String> {
     })
 }
 
-fn header(record: Record) -> Result<bool, String> {
+fn first(record: Record) -> Result<Header, String> {
     match record {
-        Record::Innkeeper(header) if header.format == FORMAT => Ok(true),
+        Record::Innkeeper(header) if header.format == FORMAT => Ok(header),
         Record::Innkeeper(header) => {
             Err(format!("format {} is not known; this release reads {FORMAT}", header.format))
         }
@@ -109,7 +134,7 @@ fn header(record: Record) -> Result<bool, String> {
 impl Counts {
     fn add(&mut self, record: &Record) {
         *match record {
-            Record::Innkeeper(_) => return,
+            Record::Innkeeper(_) | Record::End(_) => return,
             Record::Property(_) => &mut self.properties,
             Record::RoomType(_) => &mut self.room_types,
             Record::Room(_) => &mut self.rooms,
@@ -253,6 +278,25 @@ mod tests {
             let wrong = read_lines(&lines).unwrap_err();
             assert_eq!(wrong.len(), 1, "{wrong:?}");
             assert!(wrong[0].contains(place) && wrong[0].contains(why), "{wrong:?} lacks {why}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_does_not_pass_for_a_whole_one() {
+        let promising = r#"{"innkeeper":{"format":1,"ended":true}}"#;
+        let end = |records: u64| format!(r#"{{"end":{{"records":{records}}}}}"#);
+        for (lines, why) in [
+            (vec![promising, GRAND, TYPE, ROOM], "cut off behind 3 records"),
+            (vec![promising, GRAND, TYPE, &end(3)], "has 2 records and not the 3"),
+            (vec![HEADER, GRAND, TYPE, &end(1)], "has 2 records and not the 1"),
+            (vec![promising, GRAND, &end(1), TYPE], ":4: nothing may stand behind"),
+        ] {
+            let wrong = read_lines(&lines).unwrap_err();
+            assert!(wrong.len() == 1 && wrong[0].contains(why), "{wrong:?} lacks {why}");
+        }
+        for first in [HEADER, promising] {
+            let contents = read_lines(&[first, GRAND, "", TYPE, &end(2)]).unwrap();
+            assert_eq!(contents.items.len(), 2);
         }
     }
 

@@ -81,7 +81,7 @@ pub(super) async fn write(client: &Client, contents: &Contents) -> Result<Writte
 impl Step {
     fn of(record: &Record) -> Step {
         match record {
-            Record::Innkeeper(_) | Record::Property(_) => Step::Properties,
+            Record::Innkeeper(_) | Record::End(_) | Record::Property(_) => Step::Properties,
             Record::RoomType(_) => Step::RoomTypes,
             Record::Room(_) => Step::Rooms,
             Record::Rate(_) | Record::Restriction(_) | Record::OutOfOrder(_) => Step::Settings,
@@ -162,7 +162,7 @@ enum Outcome {
 /// A refusal is an outcome; no answer, or one that says "not now" to the end, is an error.
 async fn write_one(client: &Client, step: Step, item: &Item) -> Result<Outcome, ClientError> {
     let sent = match &item.record {
-        Record::Innkeeper(_) => Ok(false),
+        Record::Innkeeper(_) | Record::End(_) => Ok(false),
         Record::Property(it) => property(client, it).await,
         Record::RoomType(it) => room_type(client, it).await,
         Record::Room(it) => room(client, it).await,
@@ -177,7 +177,7 @@ async fn write_one(client: &Client, step: Step, item: &Item) -> Result<Outcome, 
     match sent {
         Ok(true) => Ok(Outcome::AlreadyThere),
         Ok(false) => Ok(Outcome::Written),
-        Err(ClientError::Refused(refused)) if refused.is_outcome() => Ok(Outcome::Refused(Refused {
+        Err(ClientError::Refused(refused)) if refused.is_final() => Ok(Outcome::Refused(Refused {
             place: item.place.clone(),
             code: refused.problem.code,
             detail: refused.problem.detail,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Import, nothing_imported};
+use super::{Import, broken_off, nothing_imported};
 use crate::cli::failure::Failure;
 use crate::cli::output;
 use crate::cli::settings::Sources;
@@ -44,10 +44,9 @@ pub(super) async fn run(import: Import, sources: &Sources) -> Result<(), Failure
     let mut summary = Summary { dry_run: import.dry_run, hotels: Vec::new() };
     for (file, hotel) in hotels {
         if !import.dry_run {
-            write::write(&client, &hotel, time_zone).await.map_err(|failure| {
-                let file = file.display();
-                Failure::Failed(format!("{file}: {failure}\nRunning the same import again completes it."))
-            })?;
+            write::write(&client, &hotel, time_zone)
+                .await
+                .map_err(|error| Failure::Failed(format!("{}: {}", file.display(), broken_off(error))))?;
             eprintln!("{}: property {} is written", file.display(), hotel.property);
         }
         summary.hotels.push(Imported {

@@ -3,7 +3,6 @@
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::file::{Hotel, Range};
-use crate::cli::failure::Failure;
 use crate::client::{Client, ClientError, FirstBusinessDate, Key, PutProperty, PutRoom, PutRoomType};
 use crate::ledger::{Date, Prices, PropertyId, RoomId, RoomTypeId};
 use crate::wire::Rate;
@@ -11,7 +10,7 @@ use crate::wire::Rate;
 /// Rooms that are written at the same time: enough to share the flushes of the log, few enough to leave room for others.
 const ROOMS_AT_ONCE: usize = 16;
 
-pub(super) async fn write(client: &Client, hotel: &Hotel, time_zone: &str) -> Result<(), Failure> {
+pub(super) async fn write(client: &Client, hotel: &Hotel, time_zone: &str) -> Result<(), ClientError> {
     let existed = exists(client, &hotel.property).await?;
     let property = PutProperty {
         name: hotel.name.clone(),
@@ -30,12 +29,29 @@ pub(super) async fn write(client: &Client, hotel: &Hotel, time_zone: &str) -> Re
     let room_type = RoomTypeId::new("room").expect("a valid id");
     let body = PutRoomType { name: "Room".to_owned(), max_occupancy: 2, overbooking_limit: 0 };
     client.put_room_type(&hotel.property, &room_type, &body, Key::Fresh).await?;
+    if existed {
+        say_what_left(client, hotel, &room_type).await?;
+    }
     let body = PutRoom { room_type };
     stream::iter(&hotel.rooms)
         .map(|(room, ranges)| write_room(client, &hotel.property, room, &body, ranges, existed))
         .buffer_unordered(ROOMS_AT_ONCE)
         .try_collect::<()>()
         .await?;
+    Ok(())
+}
+
+/// A room that a newer file no longer has may have been sold, or be somebody's own: it is not taken off the market unasked.
+async fn say_what_left(client: &Client, hotel: &Hotel, room_type: &RoomTypeId) -> Result<(), ClientError> {
+    let property = &hotel.property;
+    let rooms = client.rooms(property).await?.value.rooms;
+    let left = rooms.iter().filter(|it| it.room_type == *room_type && !hotel.rooms.contains_key(&it.room));
+    for it in left {
+        let room = &it.room;
+        eprintln!(
+            "room {room} of {property} is not in the file: it stays as it is, and can be sold at the prices it has"
+        );
+    }
     Ok(())
 }
 
@@ -123,6 +139,10 @@ mod tests {
             let problem = json!({"type": "about:blank", "title": "t", "status": 404, "detail": "d",
                 "code": "property_not_found"});
             return (StatusCode::NOT_FOUND, problem.to_string());
+        }
+        if parts.method == Method::GET && path.ends_with("/rooms") {
+            let rooms = json!({"rooms": [{"room": "101", "room_type": "room"}, {"room": "102", "room_type": "room"}]});
+            return (StatusCode::OK, rooms.to_string());
         }
         match path.split('/').skip(4).step_by(2).last() {
             Some("room-types") => resource["room_type"] = json!("room"),
