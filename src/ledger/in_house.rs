@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
-use super::book::Book;
+use super::book::{Book, RoomBook};
 use super::command::Change;
 use super::date::Date;
 use super::id::RoomId;
+use super::inventory::overstays;
 use super::outcome::{Outcome, Refusal};
 use super::plan::{self, Freed, Move};
 use super::record::ReservationRecord;
 use super::reservation::{Reservation, Status};
+use super::state::Ledger;
 use super::status::{change, find, status};
 use super::txn::{Halt, Txn};
 
-/// A stay that has no room gets one for the nights from the business date on; those before it are gone.
+/// A stay that has no room gets one for the nights from the business date on; those before it are gone. So does one by type
+/// in whose planned room somebody is who should have left, where another room is empty.
 pub fn check_in(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
     let record = find(txn, command)?;
     let stay = &record.reservation;
@@ -23,10 +26,13 @@ pub fn check_in(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
     if state != Status::Confirmed || !(stay.arrival..stay.departure).contains(&today) {
         return Err(Refusal::InvalidState { state }.into());
     }
-    let (picked, moves) = match stay.room {
-        Some(_) => (None, Vec::new()),
-        None => pick(book, stay, today).map(|(room, moves)| (Some(room), moves))?,
+    let (picked, moves) = match (&stay.room, empty_room(txn, book, stay)) {
+        (_, Some(room)) => (Some(room), Vec::new()),
+        (Some(_), None) => (None, Vec::new()),
+        (None, None) => pick(book, stay, today).map(|(room, moves)| (Some(room), moves))?,
     };
+    let left = stay.room.as_ref().filter(|_| picked.is_some());
+    let left = left.map(|room| Freed::new(&stay.property, room, today, stay.departure));
     plan::carry_out(txn, &moves)?;
     let reservation = change(txn, record, |reservation| {
         reservation.status = Status::InHouse;
@@ -35,7 +41,22 @@ pub fn check_in(txn: &mut Txn<'_>, command: &Change) -> Result<Outcome, Halt> {
             reservation.room_from = (reservation.arrival < today).then_some(today);
         }
     })?;
+    plan::give(txn, left.as_slice())?;
     Ok(Outcome::Changed(reservation))
+}
+
+/// The first room of the type that is free until the departure and that nobody is in, for a stay that has no such room. One that
+/// somebody should have left counts as free by nights, but he is there.
+fn empty_room(ledger: &Ledger, book: &Book, stay: &Reservation) -> Option<RoomId> {
+    let is_occupied = |room: &RoomBook| overstays(ledger, book, room);
+    let own_will_do = |room: &RoomId| !book.room(room).is_ok_and(is_occupied);
+    if stay.room_pinned || stay.room.as_ref().is_some_and(own_will_do) {
+        return None;
+    }
+    let is_empty =
+        |room: &&RoomBook| room.is_free(book.business_date(), stay.departure) && !is_occupied(room);
+    let room = book.rooms_of(book.room_type(&stay.room_type).ok()?).find(is_empty)?;
+    Some(room.record.room.room.clone())
 }
 
 /// A room of the type for the nights from `today` to the departure, and who moves for it.

@@ -139,7 +139,7 @@ pub fn put_room(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &PutRo
 }
 
 /// Whether somebody who should have left is still in the room.
-fn overstays(ledger: &Ledger, book: &Book, room: &RoomBook) -> bool {
+pub fn overstays(ledger: &Ledger, book: &Book, room: &RoomBook) -> bool {
     let is_there = |stay: &RoomStay| {
         let reservation = ledger.at(stay.reservation).reservation;
         // Who has moved on only slept here.

@@ -265,3 +265,27 @@ fn an_audit_of_many_goes_on_in_turns_of_256_and_nobody_sees_it_half_done() {
     house.ledger.audit().unwrap();
     assert_eq!(house.restored().ledger.state_hash(), house.ledger.state_hash());
 }
+
+#[test]
+fn nobody_is_sent_to_a_room_that_somebody_should_have_left_while_another_is_empty() {
+    let mut house = House::on_clock();
+    for n in [1, 2] {
+        house.reserved(by_type(n, "double", 0, 1));
+        house.changed(Command::CheckIn(change(n)));
+    }
+    for n in [3, 4] {
+        house.reserved(by_type(n, "double", 1, 3));
+    }
+    house.run(House::roll(1));
+    let planned = [3, 4].map(|n| house.get(n).room.clone());
+    assert_eq!(planned, [Some(room("101")), Some(room("102"))], "free by nights");
+    let third = house.changed(Command::CheckIn(change(3)));
+    assert_eq!((third.room.clone(), third.room_from, third.room_pinned), (Some(room("103")), None, false));
+    // Where no other is empty, and where the guest was promised this one, it is as planned.
+    assert_eq!(house.changed(Command::CheckIn(change(4))).room, Some(room("102")));
+    house.reserved(by_room(5, "101", 1, 2));
+    house.changed(Command::CheckOut(change(2)));
+    assert_eq!(house.changed(Command::CheckIn(change(5))).room, Some(room("101")));
+    house.ledger.audit().unwrap();
+    assert_eq!(house.restored().ledger.state_hash(), house.ledger.state_hash());
+}

@@ -88,9 +88,14 @@ impl Model {
         if stay.status != Status::Confirmed || today < stay.arrival || stay.departure <= today {
             return Err(Refusal::InvalidState { state: stay.status });
         }
-        let room = match stay.room {
-            Some(_) => None,
-            None => match self.choose(&stay.room_type, today, stay.departure) {
+        // By nights the room is free that somebody should have left, but he is there.
+        let is_empty = |room: &RoomId| self.is_free(room, today, stay.departure) && !self.overstays(room);
+        let empty = self.rooms_of(&stay.room_type).into_iter().find(is_empty);
+        let is_occupied = stay.room.as_ref().is_none_or(|room| self.overstays(room));
+        let room = match (&stay.room, empty) {
+            (_, Some(room)) if is_occupied && !stay.room_pinned => Some(room),
+            (Some(_), _) => None,
+            (None, _) => match self.choose(&stay.room_type, today, stay.departure) {
                 Choice::Room(room) => Some(room),
                 Choice::Some => seen.room(stay.id),
                 Choice::Overbooked | Choice::Fragmented => {

@@ -80,7 +80,7 @@ impl Model {
     }
 
     /// Whether somebody who should have left is still in the room.
-    fn overstays(&self, room: &RoomId) -> bool {
+    pub fn overstays(&self, room: &RoomId) -> bool {
         let is_there = |stay: &Reservation| {
             let late = stay.status == Status::InHouse && stay.departure <= self.today();
             // One who has had no night there is in nobody's way.
