@@ -1,6 +1,6 @@
 //! The bodies and the questions that the calls take. Fields are named as the contract names them.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::call::Call;
 use crate::ledger::{BlockId, BlockStatus, Currency, Date, PropertyId, RoomId, RoomTypeId, Status};
@@ -120,6 +120,13 @@ pub struct ImportBooking {
     pub reservations: Vec<ImportedStay>,
 }
 
+/// A field that may be left out may be null.
+fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
 /// A reservation as it stood where it was made. Read from files too, and strictly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -128,7 +135,7 @@ pub struct ImportedStay {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room: Option<RoomId>,
     /// Whether the guest was promised this room.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub room_pinned: bool,
     pub arrival: Date,
     pub departure: Date,

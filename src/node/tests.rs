@@ -387,3 +387,16 @@ fn an_address_by_which_the_others_do_not_know_the_node_is_refused() {
     assert!(matches!(refused, StartError::Configuration(_)), "{refused}");
     assert!(refused.to_string().contains("127.0.0.1:9; give that"), "{refused}");
 }
+
+#[tokio::test]
+async fn a_node_of_which_a_task_has_panicked_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = node(&dir).await;
+    node.spawn("ends in order", std::future::ready(()));
+    node.spawn("is broken", async { panic!("on purpose") });
+    let mut fatal = node.fatal();
+    let told = tokio::time::timeout(Duration::from_secs(5), fatal.wait_for(Option::is_some)).await;
+    let reason = told.expect("in time").unwrap().clone();
+    assert_eq!(reason.as_deref(), Some("the task that is broken has panicked"));
+    node.shut_down().await;
+}

@@ -256,6 +256,27 @@ async fn a_snapshot_that_could_not_be_written_counts_as_none() {
     assert_eq!((state.bytes_since_snapshot(), state.newest_snapshot()), (0, state.position().index()));
 }
 
+/// To openraft it would be the end of the node, whose log is whole without it.
+#[tokio::test(start_paused = true)]
+async fn a_first_snapshot_that_could_not_be_written_is_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut group = Group::new(dir.path());
+    group.submit(&house(3)).await;
+    let (there, away) = (snapshots_dir(&group), dir.path().join("away"));
+    fs::rename(&there, &away).unwrap();
+    let mut builder = group.storage.state_machine.try_create_snapshot_builder(true).await.unwrap();
+    let building = tokio::spawn(async move { builder.build_snapshot().await });
+    let state = group.state();
+    while !state.has_failed_to_take() {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    assert!(!building.is_finished());
+    fs::rename(&away, &there).unwrap();
+    let snapshot = building.await.unwrap().unwrap();
+    assert_eq!(snapshot.meta.last_log_id, state.position().log_id);
+    assert!(!state.has_failed_to_take());
+}
+
 /// A group with snapshots at entries 0 and 2, and one more entry.
 async fn group_with_two_snapshots(dir: &Path) -> Group {
     let mut group = Group::new(dir);

@@ -183,7 +183,7 @@ mod tests {
         let rate = r#"{"rate":{"property":"grand","room_type":"double","from":"2027-01-01","to":"2028-01-01","prices":{"EUR":{"1":10900,"2":14000}}}}"#;
         let rule = r#"{"restriction":{"property":"grand","room_type":"double","from":"2027-01-01","to":"2027-01-02","min_stay":2}}"#;
         let closed = r#"{"out_of_order":{"property":"grand","room":"101","from":"2027-01-01","to":"2027-01-02","reason":"paint"}}"#;
-        let of_block = booking("b-2", &[("\"price\"", "\"block\":\"fair\",\"price\"")]);
+        let of_block = booking("b-2", &[("\"price\"", "\"block\":\"fair\",\"room_pinned\":null,\"price\"")]);
         let first = booking("b-1", &[]);
         let lines = [HEADER, GRAND, TYPE, ROOM, rate, rule, closed, BLOCK, &first, "", &of_block, WAITING];
         let contents = read_lines(&lines).unwrap();
