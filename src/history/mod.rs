@@ -175,7 +175,8 @@ struct Inner {
     tip: Mark,
     /// What the store held can't be used, or is not the past of this state: it is to be set aside for an empty one.
     unusable: bool,
-    /// The disk took nothing more, or one command was too much. What is on it is left alone, and nothing is kept until the next start.
+    /// The disk took nothing more, or one command was too much. What is on it is left alone, and nothing is kept until the
+    /// next start.
     suspended: bool,
 }
 

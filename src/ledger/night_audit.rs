@@ -35,7 +35,6 @@ pub fn run(txn: &mut Txn<'_>, command: &NightAudit) -> Result<Outcome, Halt> {
     }))?;
     let left = mark(txn, &command.property, ENDED_MAX)?;
     block::release(txn, &command.property, left)?;
-    plan::give_late(txn, &command.property)?;
     Ok(Outcome::Property { created: false, property })
 }
 
@@ -76,6 +75,7 @@ pub fn mark(txn: &mut Txn<'_>, property: &PropertyId, left: usize) -> Result<usi
     if left > 0 {
         let record = PropertyRecord { auditing: None, ..txn.book(property)?.record.clone() };
         txn.put(Record::Property(record))?;
+        plan::give_late(txn, property, left)?;
     }
     Ok(left)
 }

@@ -201,19 +201,19 @@ pub fn give(txn: &mut Txn<'_>, freed: &[Freed]) -> Result<(), Halt> {
 }
 
 /// Offers rooms to the stays that have none and whose first nights are gone, now that the business date is another: what was
-/// full on those is not in their way any more.
-pub fn give_late(txn: &mut Txn<'_>, property: &PropertyId) -> Result<(), Halt> {
+/// full on those is not in their way any more. To the oldest, `left` at most.
+pub fn give_late(txn: &mut Txn<'_>, property: &PropertyId, left: usize) -> Result<(), Halt> {
     let book = txn.book(property)?;
     let today = book.business_date();
     let late = book.room_types.values().flat_map(|room_type| roomless(txn, room_type, today, today));
     let late: BTreeSet<(Lsn, ReservationId)> = late.collect();
-    give_to(txn, late, FAILED_MAX)
+    give_to(txn, late.into_iter().take(left), FAILED_MAX)
 }
 
 /// Plans rooms for those for whom there are any, the oldest first, until `failed_max` searches have come to nothing.
 fn give_to(
     txn: &mut Txn<'_>,
-    waiting: BTreeSet<(Lsn, ReservationId)>,
+    waiting: impl IntoIterator<Item = (Lsn, ReservationId)>,
     failed_max: usize,
 ) -> Result<(), Halt> {
     let mut failed = 0;
