@@ -63,9 +63,7 @@ fn codec(report: &mut Report) {
         let began = Instant::now();
         for _ in 0..times {
             let batch = payload.decode().expect("it was encoded");
-            for submission in &batch.submissions {
-                std::hint::black_box(submission.decode().expect("it was encoded"));
-            }
+            std::hint::black_box(batch.submissions().expect("they were encoded"));
         }
         (began.elapsed(), times * BATCH)
     });

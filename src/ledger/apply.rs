@@ -12,8 +12,8 @@ use super::record::{Record, RecordKey};
 use super::state::Ledger;
 use super::txn::{Halt, Txn};
 use super::{
-    amend, block, due, group, idempotency, import, in_house, inventory, night_audit, out_of_order,
-    quarantine, rate, reserve, restriction, status, waitlist,
+    amend, block, due, group, idempotency, import, in_house, inventory, look_ahead, night_audit,
+    out_of_order, quarantine, rate, reserve, restriction, status, waitlist,
 };
 use crate::planted::{Bug, planted};
 
@@ -44,6 +44,25 @@ impl Ledger {
         submission: &Submission,
     ) -> Result<(Applied, Option<Commit>), Broken> {
         self.apply_guarded(at, submission, |txn| run(txn, submission))
+    }
+
+    /// Applies commands that travelled together, one after the other, and gives what each answered and what they changed.
+    pub fn apply_all(
+        &mut self,
+        at: Timestamp,
+        submissions: &[Submission],
+    ) -> Result<(Vec<Applied>, Vec<Commit>), Broken> {
+        let mut applied = Vec::with_capacity(submissions.len());
+        let mut commits = Vec::with_capacity(submissions.len());
+        for submissions in submissions.chunks(look_ahead::COMMANDS) {
+            self.look_ahead(submissions);
+            for submission in submissions {
+                let (answer, commit) = self.apply_recorded(at, submission)?;
+                applied.push(answer);
+                commits.extend(commit);
+            }
+        }
+        Ok((applied, commits))
     }
 
     fn apply_guarded(

@@ -1,8 +1,9 @@
 //! A property's book: its room types and rooms, with the rates, calendars and counts that belong to them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
+
+use foldhash::fast::FixedState;
 
 use super::block::BlockBook;
 use super::calendar::{NightCounts, RoomCalendar, RoomStay};
@@ -28,7 +29,7 @@ pub struct Book {
     pub rooms: Slab<Arc<RoomBook>>,
     pub rooms_by_id: SortedMap<RoomId, Slot>,
     /// The same, where no order is asked for: a room is what is looked for most.
-    slots: Arc<HashMap<RoomId, Slot, BuildHasherDefault<DefaultHasher>>>,
+    slots: Arc<HashMap<RoomId, Slot, FixedState>>,
     /// The rank of each room, by slot, among the rooms of its type.
     pub places: Arc<Vec<u32>>,
     pub reservations: SortedMap<ReservationId, Slot>,

@@ -229,8 +229,9 @@ impl<K: Digest, V: Digest> Digest for BTreeMap<K, V> {
 macro_rules! digest_texts {
     ($($type:ty),*) => {$(
         impl Digest for $type {
+            #[inline]
             fn digest(&self, digester: &mut Digester) {
-                digester.bytes(self.as_str().as_bytes());
+                digester.bytes(self.as_bytes());
             }
         }
     )*};

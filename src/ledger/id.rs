@@ -48,11 +48,21 @@ impl Text {
         }
     }
 
-    fn as_str(&self) -> &str {
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
         match self {
             Text::Short(bytes) => {
-                let length = bytes.iter().position(|byte| *byte == 0).unwrap_or(SHORT_BYTES_MAX);
-                std::str::from_utf8(&bytes[..length]).expect("ASCII letters, checked by the constructor")
+                let zeros = number(bytes).trailing_zeros() / u8::BITS;
+                &bytes[..size_of::<u128>() - zeros as usize]
+            }
+            Text::Long(text) => text.as_bytes(),
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Text::Short(_) => {
+                std::str::from_utf8(self.as_bytes()).expect("ASCII letters, checked by the constructor")
             }
             Text::Long(text) => text,
         }
@@ -95,6 +105,21 @@ impl Ord for Text {
     }
 }
 
+/// Reads a value from a text, wherever that lies: a command has many, and none needs a copy of its own.
+struct TextVisitor<F>(F);
+
+impl<T, E: fmt::Display, F: FnOnce(&str) -> Result<T, E>> de::Visitor<'_> for TextVisitor<F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<X: de::Error>(self, text: &str) -> Result<T, X> {
+        (self.0)(text).map_err(X::custom)
+    }
+}
+
 /// An identifier that the caller chose: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`. Clones of long ones share their text.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
@@ -110,6 +135,11 @@ macro_rules! name {
 
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
+            }
+
+            #[inline]
+            pub fn as_bytes(&self) -> &[u8] {
+                self.0.as_bytes()
             }
         }
 
@@ -141,8 +171,7 @@ macro_rules! name {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
-                let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-                $name::new(&text).map_err(de::Error::custom)
+                deserializer.deserialize_str(TextVisitor($name::new))
             }
         }
     };
@@ -276,6 +305,10 @@ impl Currency {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("three ASCII letters, checked by the constructor")
     }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl fmt::Display for Currency {
@@ -298,9 +331,9 @@ impl Serialize for Currency {
 
 impl<'de> Deserialize<'de> for Currency {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Currency, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        Currency::new(&text)
-            .ok_or_else(|| de::Error::custom("expected an ISO 4217 code of three upper-case letters"))
+        let read =
+            |text: &str| Currency::new(text).ok_or("expected an ISO 4217 code of three upper-case letters");
+        deserializer.deserialize_str(TextVisitor(read))
     }
 }
 

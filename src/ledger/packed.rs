@@ -73,6 +73,11 @@ impl Packed {
         &self.0
     }
 
+    /// What is persisted, without a copy.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0.into()
+    }
+
     pub fn unpack(&self) -> ReservationRecord {
         Reader(&self.0).record().expect("what was packed is whole")
     }
@@ -118,26 +123,26 @@ impl Writer {
         self.bytes(booking_id.0.as_bytes());
         let number = STATUSES.iter().position(|other| other == status).expect("all are listed");
         self.0.push(number as u8 | if *room_pinned { PINNED } else { 0 });
-        self.text(property.as_str());
-        self.text(room_type.as_str());
-        self.optional(room, |writer, room| writer.text(room.as_str()));
-        self.text(guest);
+        self.text(property.as_bytes());
+        self.text(room_type.as_bytes());
+        self.optional(room, |writer, room| writer.text(room.as_bytes()));
+        self.text(guest.as_bytes());
         self.signed(arrival.days().into());
         self.signed(arrival.nights_to(*departure).into());
         self.number((*occupancy).into());
         self.optional(hold_expires_at, |writer, end| writer.since(end.0, created_at.0));
-        self.bytes(currency.as_str().as_bytes());
+        self.bytes(currency.as_bytes());
         self.signed(arrival.nights_to(*from).into());
         self.amounts(amounts);
-        self.optional(block, |writer, block| writer.text(block.as_str()));
-        self.optional(external_ref, |writer, text| writer.text(text));
+        self.optional(block, |writer, block| writer.text(block.as_bytes()));
+        self.optional(external_ref, |writer, text| writer.text(text.as_bytes()));
         self.optional(room_from, |writer, from| writer.signed(arrival.nights_to(*from).into()));
         self.optional(released_from, |writer, from| writer.signed(arrival.nights_to(*from).into()));
         self.optional(slept, |writer, stretches| {
             writer.number(stretches.len() as u64);
             for Stretch { room_type, room, from, to } in stretches {
-                writer.text(room_type.as_str());
-                writer.optional(room, |writer, room| writer.text(room.as_str()));
+                writer.text(room_type.as_bytes());
+                writer.optional(room, |writer, room| writer.text(room.as_bytes()));
                 writer.signed(arrival.nights_to(*from).into());
                 writer.signed(arrival.nights_to(*to).into());
             }
@@ -161,9 +166,9 @@ impl Writer {
         self.0.extend_from_slice(bytes);
     }
 
-    fn text(&mut self, text: &str) {
+    fn text(&mut self, text: &[u8]) {
         self.number(text.len() as u64);
-        self.bytes(text.as_bytes());
+        self.bytes(text);
     }
 
     fn number(&mut self, mut number: u64) {

@@ -120,6 +120,12 @@ impl RoomNights {
         Some(&self.pages[at].1[first..first + words])
     }
 
+    /// Whether the room is free on all nights of `[from, to)`.
+    pub fn is_free(&self, place: usize, from: Date, to: Date) -> bool {
+        let taken = |words: &[u64]| words[place / WORD] >> (place % WORD) & 1;
+        from.until(to).filter_map(|night| self.night(night)).fold(0, |any, night| any | taken(night)) == 0
+    }
+
     /// The first room, by id, that is free on all nights of `[from, to)`.
     pub fn first_free(&self, from: Date, to: Date) -> Option<usize> {
         let nights: Vec<&[u64]> = from.until(to).filter_map(|night| self.night(night)).collect();
@@ -252,6 +258,9 @@ mod tests {
                     };
                     let expected: Vec<usize> = (0..table.len()).filter(|n| free(&table[*n])).collect();
                     let (from, to) = (day(from), day(from + length));
+                    for place in 0..table.len() {
+                        prop_assert_eq!(nights.is_free(place, from, to), expected.contains(&place));
+                    }
                     prop_assert_eq!(nights.first_free(from, to), expected.first().copied());
                     prop_assert_eq!(nights.all_free(from, to).iter().collect::<Vec<_>>(), expected);
                 }

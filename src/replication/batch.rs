@@ -28,6 +28,21 @@ pub struct Check {
     pub state_hash: StateHash,
 }
 
+/// A [`Batch`] whose commands lie where they were read.
+#[derive(Debug, Deserialize)]
+pub struct BatchInPlace<'a> {
+    pub stamp: Timestamp,
+    pub check: Check,
+    #[serde(borrow)]
+    submissions: Vec<&'a [u8]>,
+}
+
+impl BatchInPlace<'_> {
+    pub fn submissions(&self) -> Result<Vec<Submission>, CodecError> {
+        self.submissions.iter().map(|encoded| codec::from_message_pack(encoded)).collect()
+    }
+}
+
 /// A command encoded by the node that took it; forwarding and batching copy bytes.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -81,7 +96,7 @@ impl Payload {
         Payload(Bytes::from_static(frame))
     }
 
-    pub fn decode(&self) -> Result<Batch, CodecError> {
+    pub fn decode(&self) -> Result<BatchInPlace<'_>, CodecError> {
         codec::decode(Kind::Batch, &self.0)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::batch::{Batch, Check, Payload};
+use super::batch::{Check, Payload};
 use super::codec::CodecError;
 use super::witness::Witness;
 use crate::ledger::{Applied, Broken, Ledger, Lsn, Mark, StateHash, Submission, Timestamp};
@@ -20,28 +20,19 @@ pub struct DecodedBatch {
 impl DecodedBatch {
     /// Decodes everything before anything is applied.
     pub fn decode(payload: &Payload) -> Result<DecodedBatch, CodecError> {
-        let Batch { stamp, check, submissions } = payload.decode()?;
-        let submissions =
-            submissions.iter().map(|submission| submission.decode()).collect::<Result<_, _>>()?;
-        Ok(DecodedBatch { stamp, check, submissions })
+        let batch = payload.decode()?;
+        Ok(DecodedBatch { stamp: batch.stamp, check: batch.check, submissions: batch.submissions()? })
     }
 
     /// Applies its commands, and tells what they changed.
     pub fn apply(&self, ledger: &mut Ledger, witness: &dyn Witness) -> Result<Vec<Applied>, Broken> {
         let (before, forgotten) = (Mark::of(ledger), ledger.history_from());
-        let mut commits = Vec::new();
-        let applied = (self.submissions.iter())
-            .map(|submission| {
-                let (applied, commit) = ledger.apply_recorded(self.stamp, submission)?;
-                commits.extend(commit);
-                Ok(applied)
-            })
-            .collect();
+        let (applied, commits) = ledger.apply_all(self.stamp, &self.submissions)?;
         witness.applied(before, Mark::of(ledger), commits);
         if let Some(mark) = ledger.history_from().filter(|mark| Some(*mark) != forgotten) {
             witness.forget(mark);
         }
-        applied
+        Ok(applied)
     }
 }
 

@@ -8,8 +8,8 @@
 use std::io::{self, Read};
 use std::iter;
 
-use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
 
 /// `magic(4) kind(1) version(2) length(4) checksum(4)`, little-endian. The checksum is CRC-32C (RFC 3720, section
 /// 12.1) over all the rest of the header, then the body.
@@ -179,7 +179,7 @@ pub fn begins(kind: Kind, frame: &[u8]) -> bool {
 }
 
 /// Decodes exactly one frame, which must hold `kind`.
-pub fn decode<T: DeserializeOwned>(kind: Kind, frame: &[u8]) -> Result<T, CodecError> {
+pub fn decode<'de, T: Deserialize<'de>>(kind: Kind, frame: &'de [u8]) -> Result<T, CodecError> {
     let Some(header) = frame.first_chunk::<HEADER_BYTES>() else {
         return Err(CodecError::Truncated { expected: HEADER_BYTES, found: frame.len() });
     };
@@ -334,7 +334,7 @@ fn append<T: Serialize>(bytes: &mut Vec<u8>, value: &T) -> Result<(), CodecError
 }
 
 /// Decodes exactly one value, of bounded depth.
-pub fn from_message_pack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+pub fn from_message_pack<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, CodecError> {
     let mut deserializer = deserializer(bytes);
     let value = T::deserialize(&mut deserializer).map_err(undecodable)?;
     match serde::Deserialize::deserialize(&mut deserializer) {

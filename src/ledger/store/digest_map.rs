@@ -1,9 +1,10 @@
 //! A map by digests: numbers of 128 bits, any of which is as likely as any other, so that their first bits say where to
 //! look.
 //!
-//! Two levels of 128 parts each, by seven bits each, and behind them tables whose cells go by the bits that follow: a digest
-//! among millions is found in one line of memory that no cache had, where an order would have to be searched. Clones share
-//! everything; a write copies the parts that lead to its table, and the table.
+//! 128 parts by the first seven bits. A part is a table while it holds little, and then again 128 tables by the next seven
+//! bits; a table's cells go by the bits that follow. A digest among millions is found in one line of memory that no cache
+//! had, where an order would have to be searched, and few lie close together. Clones share the parts; a write copies the
+//! one that leads to its table, and the table.
 
 use std::sync::Arc;
 
@@ -11,24 +12,24 @@ use std::sync::Arc;
 const PARTS: usize = 1 << PART_BITS;
 const PART_BITS: u32 = 7;
 
-/// Cells of a table that holds little, as in a small map they all do.
+/// Cells of a table that holds little.
 const CELLS_MIN: usize = 2;
 
-/// What lies below, as far as there is any.
-#[derive(Clone)]
-struct Level<T>([Option<Arc<T>>; PARTS]);
+/// What a part holds as one table, at most. Tests get by with few, so that both kinds are there.
+const TABLE_MAX: usize = if cfg!(test) { 8 } else { 256 };
 
-impl<T> Default for Level<T> {
-    fn default() -> Level<T> {
-        Level([const { None }; PARTS])
-    }
+/// What lies below a part.
+#[derive(Clone)]
+enum Part<V> {
+    One(Arc<Table<V>>),
+    Many(Arc<[Option<Arc<Table<V>>>; PARTS]>),
 }
 
 #[derive(Clone)]
 pub struct DigestMap<V> {
-    root: Arc<Level<Level<Table<V>>>>,
+    root: Box<[Option<Part<V>>; PARTS]>,
     len: usize,
-    /// Of a table that is new.
+    /// Of a table that is new and one of many.
     cells_first: usize,
 }
 
@@ -126,7 +127,7 @@ impl<V: Clone> DigestMap<V> {
         // As many as a table has on average, and two deviations of a Poisson distribution.
         let of_table = entries / (PARTS * PARTS);
         let cells_first = Table::<V>::cells_for(of_table + 2 * of_table.isqrt());
-        DigestMap { root: Arc::default(), len: 0, cells_first }
+        DigestMap { root: Box::new([const { None }; PARTS]), len: 0, cells_first }
     }
 
     pub fn len(&self) -> usize {
@@ -135,7 +136,10 @@ impl<V: Clone> DigestMap<V> {
 
     pub fn get(&self, digest: &u128) -> Option<&V> {
         let (first, second) = parts(*digest);
-        let table = self.root.0[first].as_ref()?.0[second].as_ref()?;
+        let table = match self.root[first].as_ref()? {
+            Part::One(table) => table,
+            Part::Many(tables) => tables[second].as_ref()?,
+        };
         table.cells[table.find(*digest).ok()?].as_ref().map(|(_, value)| value)
     }
 
@@ -156,11 +160,41 @@ impl<V: Clone> DigestMap<V> {
         self.table_mut(*digest).remove(*digest)
     }
 
+    /// The table in which the digest is, or would be.
     fn table_mut(&mut self, digest: u128) -> &mut Table<V> {
         let (first, second) = parts(digest);
-        let tables = Arc::make_mut(&mut self.root).0[first].get_or_insert_default();
-        let table = &mut Arc::make_mut(tables).0[second];
-        Arc::make_mut(table.get_or_insert_with(|| Arc::new(Table::with_cells(self.cells_first))))
+        let cells_first = self.cells_first;
+        let part = self.root[first].get_or_insert_with(|| Part::new(cells_first));
+        part.split_if_full(cells_first);
+        match part {
+            Part::One(table) => Arc::make_mut(table),
+            Part::Many(tables) => {
+                let table = &mut Arc::make_mut(tables)[second];
+                Arc::make_mut(table.get_or_insert_with(|| Arc::new(Table::with_cells(cells_first))))
+            }
+        }
+    }
+}
+
+impl<V: Clone> Part<V> {
+    fn new(cells_first: usize) -> Part<V> {
+        let one = Part::One(Arc::new(Table::with_cells(CELLS_MIN)));
+        // Where much is expected, no table is filled only to be split.
+        if cells_first > CELLS_MIN { Part::Many(Arc::new([const { None }; PARTS])) } else { one }
+    }
+
+    /// Makes many tables of one that is full.
+    fn split_if_full(&mut self, cells_first: usize) {
+        let Part::One(table) = self else { return };
+        if table.used < TABLE_MAX {
+            return;
+        }
+        let mut tables = [const { None }; PARTS];
+        for (digest, value) in table.cells.iter().flatten() {
+            let table = tables[parts(*digest).1].get_or_insert_with(|| Table::with_cells(cells_first));
+            table.insert(*digest, value.clone());
+        }
+        *self = Part::Many(Arc::new(tables.map(|table| table.map(Arc::new))));
     }
 }
 

@@ -17,10 +17,10 @@ pub type Slot = u32;
 type Chunk<T> = [Option<T>; CHUNK];
 type Branch<T> = Vec<Arc<Chunk<T>>>;
 
-/// A growing array whose clones share their chunks.
+/// A growing array whose clones share their branches.
 #[derive(Clone)]
 pub struct Slab<T> {
-    branches: Arc<Vec<Arc<Branch<T>>>>,
+    branches: Vec<Arc<Branch<T>>>,
     /// Slots that were used and are empty again.
     free: Arc<Vec<Slot>>,
     /// Slots that were ever used.
@@ -29,7 +29,7 @@ pub struct Slab<T> {
 
 impl<T: Clone> Slab<T> {
     pub fn new() -> Slab<T> {
-        Slab { branches: Arc::default(), free: Arc::default(), used: 0 }
+        Slab { branches: Vec::new(), free: Arc::default(), used: 0 }
     }
 
     pub fn get(&self, slot: Slot) -> Option<&T> {
@@ -78,7 +78,7 @@ impl<T: Clone> Slab<T> {
         if !(slot as usize).is_multiple_of(CHUNK) {
             return;
         }
-        let branches = Arc::make_mut(&mut self.branches);
+        let branches = &mut self.branches;
         if chunk.is_multiple_of(BRANCH) {
             branches.push(Arc::new(Vec::with_capacity(BRANCH)));
         }
@@ -88,7 +88,7 @@ impl<T: Clone> Slab<T> {
 
     fn cell(&mut self, slot: Slot) -> &mut Option<T> {
         let chunk = slot as usize / CHUNK;
-        let branch = &mut Arc::make_mut(&mut self.branches)[chunk / BRANCH];
+        let branch = &mut self.branches[chunk / BRANCH];
         let chunk = &mut Arc::make_mut(branch)[chunk % BRANCH];
         &mut Arc::make_mut(chunk)[slot as usize % CHUNK]
     }

@@ -1,8 +1,8 @@
 //! A sorted map in three levels: a root of branches of at most [`BRANCH`] leaves of at most [`LEAF`] entries.
 //!
-//! Clones share everything. A write copies the root once after a clone, and each branch and leaf it touches: with millions
-//! of entries none of them is large. Keys and values lie apart, so that a search reads keys only and padding is not paid
-//! for.
+//! Clones share the branches. A write copies each branch and leaf that it touches, once after a clone: with millions of
+//! entries none of them is large, and the root names some hundreds of branches. Keys and values lie apart, so that a
+//! search reads keys only and padding is not paid for.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ type Directory<K, T> = Vec<(K, Arc<T>)>;
 
 #[derive(Clone)]
 pub struct SortedMap<K, V> {
-    root: Arc<Directory<K, Branch<K, V>>>,
+    root: Directory<K, Branch<K, V>>,
     len: usize,
 }
 
@@ -151,7 +151,7 @@ fn neighbours<T>(parts: &[T], n: usize, len: impl Fn(&T) -> usize, max: usize) -
 
 impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
     pub fn new() -> SortedMap<K, V> {
-        SortedMap { root: Arc::default(), len: 0 }
+        SortedMap { root: Directory::new(), len: 0 }
     }
 
     pub fn len(&self) -> usize {
@@ -171,14 +171,14 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let at = self.branch(key)?.leaf(key).find(key).ok()?;
         let n = part_of(&self.root, key);
-        let branch = Arc::make_mut(&mut Arc::make_mut(&mut self.root)[n].1);
+        let branch = Arc::make_mut(&mut self.root[n].1);
         let n = part_of(&branch.leaves, key);
         Some(&mut Arc::make_mut(&mut branch.leaves[n].1).values[at])
     }
 
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         let n = part_of(&self.root, &key);
-        let root = Arc::make_mut(&mut self.root);
+        let root = &mut self.root;
         let at_end = n + 1 == root.len();
         let Some((first, branch)) = root.get_mut(n) else {
             let leaf = Leaf { keys: vec![key.clone()], values: vec![value] };
@@ -206,7 +206,7 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
         // What is not there is not looked for in a copy.
         self.get(key)?;
         let n = part_of(&self.root, key);
-        let root = Arc::make_mut(&mut self.root);
+        let root = &mut self.root;
         let branch = Arc::make_mut(&mut root[n].1);
         let value = branch.remove(key)?;
         self.len -= 1;
