@@ -9,7 +9,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::HistoryError;
-use crate::ledger::{Commit, EventChain, Lsn, Mark, PropertyId, Record, RecordChange, Settled, Timestamp};
+use crate::ledger::{
+    Commit, EventChain, Lsn, Mark, Packed, PropertyId, Record, RecordChange, RecordKey, Settled, Timestamp,
+};
 use crate::replication::{CodecError, Kind, bytes_field, codec, decode, encode};
 
 /// What commands changed, in order, from the mark on.
@@ -44,6 +46,10 @@ struct StoredChange {
     before: Option<Before>,
     #[serde(default, skip_serializing_if = "is_false")]
     due: bool,
+    /// Its records are reservations, as the state packs them: a third of what they take named, which builds before this
+    /// wrote.
+    #[serde(default, skip_serializing_if = "is_false")]
+    packed: bool,
 }
 
 /// A record, encoded.
@@ -111,13 +117,15 @@ impl StoredCommit {
 
 impl StoredChange {
     fn new(change: &RecordChange) -> Result<StoredChange, CodecError> {
-        let encoded = |record: &Option<Record>| record.as_ref().map(codec::to_message_pack).transpose();
+        let encoded = |record: &Option<Record>| record.as_ref().map(encode_record).transpose();
         let (before, after) = (encoded(&change.before)?, encoded(&change.after)?);
         let before = before.map(|before| match &after {
             Some(after) => Before::like(before, after),
             None => Before::Whole(Encoded(before.into())),
         });
-        Ok(StoredChange { after: after.map(|after| Encoded(after.into())), before, due: change.due })
+        let after = after.map(|after| Encoded(after.into()));
+        let packed = matches!(change.key, RecordKey::Reservation(_));
+        Ok(StoredChange { after, before, due: change.due, packed })
     }
 
     fn bytes(&self) -> usize {
@@ -134,10 +142,23 @@ impl StoredChange {
             Some(before) => Some(before.bytes(after.as_deref().unwrap_or_default())?),
             None => None,
         };
-        let record = |bytes: &[u8]| codec::from_message_pack::<Record>(bytes);
+        let record = |bytes: &[u8]| match self.packed {
+            true => match Packed::read(bytes) {
+                Some((_, record)) => Ok(Record::Reservation(record)),
+                None => Err(HistoryError::Damaged("a reservation that can't be unpacked")),
+            },
+            false => Ok(codec::from_message_pack::<Record>(bytes)?),
+        };
         let before = before.as_deref().map(record).transpose()?;
         let after = after.as_deref().map(record).transpose()?;
         RecordChange::new(before, after, self.due).ok_or(HistoryError::Damaged("a change of nothing"))
+    }
+}
+
+fn encode_record(record: &Record) -> Result<Vec<u8>, CodecError> {
+    match Packed::of(record) {
+        Some(packed) => Ok(packed.into_bytes()),
+        None => codec::to_message_pack(record),
     }
 }
 
