@@ -1,5 +1,9 @@
 //! The leader goes away with clients writing: nothing acknowledged is lost, nothing is sold twice.
 
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
 use crate::support::load::Load;
 use crate::support::{Cluster, Hotel, checker};
 
@@ -10,6 +14,9 @@ const ROOMS: u64 = 20;
 
 /// Bookings that a phase waits for.
 const SOME: u64 = 150;
+
+/// How long a node waits for the answer to what it has forwarded.
+const FORWARDED_WAIT: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn the_leader_is_killed_with_clients_writing() {
@@ -59,6 +66,13 @@ async fn the_leader_is_frozen_and_thawed_with_clients_writing() {
 
     let frozen = cluster.leader().await;
     cluster.pause(frozen);
+    let silent_from = Instant::now();
+    // Of what had been answered by then.
+    sleep(Duration::from_millis(200)).await;
+    load.acknowledges(1, "once it is frozen").await;
+    // Its connections are open, and the others have commands under way to it: they don't wait for the end of those.
+    let silent = silent_from.elapsed();
+    assert!(silent < FORWARDED_WAIT - Duration::from_millis(500), "nobody was answered for {silent:?}");
     cluster.leader_of_others(frozen).await;
     load.acknowledges(SOME, "while it is frozen").await;
     cluster.resume(frozen);

@@ -70,6 +70,8 @@ pub(super) fn judge(call: &Call, attempt: Attempt) -> Judgement {
     let refused = Box::new(Refused { problem, meta: reply.meta });
     match code.as_str() {
         "outcome_unknown" => lost(detail),
+        // The node failed in the middle of it.
+        "internal" if call.is_write() => lost(detail),
         // The status counts whole seconds, an election less: the pauses of `Course` bound the retries instead.
         "no_leader" | "not_ready" if call.may_repeat() => Judgement::Again(Trouble::NotNow(refused, None)),
         "overloaded" if call.may_repeat() => Judgement::Again(Trouble::NotNow(refused, retry_after)),

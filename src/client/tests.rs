@@ -169,6 +169,7 @@ async fn a_keyed_write_goes_to_the_next_node_under_the_same_key() {
     let troubles = [
         problem(503, "no_leader"),
         problem(503, "outcome_unknown"),
+        problem(500, "internal"),
         problem(503, "not_ready"),
         problem_with(429, "overloaded", &[("retry-after", "1")]),
         Step::Silence,
@@ -191,6 +192,7 @@ async fn a_write_without_a_key_is_never_sent_twice() {
     for (trouble, unknown) in [
         (problem(503, "no_leader"), false),
         (problem(503, "outcome_unknown"), true),
+        (problem(500, "internal"), true),
         (problem(429, "overloaded"), false),
         (Step::Silence, true),
         (Step::Raw(502, "bad gateway"), true),

@@ -257,9 +257,11 @@ pub async fn night_audit(
     let business_date = fields.business_date;
     let command = Command::NightAudit(NightAudit { property: property.clone(), business_date });
     let path = [property.as_str()];
+    // Of the whole call: what was done must be told before the client gives up.
+    let deadline = node.deadline();
     let applied = submit(&node, &headers, "night_audit", &path, &fields, command).await?;
     // What is due has ended before such a read, and the no-shows that the command left are due.
-    if let Err(error) = node.ready_to_read(Consistency::Linearizable, None, node.deadline()).await {
+    if let Err(error) = node.ready_to_read(Consistency::Linearizable, None, deadline).await {
         tracing::debug!(%property, ?error, "a night audit goes on behind its answer");
     }
     Ok(render::applied(applied))

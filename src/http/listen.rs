@@ -69,10 +69,13 @@ impl Connection {
         self.silence.as_mut().reset(silent_from);
     }
 
-    /// Takes note of what moved on the way of `polled`.
-    fn note<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Takes note of what moved on the way of `polled`, and ends the connection where nothing has moved for too long: be it
+    /// that nothing comes, or that nothing is taken.
+    fn note<T>(&mut self, polled: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.moved();
+        } else if self.silence.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         polled
     }
@@ -85,10 +88,7 @@ impl AsyncRead for Connection {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(context, into);
-        if polled.is_pending() && self.silence.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        self.note(polled)
+        self.note(polled, context)
     }
 }
 
@@ -99,7 +99,7 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.note(polled)
+        self.note(polled, context)
     }
 
     fn poll_write_vectored(
@@ -108,7 +108,7 @@ impl AsyncWrite for Connection {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.note(polled)
+        self.note(polled, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -126,7 +126,7 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -156,6 +156,23 @@ mod tests {
         let (client, (mut held, _)) = tokio::join!(TcpStream::connect(address), port.accept());
         let silent = held.read(&mut [0]).await.unwrap_err();
         assert_eq!(silent.kind(), io::ErrorKind::TimedOut);
+        drop(client);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_client_takes_nothing_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut port = BoundedListener::new(listener, 1, SILENCE_MAX);
+        let (client, (mut held, _)) = tokio::join!(TcpStream::connect(address), port.accept());
+        // More than the system takes in for a client that does not.
+        let piece = vec![0; 1 << 20];
+        let not_taken = loop {
+            if let Err(error) = held.write_all(&piece).await {
+                break error;
+            }
+        };
+        assert_eq!(not_taken.kind(), io::ErrorKind::TimedOut);
         drop(client);
     }
 }

@@ -14,12 +14,16 @@ use crate::ledger::{
 };
 use crate::wire;
 
+/// More than a reservation takes: an answer that grows is copied each time.
+const USUAL_BYTES: usize = 1 << 10;
+
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// JSON with a status and the position that it reflects.
 pub fn json(status: StatusCode, lsn: Lsn, body: &impl Serialize) -> Response {
-    let body = match serde_json::to_vec(body) {
-        Ok(body) => body,
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    let body = match serde_json::to_writer(&mut bytes, body) {
+        Ok(()) => bytes,
         Err(error) => {
             return Problem::new(Code::Internal, format!("the answer could not be written: {error}"))
                 .into_response();

@@ -1,16 +1,18 @@
 //! A node: one member of the cluster, without its HTTP surface.
 //!
-//! It takes commands ([`submit`]), says when its state may answer a read ([`read`]), speaks with its peers ([`peers`]),
+//! It takes commands ([`submit`], [`batcher`], [`dispatch`]), says when its state may answer a read ([`read`]), speaks with its peers ([`peers`]),
 //! and looks after itself ([`watchdog`], [`snapshots`], [`recovery`], [`due`]). It knows the ledger and replication, and nothing of
 //! HTTP. Clocks, randomness and the transport are passed in, so that a simulation runs the same node.
 
 mod admission;
 mod append;
 mod backfill;
+mod batcher;
 mod bootstrap;
 pub mod clock;
 mod config;
 mod decide;
+mod dispatch;
 mod due;
 mod error;
 #[cfg(test)]
@@ -168,7 +170,7 @@ impl Node {
             ended = &mut keeping => return Err(StartError::Stopped(past::why_ended(ended))),
         };
 
-        let (submitter, batcher) = submit::queue(&config.limits);
+        let (submitter, batcher) = submit::queue(&config.limits, state.apply_cost().clone());
         let (reads, rounds) = read::queue(config.limits.queued_reads_max);
         let streams = Arc::new(Semaphore::new(config.limits.streams_max));
         let in_past = Arc::new(Semaphore::new(config.limits.past_reads_max));
@@ -379,7 +381,8 @@ impl Node {
             // Not copied out: every answer asks.
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
-            if metrics.membership_config.membership().voter_ids().count() == 1 {
+            let mut voters = metrics.membership_config.membership().get_joint_config().iter().flatten();
+            if voters.all(|id| *id == self.id()) {
                 return Duration::ZERO;
             }
             return metrics.last_quorum_acked.map_or(Duration::MAX, |at| at.elapsed());

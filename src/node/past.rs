@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Consistency, Node, NotRead};
 use crate::history::{Asker, History, NotTold, Run, Version};
@@ -130,10 +130,14 @@ impl Node {
 
     /// Returns once this node knows of command `lsn`. Where it does not, the leader tells whether there is one.
     pub async fn reach(&self, lsn: Lsn) -> Result<(), NotTold> {
+        self.reach_until(lsn, self.deadline()).await
+    }
+
+    async fn reach_until(&self, lsn: Lsn, deadline: Instant) -> Result<(), NotTold> {
         if self.known() >= lsn {
             return Ok(());
         }
-        let newest = self.ready_to_read(Consistency::Linearizable, None, self.deadline()).await;
+        let newest = self.ready_to_read(Consistency::Linearizable, None, deadline).await;
         match newest {
             _ if self.known() >= lsn => Ok(()),
             Ok(()) => Err(NotTold::InFuture),
@@ -143,17 +147,18 @@ impl Node {
     }
 
     /// Returns once this node's state has come to command `lsn`: after a start its history may be ahead of that.
-    async fn reach_applied(&self, lsn: Lsn) -> Result<(), NotInPast> {
-        self.reach(lsn).await?;
+    async fn reach_applied(&self, lsn: Lsn, deadline: Instant) -> Result<(), NotInPast> {
+        self.reach_until(lsn, deadline).await?;
         let applied = Consistency::Local { max_staleness: None };
-        Ok(self.ready_to_read(applied, Some(lsn), self.deadline()).await?)
+        Ok(self.ready_to_read(applied, Some(lsn), deadline).await?)
     }
 
     /// A property as command `lsn` left it.
     pub async fn property_at(&self, property: &PropertyId, lsn: Lsn) -> Result<Ledger, NotInPast> {
-        self.reach_applied(lsn).await?;
+        let deadline = self.deadline();
+        self.reach_applied(lsn, deadline).await?;
         let (ledger, property) = (self.with_ledger(Ledger::clone), property.clone());
-        self.go_back(move |history, asker| history.state_at(ledger, lsn, &property, asker)).await
+        self.go_back(deadline, move |history, asker| history.state_at(ledger, lsn, &property, asker)).await
     }
 
     /// Reservations as command `lsn` left them, those that were there.
@@ -162,11 +167,12 @@ impl Node {
         ids: Vec<ReservationId>,
         lsn: Lsn,
     ) -> Result<Vec<Arc<Reservation>>, NotInPast> {
-        self.reach_applied(lsn).await?;
+        let deadline = self.deadline();
+        self.reach_applied(lsn, deadline).await?;
         let records = self.with_ledger(|ledger| {
             ids.into_iter().map(|id| ledger.reservation_record(id)).collect::<Result<Vec<_>, _>>()
         })?;
-        let found = self.go_back(move |history, asker| {
+        let found = self.go_back(deadline, move |history, asker| {
             let versions = records.iter().map(|record| history.version_at(record, lsn, asker));
             versions.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
         });
@@ -175,15 +181,16 @@ impl Node {
 
     /// Every version of a reservation that is kept, oldest first.
     pub async fn versions(&self, newest: ReservationRecord) -> Result<Vec<Version>, NotInPast> {
-        self.go_back(move |history, asker| history.versions(&newest, asker)).await
+        self.go_back(self.deadline(), move |history, asker| history.versions(&newest, asker)).await
     }
 
-    /// Goes back in the history, for as long as this future is waited for.
+    /// Goes back in the history, for as long as this future is waited for, once it has a place by the deadline.
     async fn go_back<T: Send + 'static>(
         &self,
+        deadline: Instant,
         walk: impl FnOnce(&History, &Asker) -> Result<T, NotTold> + Send + 'static,
     ) -> Result<T, NotInPast> {
-        let place = self.place_in_past().await?;
+        let place = self.place_in_past(deadline).await?;
         let (asker, _waiting) = Asker::new();
         let walked = self.ask_history(move |history| {
             // It is taken until the walk has ended, whoever waits.
@@ -194,8 +201,8 @@ impl Node {
     }
 
     /// Going back takes a thread and memory, so only a few do at once.
-    async fn place_in_past(&self) -> Result<OwnedSemaphorePermit, NotRead> {
-        let place = timeout_at(self.deadline(), self.in_past.clone().acquire_owned()).await;
+    async fn place_in_past(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, NotRead> {
+        let place = timeout_at(deadline, self.in_past.clone().acquire_owned()).await;
         place.ok().and_then(Result::ok).ok_or(NotRead::Overloaded)
     }
 }

@@ -40,9 +40,14 @@ impl IncomingSnapshots {
         let refused = |reason: String| PeerRefusal::SnapshotRefused { reason };
         let mut current = self.current.lock().await;
         if piece.offset == 0 {
-            // A new transfer takes the place of one that broke off.
-            let incoming = self.store.begin_receive().map_err(|error| refused(error.to_string()))?;
-            *current = Some((piece.transfer, incoming));
+            // A new transfer takes the place of one that broke off, whose file may be large.
+            let (broken_off, store) = (current.take(), self.store.clone());
+            let begun = blocking(&*self.disk, move || {
+                drop(broken_off);
+                store.begin_receive()
+            });
+            let incoming = begun.await.map_err(|error| refused(error.to_string()))?;
+            *current = Some((piece.transfer, incoming.map_err(|error| refused(error.to_string()))?));
         }
         let Some((transfer, incoming)) = current.as_ref() else {
             return Err(refused("its beginning is missing".to_owned()));
@@ -223,6 +228,8 @@ impl Node {
             return Err(PeerRefusal::SnapshotRefused { reason });
         }
         if self.holds(&piece).await? {
+            // To remove a large file takes time.
+            self.disk.run(Box::new(move || drop(file)));
             return Ok(Reply::SnapshotInstalled(SnapshotResponse::new(piece.vote)));
         }
         let snapshot: SnapshotOf<TypeConfig, SnapshotFile> =

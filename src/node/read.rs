@@ -149,7 +149,8 @@ impl Node {
     /// Returns once another node leads: what `leader` was sent may yet be answered, but is no longer waited for.
     pub(super) async fn deposed(&self, leader: NodeId) {
         let mut leadership = self.raft.server_metrics();
-        while self.leader().is_none_or(|now| now == leader) {
+        // Whoever was elected, heard from or not: silence changes without a word that this could wait for.
+        while self.elected_leader().is_none_or(|now| now == leader) {
             if leadership.changed().await.is_err() {
                 return;
             }

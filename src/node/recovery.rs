@@ -79,7 +79,8 @@ impl Node {
         let index = meta.index().filter(|index| (pause.index..=upto).contains(index));
         let index = index.filter(|_| length <= SNAPSHOT_BYTES_MAX).ok_or("it is not what was asked for")?;
         (question.from, question.upto) = (index, index);
-        let mut incoming = self.state.snapshots().begin_receive()?;
+        let snapshots = self.state.snapshots().clone();
+        let mut incoming = blocking(&*self.disk, move || snapshots.begin_receive()).await??;
         let mut piece = first;
         loop {
             if (&piece.meta, piece.length) != (&meta, length) || piece.bytes.is_empty() {

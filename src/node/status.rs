@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use openraft::ServerState;
 
 use super::Node;
-use crate::replication::{Member, MemberStatus, NodeId, Reply, Request};
+use crate::replication::{Member, MemberStatus, NodeId, Pause, Reply, Request};
 
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -56,7 +56,7 @@ pub struct ClusterView {
 
 impl Node {
     pub(super) fn own_status(&self) -> MemberStatus {
-        let metrics = self.metrics();
+        let (metrics, pause) = (self.metrics(), self.state.pause());
         let role = match metrics.state {
             ServerState::Leader => "leader",
             ServerState::Follower => "follower",
@@ -72,8 +72,8 @@ impl Node {
             snapshot_index: self.state.newest_snapshot(),
             purged_index: metrics.purged.map(|log_id| log_id.index),
             version: VERSION.into(),
-            paused: self.state.paused().map(Into::into),
-            paused_at: self.state.pause().map(|pause| pause.to_decide()),
+            paused_at: pause.as_ref().map(Pause::to_decide),
+            paused: pause.map(|pause| pause.reason.into()),
             decided: self.state.decided().map(|decided| (decided.at, decided.decision)),
         }
     }

@@ -8,6 +8,7 @@
 //! the proposer's check with its own state, applies it to the ledger and answers the proposer.
 
 mod appends;
+mod apply_cost;
 pub mod batch;
 mod check;
 pub mod codec;
@@ -33,6 +34,7 @@ mod types;
 mod verify;
 mod witness;
 
+pub use apply_cost::ApplyCost;
 pub use batch::*;
 pub use codec::{CodecError, Kind, decode, encode};
 pub use decision::{Decision, NotDecided};

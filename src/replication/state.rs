@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::apply_cost::ApplyCost;
 use super::batch::Check;
 use super::decision::Decision;
 use super::snapshot::SnapshotStore;
@@ -74,6 +75,7 @@ pub struct State {
     taken: Mutex<Option<Taken>>,
     /// Whether the last attempt to write one failed.
     has_failed: AtomicBool,
+    apply_cost: Arc<ApplyCost>,
     /// Bytes of the log that were taken since the start, and those of them that the newest snapshot has.
     taken_bytes: AtomicU64,
     covered_bytes: AtomicU64,
@@ -96,6 +98,7 @@ impl State {
             snapshots,
             taken: Mutex::new(None),
             has_failed: AtomicBool::new(false),
+            apply_cost: Arc::default(),
             taken_bytes: AtomicU64::new(0),
             covered_bytes: AtomicU64::new(0),
         }
@@ -135,6 +138,10 @@ impl State {
     /// The last decision that this node has followed since it started.
     pub fn decided(&self) -> Option<Decided> {
         *self.decided.borrow()
+    }
+
+    pub fn apply_cost(&self) -> &Arc<ApplyCost> {
+        &self.apply_cost
     }
 
     pub fn snapshots(&self) -> &Arc<SnapshotStore> {

@@ -220,6 +220,7 @@ impl StateMachine {
             self.pause(id, true, &difference);
             return Ok(None);
         }
+        let began = Instant::now();
         let (own_checks, failing, witness) = (&mut self.own_checks, &mut self.failing, &*self.witness);
         let applied = self.state.change(|ledger| {
             let applied = batch.apply(ledger, witness);
@@ -231,6 +232,7 @@ impl StateMachine {
             self.fatal.report(format!("applying entry {} led to an impossible state: {broken}", id.index));
             self.fatal.error()
         })?;
+        self.state.apply_cost().add(outcomes.len(), began.elapsed());
         self.moved_to(position);
         Ok(Some(outcomes))
     }

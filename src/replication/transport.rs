@@ -142,12 +142,14 @@ impl Lines {
     /// each time, as a heartbeat is, would otherwise never get one over a long way.
     async fn open_one_more(self: &Arc<Self>, address: &str) -> Result<(), Lost> {
         let (lines, address) = (self.clone(), address.to_owned());
+        let asked = address.clone();
         let opening = tokio::spawn(async move {
-            let line = lines.open(&address, Instant::now() + OPEN_WAIT).await?;
+            let line = lines.open(&asked, Instant::now() + OPEN_WAIT).await?;
             lines.keep(line);
             Ok(())
         });
-        opening.await.expect("opening a line does not panic")
+        // It does not panic; a runtime that is shut down ends it.
+        opening.await.unwrap_or_else(|ended| Err(Lost::NotSent { address, reason: ended.to_string() }))
     }
 
     async fn exchange(
