@@ -67,7 +67,7 @@ async fn the_leader_is_frozen_and_thawed_with_clients_writing() {
     let frozen = cluster.leader().await;
     cluster.pause(frozen);
     let silent_from = Instant::now();
-    // Of what had been answered by then.
+    // Answers that were on their way when it froze.
     sleep(Duration::from_millis(200)).await;
     load.acknowledges(1, "once it is frozen").await;
     // Its connections are open, and the others have commands under way to it: they don't wait for the end of those.

@@ -2,7 +2,7 @@
 //!
 //! A read, or a write with a key, is made again at another node after a failed connection, a lost answer, and the
 //! refusals that say "not now". A write without a key is made again only when no connection was made, because anything
-//! else may have carried it to a node.
+//! else may have carried it to a node. A node that failed in the middle of a write has perhaps done it.
 
 use std::time::Duration;
 

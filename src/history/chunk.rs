@@ -145,7 +145,7 @@ impl StoredChange {
         let record = |bytes: &[u8]| match self.packed {
             true => match Packed::read(bytes) {
                 Some((_, record)) => Ok(Record::Reservation(record)),
-                None => Err(HistoryError::Damaged("a reservation that can't be unpacked")),
+                None => Err(HistoryError::Damaged("a reservation that is damaged, or of a later build")),
             },
             false => Ok(codec::from_message_pack::<Record>(bytes)?),
         };

@@ -118,6 +118,12 @@ impl<T, E: fmt::Display, F: FnOnce(&str) -> Result<T, E>> de::Visitor<'_> for Te
     fn visit_str<X: de::Error>(self, text: &str) -> Result<T, X> {
         (self.0)(text).map_err(X::custom)
     }
+
+    /// Earlier builds took a byte string too: what one build reads in the log all must.
+    fn visit_bytes<X: de::Error>(self, bytes: &[u8]) -> Result<T, X> {
+        let unlike = |_| X::invalid_value(de::Unexpected::Bytes(bytes), &"a string");
+        self.visit_str(std::str::from_utf8(bytes).map_err(unlike)?)
+    }
 }
 
 /// An identifier that the caller chose: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`. Clones of long ones share their text.

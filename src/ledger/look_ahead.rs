@@ -3,7 +3,8 @@
 //! Among many reservations hardly anything that a command reads is in the processor's caches, and each read waits for the
 //! one before it. Those of different commands wait for nothing of one another: made together, their waits overlap. So each
 //! loop here follows one pointer for every command, and is short enough that a processor has several turns of it under way.
-//! Nothing is changed or decided.
+//! Nothing is changed or decided. It reads commands that nobody has judged, outside of the guard around each, so it must
+//! not panic on any: it looks up what may not be there, and counts with dates only.
 
 use std::hint::black_box;
 
@@ -16,6 +17,8 @@ use super::store::Slot;
 
 /// Commands that are looked at together: what they touch stays well below a processor's second cache.
 pub const COMMANDS: usize = 64;
+/// Nights of a stay, at most: a long one touches more than it is worth.
+const NIGHTS: i32 = 64;
 
 impl Ledger {
     pub(super) fn look_ahead(&self, submissions: &[Submission]) {
@@ -70,7 +73,7 @@ impl Book {
         else {
             return;
         };
-        if room.is_in_service() && from.nights_to(to) < COMMANDS as i32 {
+        if room.is_in_service() && from.nights_to(to) < NIGHTS {
             black_box(room_type.taken.is_free(*place as usize, from, to));
         }
     }

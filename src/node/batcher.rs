@@ -27,8 +27,8 @@ const GATHER_WAIT: Duration = Duration::from_millis(5);
 /// whole milliseconds: it may be twice that.
 const COMPANY_WAIT: Duration = Duration::from_millis(1);
 
-/// How long applying one entry may hold up everybody else. Of commands that are dear to apply, such as those that have a
-/// small and crowded house searched, an entry takes as many as that, but never fewer than the least.
+/// How long applying one entry may hold up everybody else. Of commands that are dear, such as those that have a small and
+/// crowded house searched, an entry takes as many as are applied in that time, but never fewer than the least.
 const APPLY_WAIT: Duration = Duration::from_millis(50);
 const COMMANDS_LEAST: usize = 16;
 
@@ -104,7 +104,7 @@ impl Batcher {
     async fn gather(&mut self, waiting: &mut VecDeque<Pending>) {
         let deadline = Instant::now() + GATHER_WAIT;
         let mut commands: usize = waiting.iter().map(|pending| pending.submissions.len()).sum();
-        while commands < WORTH_AN_ENTRY && self.is_any_under_way() {
+        while commands < self.worth_an_entry() && self.is_any_under_way() {
             tokio::select! {
                 biased;
                 next = self.queue.recv() => {
@@ -123,7 +123,7 @@ impl Batcher {
     /// runtime brings.
     async fn wait_for_company(&mut self, waiting: &mut VecDeque<Pending>, mut commands: usize) {
         let deadline = Instant::now() + COMPANY_WAIT;
-        while commands < self.expected.min(WORTH_AN_ENTRY) {
+        while commands < self.expected.min(self.worth_an_entry()) {
             tokio::select! {
                 biased;
                 next = self.queue.recv() => {
@@ -145,6 +145,10 @@ impl Batcher {
         }
     }
 
+    fn worth_an_entry(&self) -> usize {
+        WORTH_AN_ENTRY.min(commands_max(&self.apply_cost, self.limits.batch_commands_max))
+    }
+
     fn is_any_under_way(&self) -> bool {
         self.in_flight.available_permits() < self.limits.batches_in_flight_max
     }
@@ -152,13 +156,16 @@ impl Batcher {
     /// Takes as many runs as one entry may hold, one at least. What does not fit stays in `waiting`.
     fn fill(&mut self, waiting: &mut VecDeque<Pending>) -> Vec<Pending> {
         let mut batch = Vec::new();
-        let (mut weight, mut bytes) = (0, BATCH_OVERHEAD_BYTES);
+        let (mut weight, mut commands, mut bytes) = (0, 0, BATCH_OVERHEAD_BYTES);
         let commands_max = commands_max(&self.apply_cost, self.limits.batch_commands_max);
-        while weight < commands_max {
+        while weight < self.limits.batch_commands_max && commands < commands_max {
             let Some(next) = waiting.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
             weight += next.weight;
+            commands += next.submissions.len();
             bytes += next.bytes;
-            let fits = weight <= commands_max && bytes <= self.limits.batch_bytes_max;
+            let fits = weight <= self.limits.batch_commands_max
+                && commands <= commands_max
+                && bytes <= self.limits.batch_bytes_max;
             if !fits && !batch.is_empty() {
                 waiting.push_front(next);
                 break;
@@ -207,6 +214,10 @@ mod tests {
         (0..60).for_each(|_| wait(&mut waiting, 1));
         let filled: Vec<usize> = (0..4).map(|_| batcher.fill(&mut waiting).len()).collect();
         assert_eq!(filled, [25, 25, 10, 0]);
+        // What a command weighs has nothing to do with what it cost.
+        (0..20).for_each(|_| wait(&mut waiting, weight(&submission.command)));
+        let filled: Vec<usize> = (0..2).map(|_| batcher.fill(&mut waiting).len()).collect();
+        assert_eq!(filled, [16, 4]);
         apply_cost.add(100, Duration::from_secs(100));
         (0..20).for_each(|_| wait(&mut waiting, 1));
         let filled: Vec<usize> = (0..2).map(|_| batcher.fill(&mut waiting).len()).collect();

@@ -157,8 +157,9 @@ impl Node {
     pub async fn property_at(&self, property: &PropertyId, lsn: Lsn) -> Result<Ledger, NotInPast> {
         let deadline = self.deadline();
         self.reach_applied(lsn, deadline).await?;
+        let place = self.place_in_past(deadline).await?;
         let (ledger, property) = (self.with_ledger(Ledger::clone), property.clone());
-        self.go_back(deadline, move |history, asker| history.state_at(ledger, lsn, &property, asker)).await
+        self.go_back(place, move |history, asker| history.state_at(ledger, lsn, &property, asker)).await
     }
 
     /// Reservations as command `lsn` left them, those that were there.
@@ -169,10 +170,11 @@ impl Node {
     ) -> Result<Vec<Arc<Reservation>>, NotInPast> {
         let deadline = self.deadline();
         self.reach_applied(lsn, deadline).await?;
+        let place = self.place_in_past(deadline).await?;
         let records = self.with_ledger(|ledger| {
             ids.into_iter().map(|id| ledger.reservation_record(id)).collect::<Result<Vec<_>, _>>()
         })?;
-        let found = self.go_back(deadline, move |history, asker| {
+        let found = self.go_back(place, move |history, asker| {
             let versions = records.iter().map(|record| history.version_at(record, lsn, asker));
             versions.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
         });
@@ -181,16 +183,16 @@ impl Node {
 
     /// Every version of a reservation that is kept, oldest first.
     pub async fn versions(&self, newest: ReservationRecord) -> Result<Vec<Version>, NotInPast> {
-        self.go_back(self.deadline(), move |history, asker| history.versions(&newest, asker)).await
+        let place = self.place_in_past(self.deadline()).await?;
+        self.go_back(place, move |history, asker| history.versions(&newest, asker)).await
     }
 
-    /// Goes back in the history, for as long as this future is waited for, once it has a place by the deadline.
+    /// Goes back in the history, for as long as this future is waited for.
     async fn go_back<T: Send + 'static>(
         &self,
-        deadline: Instant,
+        place: OwnedSemaphorePermit,
         walk: impl FnOnce(&History, &Asker) -> Result<T, NotTold> + Send + 'static,
     ) -> Result<T, NotInPast> {
-        let place = self.place_in_past(deadline).await?;
         let (asker, _waiting) = Asker::new();
         let walked = self.ask_history(move |history| {
             // It is taken until the walk has ended, whoever waits.

@@ -29,8 +29,8 @@ const BOOKING_CHANGE_WEIGHT: usize = 64;
 /// How long after its deadline a command's answer is awaited, so that the batcher's more exact one is heard.
 const ANSWER_GRACE: Duration = Duration::from_millis(100);
 
-/// So many times what one entry may take, the commands that came together are tried: who waits for all of their outcomes
-/// would otherwise be gone before the first is told.
+/// Commands that came together are tried for so many times as long as one entry may take: less than the silence after which
+/// the port closes the connection of who waits for their outcomes.
 const RUNS_WAIT_MAX: u32 = 12;
 
 /// What became of commands, one outcome each, in their order.
@@ -162,7 +162,8 @@ impl Submitter {
     ) -> (Vec<EncodedSubmission>, Option<Result<EncodedSubmission, NotApplied>>) {
         let mut bytes = first.len();
         let mut run = vec![first];
-        while run.len() < commands_max(&self.apply_cost, self.run_commands_max) {
+        let commands_max = commands_max(&self.apply_cost, self.run_commands_max);
+        while run.len() < commands_max {
             match rest.next() {
                 Some(Ok(next)) if bytes + next.len() <= self.run_bytes_max => {
                     bytes += next.len();

@@ -7,6 +7,9 @@ use std::time::Duration;
 /// What is forgotten of the past with each entry.
 const FORGOTTEN: f64 = 1.0 / 8.0;
 
+/// As many commands an entry counts for, at least: how long a few took says more of who else had the processor.
+const COUNTED_LEAST: usize = 16;
+
 /// The mean of the latest entries, which count the less the longer ago they were.
 #[derive(Debug, Default)]
 pub struct ApplyCost(Mutex<Sums>);
@@ -22,13 +25,13 @@ impl ApplyCost {
     pub fn add(&self, commands: usize, took: Duration) {
         let mut sums = self.0.lock().expect("no panic while the sums are locked");
         sums.seconds += took.as_secs_f64() - FORGOTTEN * sums.seconds;
-        sums.commands += commands as f64 - FORGOTTEN * sums.commands;
+        sums.commands += commands.max(COUNTED_LEAST) as f64 - FORGOTTEN * sums.commands;
     }
 
     /// How many commands would be applied within the time; `usize::MAX` where they take none that could be measured.
     pub fn commands_in(&self, time: Duration) -> usize {
         let sums = self.0.lock().expect("no panic while the sums are locked");
-        // A float becomes the nearest whole number there is; one that is none, of nothing over nothing, becomes 0.
+        // Nothing over nothing is no number; what is too large for a whole one becomes the greatest.
         let commands = time.as_secs_f64() * sums.commands / sums.seconds;
         if commands.is_nan() { usize::MAX } else { commands as usize }
     }
@@ -54,14 +57,16 @@ mod tests {
         assert!((4_000..=5_000).contains(&cost.commands_in(TENTH)), "{cost:?}");
     }
 
-    /// A thread that does not get the processor for a while says little where entries are full.
+    /// A thread may not get the processor for a while.
     #[test]
     fn one_late_entry_says_little() {
-        let cost = ApplyCost::default();
-        for _ in 0..100 {
-            cost.add(50, Duration::from_millis(1));
+        for (commands, left) in [(50, 2_000), (1, 500)] {
+            let cost = ApplyCost::default();
+            for _ in 0..100 {
+                cost.add(commands, Duration::from_micros(20 * commands as u64));
+            }
+            cost.add(commands, Duration::from_millis(10));
+            assert!(cost.commands_in(TENTH) > left, "{cost:?}");
         }
-        cost.add(50, Duration::from_millis(10));
-        assert!(cost.commands_in(TENTH) > 2_000, "{cost:?}");
     }
 }

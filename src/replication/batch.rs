@@ -6,7 +6,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::codec::{self, CodecError, Kind};
 use super::types::bytes_field;
@@ -34,12 +34,36 @@ pub struct BatchInPlace<'a> {
     pub stamp: Timestamp,
     pub check: Check,
     #[serde(borrow)]
-    submissions: Vec<&'a [u8]>,
+    submissions: Vec<EncodedInPlace<'a>>,
+}
+
+/// As an [`EncodedSubmission`] is read: a byte string, and nothing else.
+#[derive(Debug)]
+struct EncodedInPlace<'a>(&'a [u8]);
+
+impl<'de: 'a, 'a> Deserialize<'de> for EncodedInPlace<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<EncodedInPlace<'a>, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = &'de [u8];
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a byte string")
+            }
+
+            fn visit_borrowed_bytes<E: de::Error>(self, bytes: &'de [u8]) -> Result<&'de [u8], E> {
+                Ok(bytes)
+            }
+        }
+
+        deserializer.deserialize_bytes(Visitor).map(EncodedInPlace)
+    }
 }
 
 impl BatchInPlace<'_> {
     pub fn submissions(&self) -> Result<Vec<Submission>, CodecError> {
-        self.submissions.iter().map(|encoded| codec::from_message_pack(encoded)).collect()
+        self.submissions.iter().map(|encoded| codec::from_message_pack(encoded.0)).collect()
     }
 }
 

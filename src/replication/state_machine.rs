@@ -220,10 +220,13 @@ impl StateMachine {
             self.pause(id, true, &difference);
             return Ok(None);
         }
-        let began = Instant::now();
         let (own_checks, failing, witness) = (&mut self.own_checks, &mut self.failing, &*self.witness);
+        let cost = self.state.apply_cost();
         let applied = self.state.change(|ledger| {
+            // Not what it had to wait for readers.
+            let began = Instant::now();
             let applied = batch.apply(ledger, witness);
+            cost.add(batch.submissions.len(), began.elapsed());
             own_checks.remember(ledger);
             say_what_fails(failing, ledger.failing_due());
             applied.map(|outcomes| (outcomes, Position::new(Some(id), ledger)))
@@ -232,7 +235,6 @@ impl StateMachine {
             self.fatal.report(format!("applying entry {} led to an impossible state: {broken}", id.index));
             self.fatal.error()
         })?;
-        self.state.apply_cost().add(outcomes.len(), began.elapsed());
         self.moved_to(position);
         Ok(Some(outcomes))
     }

@@ -1,7 +1,7 @@
 //! A sorted map in three levels: a root of branches of at most [`BRANCH`] leaves of at most [`LEAF`] entries.
 //!
 //! Clones share the branches. A write copies each branch and leaf that it touches, once after a clone: with millions of
-//! entries none of them is large, and the root names some hundreds of branches. Keys and values lie apart, so that a
+//! entries none of them is large, and the root names a hundred branches a million. Keys and values lie apart, so that a
 //! search reads keys only and padding is not paid for.
 
 use std::ops::Bound;

@@ -360,9 +360,11 @@ impl House {
 
     pub fn submit(&mut self, submission: &Submission) -> Applied {
         let before = self.ledger.lsn();
-        let (applied, commit) = self.ledger.apply_recorded(self.now, submission).unwrap();
+        let (mut applied, commits) =
+            self.ledger.apply_all(self.now, std::slice::from_ref(submission)).unwrap();
+        let applied = applied.pop().expect("a command has an outcome");
         assert_eq!(applied.lsn, before.next());
-        self.commits.extend(commit);
+        self.commits.extend(commits);
         applied
     }
 
