@@ -132,6 +132,15 @@ mod tests {
 
     const SILENCE_MAX: Duration = Duration::from_secs(75);
 
+    /// A client, and its connection as the port has accepted it.
+    async fn connected() -> (TcpStream, Connection) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut port = BoundedListener::new(listener, 1, SILENCE_MAX);
+        let (client, (held, _)) = tokio::join!(TcpStream::connect(address), port.accept());
+        (client.unwrap(), held)
+    }
+
     #[tokio::test]
     async fn a_connection_past_the_bound_is_closed_and_its_place_comes_free() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -150,10 +159,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_connection_is_closed() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut port = BoundedListener::new(listener, 1, SILENCE_MAX);
-        let (client, (mut held, _)) = tokio::join!(TcpStream::connect(address), port.accept());
+        let (client, mut held) = connected().await;
         let silent = held.read(&mut [0]).await.unwrap_err();
         assert_eq!(silent.kind(), io::ErrorKind::TimedOut);
         drop(client);
@@ -161,10 +167,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_whose_client_takes_nothing_is_closed() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut port = BoundedListener::new(listener, 1, SILENCE_MAX);
-        let (client, (mut held, _)) = tokio::join!(TcpStream::connect(address), port.accept());
+        let (client, mut held) = connected().await;
         // More than the system takes in for a client that does not.
         let piece = vec![0; 1 << 20];
         let not_taken = loop {

@@ -29,8 +29,8 @@ use super::record::{
 use super::segments::Segment;
 use super::store::{DigestMap, Slab, Slot, SortedMap};
 
-/// The booking state machine. A clone shares with the original, and costs a count for each branch of
-/// its containers: some thousands where there are ten million records.
+/// The booking state machine. A clone shares everything below the roots of the containers, and costs a count for each of
+/// their branches: some thousands where there are ten million records.
 #[derive(Clone)]
 pub struct Ledger {
     pub(super) lsn: Lsn,

@@ -2,7 +2,8 @@
 //!
 //! It takes commands ([`submit`], [`batcher`], [`dispatch`]), says when its state may answer a read ([`read`]), speaks with
 //! its peers ([`peers`]), and looks after itself ([`watchdog`], [`snapshots`], [`recovery`], [`due`]). It knows the ledger
-//! and replication, and nothing of HTTP. Clocks, randomness and the transport are passed in, so that a simulation runs the same node.
+//! and replication, and nothing of HTTP. Clocks, randomness and the transport are passed in, so that a simulation runs the
+//! same node.
 
 mod admission;
 mod append;
