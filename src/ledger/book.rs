@@ -16,7 +16,7 @@ use super::record::{OutOfOrderRecord, PropertyRecord, RoomRecord, RoomTypeRecord
 use super::reservation::{Reservation, Status};
 use super::restriction::RuleTable;
 use super::room_nights::RoomNights;
-use super::store::{Slab, Slot, SortedMap};
+use super::store::{Shared, Slab, Slot, SortedMap};
 use crate::planted::{Bug, planted};
 
 #[derive(Clone)]
@@ -24,14 +24,14 @@ pub struct Book {
     pub record: PropertyRecord,
     /// What `search` compares: the location in Unicode lower case.
     pub location: Arc<str>,
-    pub room_types: BTreeMap<RoomTypeId, Arc<TypeBook>>,
+    pub room_types: BTreeMap<RoomTypeId, Shared<TypeBook>>,
     /// Those that were retired too.
-    pub rooms: Slab<Arc<RoomBook>>,
+    pub rooms: Slab<Shared<RoomBook>>,
     pub rooms_by_id: SortedMap<RoomId, Slot>,
     /// The same, where no order is asked for: a room is what is looked for most.
-    slots: Arc<HashMap<RoomId, Slot, FixedState>>,
+    slots: Shared<HashMap<RoomId, Slot, FixedState>>,
     /// The rank of each room, by slot, among the rooms of its type.
-    pub places: Arc<Vec<u32>>,
+    pub places: Shared<Vec<u32>>,
     pub reservations: SortedMap<ReservationId, Slot>,
     /// Confirmed stays by arrival, which night audits look through. Empty where the business date follows the clock:
     /// nothing looks for them there.
@@ -50,7 +50,7 @@ pub struct TypeBook {
     pub rates: RateTable,
     pub rules: RuleTable,
     /// The rooms of this type in service, by id. A room's place is its rank here.
-    pub rooms: Arc<Vec<Slot>>,
+    pub rooms: Shared<Vec<Slot>>,
     pub nights: NightCounts,
     /// Which of its rooms are taken, by stays or out of order.
     pub taken: RoomNights,
@@ -82,8 +82,8 @@ impl Book {
             room_types: BTreeMap::new(),
             rooms: Slab::new(),
             rooms_by_id: SortedMap::new(),
-            slots: Arc::default(),
-            places: Arc::default(),
+            slots: Shared::default(),
+            places: Shared::default(),
             reservations: SortedMap::new(),
             expected: SortedMap::new(),
             blocks: SortedMap::new(),
@@ -104,7 +104,7 @@ impl Book {
     }
 
     pub fn room_type(&self, id: &RoomTypeId) -> Result<&TypeBook, Refusal> {
-        self.room_types.get(id).map(Arc::as_ref).ok_or(Refusal::RoomTypeNotFound)
+        self.room_types.get(id).map(Shared::as_ref).ok_or(Refusal::RoomTypeNotFound)
     }
 
     /// A room in service.
@@ -128,14 +128,14 @@ impl Book {
 
     /// Adds a room that is not there. It is among those of its type only once it is enlisted.
     pub fn add_room(&mut self, id: RoomId, room: RoomBook) {
-        let slot = self.rooms.insert(Arc::new(room));
+        let slot = self.rooms.insert(Shared::new(room));
         self.rooms_by_id.insert(id.clone(), slot);
-        Arc::make_mut(&mut self.slots).insert(id, slot);
+        Shared::make_mut(&mut self.slots).insert(id, slot);
     }
 
     /// Takes a room's id away and gives its slot.
     pub fn forget_room(&mut self, id: &RoomId) -> Option<Slot> {
-        Arc::make_mut(&mut self.slots).remove(id);
+        Shared::make_mut(&mut self.slots).remove(id);
         self.rooms_by_id.remove(id)
     }
 
@@ -159,12 +159,12 @@ impl Book {
     }
 
     pub fn room_type_mut(&mut self, id: &RoomTypeId) -> &mut TypeBook {
-        Arc::make_mut(self.room_types.get_mut(id).expect("checked before the change"))
+        Shared::make_mut(self.room_types.get_mut(id).expect("checked before the change"))
     }
 
     pub fn room_mut(&mut self, id: &RoomId) -> &mut RoomBook {
         let slot = self.known_slot(id);
-        Arc::make_mut(self.rooms.get_mut(slot).expect("the index names rooms that exist"))
+        Shared::make_mut(self.rooms.get_mut(slot).expect("the index names rooms that exist"))
     }
 
     /// Puts a room among those of its type.
@@ -172,10 +172,10 @@ impl Book {
         let slot = self.known_slot(room);
         let book = self.rooms.get(slot).expect("the index names rooms that exist");
         let room_type = self.room_types.get_mut(&book.record.room.room_type);
-        let room_type = Arc::make_mut(room_type.expect("checked before the change"));
+        let room_type = Shared::make_mut(room_type.expect("checked before the change"));
         let before = |slot: &Slot| self.rooms.get(*slot).is_some_and(|other| other.record.room.room < *room);
         let place = room_type.rooms.partition_point(before);
-        Arc::make_mut(&mut room_type.rooms).insert(place, slot);
+        Shared::make_mut(&mut room_type.rooms).insert(place, slot);
         room_type.taken.insert_room(place);
         for stay in book.calendar.stays() {
             room_type.taken.take(place, stay.arrival, stay.departure);
@@ -183,7 +183,7 @@ impl Book {
         for closure in &book.out_of_order {
             room_type.taken.take(place, closure.from, closure.to);
         }
-        let places = Arc::make_mut(&mut self.places);
+        let places = Shared::make_mut(&mut self.places);
         places.resize(places.len().max(slot as usize + 1), 0);
         renumber(places, room_type, place);
     }
@@ -192,31 +192,31 @@ impl Book {
     pub fn delist(&mut self, room_type: &RoomTypeId, room: &RoomId) {
         let place = self.place_of(room);
         let room_type = self.room_types.get_mut(room_type).expect("checked before the change");
-        let room_type = Arc::make_mut(room_type);
-        Arc::make_mut(&mut room_type.rooms).remove(place);
+        let room_type = Shared::make_mut(room_type);
+        Shared::make_mut(&mut room_type.rooms).remove(place);
         room_type.taken.remove_room(place);
-        let places = Arc::make_mut(&mut self.places);
+        let places = Shared::make_mut(&mut self.places);
         renumber(places, room_type, place);
     }
 
     /// Gives a room to a stay.
     pub fn move_in(&mut self, room: &RoomId, stay: RoomStay) {
         let slot = self.known_slot(room);
-        let book = Arc::make_mut(self.rooms.get_mut(slot).expect("the index names rooms that exist"));
+        let book = Shared::make_mut(self.rooms.get_mut(slot).expect("the index names rooms that exist"));
         book.calendar.insert(stay);
         if book.is_in_service() {
             let room_type = self.room_types.get_mut(&book.record.room.room_type);
-            let taken = &mut Arc::make_mut(room_type.expect("a room has a type")).taken;
+            let taken = &mut Shared::make_mut(room_type.expect("a room has a type")).taken;
             taken.take(self.places[slot as usize] as usize, stay.arrival, stay.departure);
         }
     }
 
     /// Gives a room that nobody has to all stays of a calendar.
     pub fn move_all_in(&mut self, slot: Slot, calendar: RoomCalendar) {
-        let book = Arc::make_mut(self.rooms.get_mut(slot).expect("the index names rooms that exist"));
+        let book = Shared::make_mut(self.rooms.get_mut(slot).expect("the index names rooms that exist"));
         if book.is_in_service() {
             let room_type = self.room_types.get_mut(&book.record.room.room_type);
-            let taken = &mut Arc::make_mut(room_type.expect("a room has a type")).taken;
+            let taken = &mut Shared::make_mut(room_type.expect("a room has a type")).taken;
             let place = self.places[slot as usize] as usize;
             calendar.stays().iter().for_each(|stay| taken.take(place, stay.arrival, stay.departure));
         }
@@ -231,7 +231,7 @@ impl Book {
             return;
         }
         let room_type = self.room_types.get_mut(&book.record.room.room_type);
-        let taken = &mut Arc::make_mut(room_type.expect("a room has a type")).taken;
+        let taken = &mut Shared::make_mut(room_type.expect("a room has a type")).taken;
         let place = self.places[slot as usize] as usize;
         taken.free(place, from, to);
         for stay in book.calendar.overlapping(from, to) {
@@ -285,7 +285,7 @@ impl TypeBook {
             record,
             rates: RateTable::default(),
             rules: RuleTable::default(),
-            rooms: Arc::default(),
+            rooms: Shared::default(),
             nights: NightCounts::default(),
             taken: RoomNights::default(),
             roomless: SortedMap::new(),

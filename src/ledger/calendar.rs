@@ -2,10 +2,8 @@
 //!
 //! Derived from reservations, never persisted.
 
-use std::sync::Arc;
-
 use super::date::Date;
-use super::store::Slot;
+use super::store::{Shared, Slot};
 use crate::planted::{Bug, planted};
 
 /// A stay in a room: `[arrival, departure)`.
@@ -117,7 +115,7 @@ const PAGE: i32 = 64;
 /// The counts of one room type, by night, in pages of [`PAGE`] nights; nights on no page have none.
 #[derive(Clone, Debug, Default)]
 pub struct NightCounts {
-    pages: Vec<(i32, Arc<[NightCount; PAGE as usize]>)>,
+    pages: Vec<(i32, Shared<[NightCount; PAGE as usize]>)>,
 }
 
 impl NightCounts {
@@ -148,11 +146,11 @@ impl NightCounts {
             let at = match self.pages.binary_search_by_key(&page, |(page, _)| *page) {
                 Ok(at) => at,
                 Err(at) => {
-                    self.pages.insert(at, (page, Arc::new([NightCount::default(); PAGE as usize])));
+                    self.pages.insert(at, (page, Shared::new([NightCount::default(); PAGE as usize])));
                     at
                 }
             };
-            let counts = Arc::make_mut(&mut self.pages[at].1);
+            let counts = Shared::make_mut(&mut self.pages[at].1);
             let nights = day.rem_euclid(PAGE) as usize..(end - page * PAGE) as usize;
             counts[nights].iter_mut().for_each(&change);
             day = end;

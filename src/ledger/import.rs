@@ -3,6 +3,8 @@
 //! What rules the making of a reservation (restrictions, today's prices, arrivals in the past, the largest occupancy) was
 //! judged by whoever made it. What every state keeps is judged here: from the business date on no night is sold twice.
 
+use std::sync::Arc;
+
 use super::block::{self, BlockBook};
 use super::book::{Book, TypeBook};
 use super::command::{ImportBooking, ImportedStay};
@@ -30,7 +32,7 @@ pub fn import(
         let decided = decide(txn, command, stay);
         let of_member = |refusal| Refusal::Member { index, refusal: Box::new(refusal) };
         let (reservation, moves) = decided.map_err(of_member)?;
-        reserve::put(txn, key, reservation, &moves, Some(Member { index, of }))?;
+        reserve::put(txn, key, Arc::new(reservation), &moves, Some(Member { index, of }))?;
     }
     Ok(Outcome::Booked(group::shown(txn, command.booking_id)))
 }

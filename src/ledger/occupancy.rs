@@ -127,9 +127,9 @@ impl Book {
     /// Takes all but the rooms.
     fn occupy(&mut self, record: &ReservationRecord, slot: Slot) {
         let reservation = &*record.reservation;
-        let room_type = self.room_type_mut(&reservation.room_type);
         if reservation.waits_for_room() {
-            room_type.roomless.insert((reservation.arrival, record.created_lsn, reservation.id), slot);
+            let roomless = &mut self.room_type_mut(&reservation.room_type).roomless;
+            roomless.insert((reservation.arrival, record.created_lsn, reservation.id), slot);
         }
         for (room_type, (from, to)) in nights_by_type(reservation) {
             self.room_type_mut(room_type).nights.change(from, to, |count| {
@@ -148,9 +148,9 @@ impl Book {
     /// Gives back what [`occupy`](Book::occupy) took, and the rooms.
     fn release(&mut self, record: &ReservationRecord, slot: Slot) {
         let reservation = &*record.reservation;
-        let room_type = self.room_type_mut(&reservation.room_type);
         if reservation.waits_for_room() {
-            room_type.roomless.remove(&(reservation.arrival, record.created_lsn, reservation.id));
+            let roomless = &mut self.room_type_mut(&reservation.room_type).roomless;
+            roomless.remove(&(reservation.arrival, record.created_lsn, reservation.id));
         }
         for (room_type, (from, to)) in nights_by_type(reservation) {
             self.room_type_mut(room_type).nights.change(from, to, |count| {

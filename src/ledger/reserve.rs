@@ -38,11 +38,10 @@ pub fn make(
 pub fn put(
     txn: &mut Txn<'_>,
     key: Option<&IdempotencyKey>,
-    reservation: Reservation,
+    reservation: Arc<Reservation>,
     moves: &[Move],
     member: Option<Member>,
 ) -> Result<Arc<Reservation>, Halt> {
-    let reservation = Arc::new(reservation);
     let place = (reservation.booking_id, member.map_or(0, |member| member.index));
     if txn.reservations_by_id.contains(&reservation.id) || txn.bookings.contains(&place) {
         return Err(Failure::IdTaken.into());
@@ -83,7 +82,7 @@ pub fn stands_against(ledger: &Ledger, command: &Reserve) -> Option<Refusal> {
 }
 
 /// The reservation and who moves for it, or the first reason against it in the contract's order.
-fn decide(ledger: &Ledger, command: &Reserve) -> Result<(Reservation, Vec<Move>), Refusal> {
+fn decide(ledger: &Ledger, command: &Reserve) -> Result<(Arc<Reservation>, Vec<Move>), Refusal> {
     let Judged { book, room, room_type, block, price } = judged(ledger, command)?;
     let (planned, moves) = match room {
         Some(room) => {
@@ -99,7 +98,7 @@ fn decide(ledger: &Ledger, command: &Reserve) -> Result<(Reservation, Vec<Move>)
     }
     let second_ms = if planted(Bug::HoldCutShort) { 900 } else { 1_000 };
     let held_until = command.hold_seconds.map(|seconds| Timestamp(ledger.stamp.0 + seconds * second_ms));
-    let reservation = Reservation {
+    let reservation = Arc::new(Reservation {
         id: command.id,
         booking_id: command.booking_id,
         property: book.record.property.property.clone(),
@@ -122,7 +121,7 @@ fn decide(ledger: &Ledger, command: &Reserve) -> Result<(Reservation, Vec<Move>)
         lsn: ledger.lsn,
         created_at: ledger.stamp,
         updated_at: ledger.stamp,
-    };
+    });
     Ok((reservation, moves))
 }
 

@@ -3,9 +3,8 @@
 //!
 //! Derived from calendars and closures, never persisted. A room's place is its rank by id among the rooms of its type.
 
-use std::sync::Arc;
-
 use super::date::Date;
+use super::store::Shared;
 
 /// Nights that are copied together when a shared page is written to.
 const PAGE: i32 = 16;
@@ -18,7 +17,7 @@ const WORD: usize = u64::BITS as usize;
 pub struct RoomNights {
     rooms: usize,
     /// Night by night, the words of each; a bit is set where the room is taken.
-    pages: Vec<(i32, Arc<[u64]>)>,
+    pages: Vec<(i32, Shared<[u64]>)>,
 }
 
 /// A set of rooms of a type, by place.
@@ -103,7 +102,7 @@ impl RoomNights {
                     at
                 }
             };
-            let nights = Arc::make_mut(&mut self.pages[at].1);
+            let nights = unshared(&mut self.pages[at].1);
             for night in day.rem_euclid(PAGE)..end - page * PAGE {
                 change(&mut nights[night as usize * words + place / WORD], 1 << (place % WORD));
             }
@@ -158,6 +157,14 @@ impl RoomNights {
             _ => u64::MAX,
         }
     }
+}
+
+/// The page for writing to, copied where others have it.
+fn unshared(page: &mut Shared<[u64]>) -> &mut [u64] {
+    if !page.is_unique() {
+        *page = Shared::from(&page[..]);
+    }
+    Shared::get_mut(page).expect("nobody else has it")
 }
 
 /// Words of a night, at least one, so that a night is never of no length.

@@ -27,7 +27,7 @@ use super::record::{
     WaitlistRecord,
 };
 use super::segments::Segment;
-use super::store::{DigestMap, Slab, Slot, SortedMap};
+use super::store::{DigestMap, Shared, Slab, Slot, SortedMap};
 
 /// The booking state machine. A clone shares everything below the roots of the containers, and costs a count for each of
 /// their branches: some thousands where there are ten million records.
@@ -38,7 +38,7 @@ pub struct Ledger {
     /// The wrapping sum over the hashes of all records.
     pub(super) sum: u128,
     pub(super) counts: RecordCounts,
-    pub(super) books: SortedMap<PropertyId, Arc<Book>>,
+    pub(super) books: SortedMap<PropertyId, Shared<Book>>,
     pub(super) locations: SortedMap<(Arc<str>, PropertyId), ()>,
     pub(super) reservations: Slab<Packed>,
     pub(super) reservations_by_id: SortedMap<ReservationId, Slot>,
@@ -185,7 +185,7 @@ impl Ledger {
     }
 
     pub(super) fn book(&self, property: &PropertyId) -> Result<&Book, Refusal> {
-        self.books.get(property).map(Arc::as_ref).ok_or(Refusal::PropertyNotFound)
+        self.books.get(property).map(Shared::as_ref).ok_or(Refusal::PropertyNotFound)
     }
 
     pub(super) fn packed_at(&self, slot: Slot) -> &Packed {
@@ -314,7 +314,7 @@ impl Ledger {
     }
 
     pub(super) fn book_mut(&mut self, property: &PropertyId) -> Option<&mut Book> {
-        self.books.get_mut(property).map(Arc::make_mut)
+        self.books.get_mut(property).map(Shared::make_mut)
     }
 
     pub(super) fn checked_book_mut(&mut self, property: &PropertyId) -> &mut Book {
@@ -334,7 +334,7 @@ impl Ledger {
         let location = lower_case(&record.property.location);
         let Some(book) = self.book_mut(&id) else {
             self.locations.insert((Arc::clone(&location), id.clone()), ());
-            self.books.insert(id, Arc::new(Book::new(record.clone())));
+            self.books.insert(id, Shared::new(Book::new(record.clone())));
             return None;
         };
         let old_location = std::mem::replace(&mut book.location, Arc::clone(&location));
@@ -385,9 +385,11 @@ impl Ledger {
         let book = self.checked_book_mut(&record.room_type.property);
         let id = record.room_type.room_type.clone();
         match book.room_types.get_mut(&id) {
-            Some(room_type) => Some(std::mem::replace(&mut Arc::make_mut(room_type).record, record.clone())),
+            Some(room_type) => {
+                Some(std::mem::replace(&mut Shared::make_mut(room_type).record, record.clone()))
+            }
             None => {
-                book.room_types.insert(id, Arc::new(TypeBook::new(record.clone())));
+                book.room_types.insert(id, Shared::new(TypeBook::new(record.clone())));
                 None
             }
         }

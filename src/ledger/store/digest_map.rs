@@ -6,7 +6,7 @@
 //! had, where an order would have to be searched, and few lie close together. Clones share the parts; a write copies the
 //! one that leads to its table, and the table.
 
-use std::sync::Arc;
+use super::Shared;
 
 /// Parts of a level.
 const PARTS: usize = 1 << PART_BITS;
@@ -21,8 +21,8 @@ const TABLE_MAX: usize = if cfg!(test) { 8 } else { 256 };
 /// What lies below a part.
 #[derive(Clone)]
 enum Part<V> {
-    One(Arc<Table<V>>),
-    Many(Arc<[Option<Arc<Table<V>>>; PARTS]>),
+    One(Shared<Table<V>>),
+    Many(Shared<[Option<Shared<Table<V>>>; PARTS]>),
 }
 
 #[derive(Clone)]
@@ -135,16 +135,20 @@ impl<V: Clone> DigestMap<V> {
     }
 
     pub fn get(&self, digest: &u128) -> Option<&V> {
-        let (first, second) = parts(*digest);
-        let table = match self.root[first].as_ref()? {
-            Part::One(table) => table,
-            Part::Many(tables) => tables[second].as_ref()?,
-        };
+        let table = self.table(*digest)?;
         table.cells[table.find(*digest).ok()?].as_ref().map(|(_, value)| value)
     }
 
     pub fn contains(&self, digest: &u128) -> bool {
         self.get(digest).is_some()
+    }
+
+    /// Reads where a search for the digest begins, so that the search finds that in the processor's caches; whether anything
+    /// is there. Nothing is compared: a processor that guessed a comparison wrong waits for what is read before it goes on to
+    /// the next digest.
+    pub fn touch(&self, digest: &u128) -> bool {
+        let table = self.table(*digest);
+        table.is_some_and(|table| table.cells[table.home(*digest)].is_some())
     }
 
     pub fn insert(&mut self, digest: u128, value: V) -> Option<V> {
@@ -160,6 +164,15 @@ impl<V: Clone> DigestMap<V> {
         self.table_mut(*digest).remove(*digest)
     }
 
+    /// The table in which the digest is, where it is anywhere.
+    fn table(&self, digest: u128) -> Option<&Table<V>> {
+        let (first, second) = parts(digest);
+        match self.root[first].as_ref()? {
+            Part::One(table) => Some(table),
+            Part::Many(tables) => tables[second].as_deref(),
+        }
+    }
+
     /// The table in which the digest is, or would be.
     fn table_mut(&mut self, digest: u128) -> &mut Table<V> {
         let (first, second) = parts(digest);
@@ -167,10 +180,10 @@ impl<V: Clone> DigestMap<V> {
         let part = self.root[first].get_or_insert_with(|| Part::new(cells_first));
         part.split_if_full(cells_first);
         match part {
-            Part::One(table) => Arc::make_mut(table),
+            Part::One(table) => Shared::make_mut(table),
             Part::Many(tables) => {
-                let table = &mut Arc::make_mut(tables)[second];
-                Arc::make_mut(table.get_or_insert_with(|| Arc::new(Table::with_cells(cells_first))))
+                let table = &mut Shared::make_mut(tables)[second];
+                Shared::make_mut(table.get_or_insert_with(|| Shared::new(Table::with_cells(cells_first))))
             }
         }
     }
@@ -180,8 +193,8 @@ impl<V: Clone> Part<V> {
     fn new(cells_first: usize) -> Part<V> {
         // Where much is expected, no table is filled only to be split.
         match cells_first > CELLS_MIN {
-            true => Part::Many(Arc::new([const { None }; PARTS])),
-            false => Part::One(Arc::new(Table::with_cells(CELLS_MIN))),
+            true => Part::Many(Shared::new([const { None }; PARTS])),
+            false => Part::One(Shared::new(Table::with_cells(CELLS_MIN))),
         }
     }
 
@@ -196,7 +209,7 @@ impl<V: Clone> Part<V> {
             let table = tables[parts(*digest).1].get_or_insert_with(|| Table::with_cells(cells_first));
             table.insert(*digest, value.clone());
         }
-        *self = Part::Many(Arc::new(tables.map(|table| table.map(Arc::new))));
+        *self = Part::Many(Shared::new(tables.map(|table| table.map(Shared::new))));
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A slot's number is an address in memory, never persisted and never part of what replicas compare.
 
-use std::sync::Arc;
+use super::Shared;
 
 /// Slots that are copied together when a shared chunk is written to.
 const CHUNK: usize = 64;
@@ -15,21 +15,21 @@ const BRANCH: usize = 256;
 pub type Slot = u32;
 
 type Chunk<T> = [Option<T>; CHUNK];
-type Branch<T> = Vec<Arc<Chunk<T>>>;
+type Branch<T> = Vec<Shared<Chunk<T>>>;
 
 /// A growing array whose clones share their branches.
 #[derive(Clone)]
 pub struct Slab<T> {
-    branches: Vec<Arc<Branch<T>>>,
+    branches: Vec<Shared<Branch<T>>>,
     /// Slots that were used and are empty again.
-    free: Arc<Vec<Slot>>,
+    free: Shared<Vec<Slot>>,
     /// Slots that were ever used.
     used: Slot,
 }
 
 impl<T: Clone> Slab<T> {
     pub fn new() -> Slab<T> {
-        Slab { branches: Vec::new(), free: Arc::default(), used: 0 }
+        Slab { branches: Vec::new(), free: Shared::default(), used: 0 }
     }
 
     pub fn get(&self, slot: Slot) -> Option<&T> {
@@ -49,7 +49,7 @@ impl<T: Clone> Slab<T> {
             self.grow(slot);
             slot
         } else {
-            Arc::make_mut(&mut self.free).pop().expect("the list is not empty")
+            Shared::make_mut(&mut self.free).pop().expect("the list is not empty")
         };
         *self.cell(slot) = Some(value);
         slot
@@ -62,7 +62,7 @@ impl<T: Clone> Slab<T> {
 
     pub fn remove(&mut self, slot: Slot) -> T {
         let value = self.cell(slot).take().expect("only a slot that is in use is emptied");
-        Arc::make_mut(&mut self.free).push(slot);
+        Shared::make_mut(&mut self.free).push(slot);
         value
     }
 
@@ -80,17 +80,17 @@ impl<T: Clone> Slab<T> {
         }
         let branches = &mut self.branches;
         if chunk.is_multiple_of(BRANCH) {
-            branches.push(Arc::new(Vec::with_capacity(BRANCH)));
+            branches.push(Shared::new(Vec::with_capacity(BRANCH)));
         }
         let branch = branches.last_mut().expect("the branch of the slots before it is there");
-        Arc::make_mut(branch).push(Arc::new([const { None }; CHUNK]));
+        Shared::make_mut(branch).push(Shared::new([const { None }; CHUNK]));
     }
 
     fn cell(&mut self, slot: Slot) -> &mut Option<T> {
         let chunk = slot as usize / CHUNK;
         let branch = &mut self.branches[chunk / BRANCH];
-        let chunk = &mut Arc::make_mut(branch)[chunk % BRANCH];
-        &mut Arc::make_mut(chunk)[slot as usize % CHUNK]
+        let chunk = &mut Shared::make_mut(branch)[chunk % BRANCH];
+        &mut Shared::make_mut(chunk)[slot as usize % CHUNK]
     }
 }
 

@@ -4,8 +4,10 @@
 //! entries none of them is large, and the root names a hundred branches a million. Keys and values lie apart, so that a
 //! search reads keys only and padding is not paid for.
 
+use std::cmp::Ordering;
 use std::ops::Bound;
-use std::sync::Arc;
+
+use super::Shared;
 
 /// Entries of a leaf, at most. Tests get by with few, so that all levels are there.
 const LEAF: usize = if cfg!(test) { 16 } else { 64 };
@@ -21,12 +23,12 @@ struct Leaf<K, V> {
 
 #[derive(Clone)]
 struct Branch<K, V> {
-    leaves: Vec<(K, Arc<Leaf<K, V>>)>,
+    leaves: Vec<(K, Shared<Leaf<K, V>>)>,
 }
 
 /// What lies below, by the least key that was ever in it, beside it, so that the search for one touches none. That may be
 /// less than the first key there, never greater.
-type Directory<K, T> = Vec<(K, Arc<T>)>;
+type Directory<K, T> = Vec<(K, Shared<T>)>;
 
 #[derive(Clone)]
 pub struct SortedMap<K, V> {
@@ -36,7 +38,10 @@ pub struct SortedMap<K, V> {
 
 /// The last part whose least key is not greater than `key`, or the first one.
 #[inline]
-fn part_of<K: Ord, T>(directory: &[(K, Arc<T>)], key: &K) -> usize {
+fn part_of<K: Ord, T>(directory: &[(K, Shared<T>)], key: &K) -> usize {
+    if directory.len() <= 1 {
+        return 0;
+    }
     // Ids are made in the order of time: what is looked for is often at the end.
     if let Some((last, _)) = directory.last()
         && last <= key
@@ -50,11 +55,13 @@ impl<K: Ord + Clone, V: Clone> Leaf<K, V> {
     /// Where the key is, or would be.
     #[inline]
     fn find(&self, key: &K) -> Result<usize, usize> {
+        let Some((last, others)) = self.keys.split_last() else { return Err(0) };
         // Ids are made in the order of time: what is put mostly goes behind all others.
-        if self.keys.last().is_some_and(|last| last < key) {
-            return Err(self.keys.len());
+        match last.cmp(key) {
+            Ordering::Less => Err(self.keys.len()),
+            Ordering::Equal => Ok(others.len()),
+            Ordering::Greater => others.binary_search(key),
         }
-        self.keys.binary_search(key)
     }
 
     fn insert(&mut self, at: usize, key: K, value: V) {
@@ -66,7 +73,7 @@ impl<K: Ord + Clone, V: Clone> Leaf<K, V> {
 
     /// Puts an entry at its place in a full leaf, which is cut in two. One that grew at the map's end stays full behind the
     /// next one: ids are made in the order of time.
-    fn split(&mut self, at: usize, key: K, value: V, at_end: bool) -> (K, Arc<Leaf<K, V>>) {
+    fn split(&mut self, at: usize, key: K, value: V, at_end: bool) -> (K, Shared<Leaf<K, V>>) {
         let cut = if at_end { at.max(LEAF - 1) } else { LEAF / 2 };
         let mut right = Leaf { keys: Vec::with_capacity(LEAF), values: Vec::with_capacity(LEAF) };
         right.keys.extend(self.keys.drain(cut..));
@@ -76,7 +83,7 @@ impl<K: Ord + Clone, V: Clone> Leaf<K, V> {
         } else {
             self.insert(at, key, value);
         }
-        (right.keys[0].clone(), Arc::new(right))
+        (right.keys[0].clone(), Shared::new(right))
     }
 }
 
@@ -96,7 +103,7 @@ impl<K: Ord + Clone, V: Clone> Branch<K, V> {
         let n = part_of(&self.leaves, &key);
         let at_end = at_end && n + 1 == self.leaves.len();
         let (first, leaf) = &mut self.leaves[n];
-        let leaf = Arc::make_mut(leaf);
+        let leaf = Shared::make_mut(leaf);
         let at = match leaf.find(&key) {
             Ok(at) => return Some(std::mem::replace(&mut leaf.values[at], value)),
             Err(at) => at,
@@ -116,7 +123,7 @@ impl<K: Ord + Clone, V: Clone> Branch<K, V> {
     /// Takes out an entry that is there; the branch may be empty then.
     fn remove(&mut self, key: &K) -> Option<V> {
         let n = part_of(&self.leaves, key);
-        let leaf = Arc::make_mut(&mut self.leaves[n].1);
+        let leaf = Shared::make_mut(&mut self.leaves[n].1);
         let at = leaf.find(key).ok()?;
         leaf.keys.remove(at);
         let value = leaf.values.remove(at);
@@ -131,10 +138,10 @@ impl<K: Ord + Clone, V: Clone> Branch<K, V> {
 
     /// Joins leaf `n` with a neighbour where both together stay well below a full leaf.
     fn join(&mut self, n: usize) {
-        let len = |(_, leaf): &(K, Arc<Leaf<K, V>>)| leaf.keys.len();
+        let len = |(_, leaf): &(K, Shared<Leaf<K, V>>)| leaf.keys.len();
         let Some(left) = neighbours(&self.leaves, n, len, LEAF / 2) else { return };
         let (_, right) = self.leaves.remove(left + 1);
-        let leaf = Arc::make_mut(&mut self.leaves[left].1);
+        let leaf = Shared::make_mut(&mut self.leaves[left].1);
         leaf.keys.extend_from_slice(&right.keys);
         leaf.values.extend_from_slice(&right.values);
     }
@@ -171,9 +178,9 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let at = self.branch(key)?.leaf(key).find(key).ok()?;
         let n = part_of(&self.root, key);
-        let branch = Arc::make_mut(&mut self.root[n].1);
+        let branch = Shared::make_mut(&mut self.root[n].1);
         let n = part_of(&branch.leaves, key);
-        Some(&mut Arc::make_mut(&mut branch.leaves[n].1).values[at])
+        Some(&mut Shared::make_mut(&mut branch.leaves[n].1).values[at])
     }
 
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
@@ -182,22 +189,22 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
         let at_end = n + 1 == root.len();
         let Some((first, branch)) = root.get_mut(n) else {
             let leaf = Leaf { keys: vec![key.clone()], values: vec![value] };
-            let branch = Branch { leaves: vec![(key.clone(), Arc::new(leaf))] };
-            root.push((key, Arc::new(branch)));
+            let branch = Branch { leaves: vec![(key.clone(), Shared::new(leaf))] };
+            root.push((key, Shared::new(branch)));
             self.len += 1;
             return None;
         };
         if key < *first {
             *first = key.clone();
         }
-        let branch = Arc::make_mut(branch);
+        let branch = Shared::make_mut(branch);
         let old = branch.insert(key, value, at_end);
         self.len += usize::from(old.is_none());
         if branch.leaves.len() > BRANCH {
             let at = if at_end { BRANCH } else { BRANCH / 2 };
             let right = Branch { leaves: branch.leaves.split_off(at) };
             branch.leaves.shrink_to_fit();
-            root.insert(n + 1, (right.leaves[0].0.clone(), Arc::new(right)));
+            root.insert(n + 1, (right.leaves[0].0.clone(), Shared::new(right)));
         }
         old
     }
@@ -207,7 +214,7 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
         self.get(key)?;
         let n = part_of(&self.root, key);
         let root = &mut self.root;
-        let branch = Arc::make_mut(&mut root[n].1);
+        let branch = Shared::make_mut(&mut root[n].1);
         let value = branch.remove(key)?;
         self.len -= 1;
         let left = branch.leaves.len();
@@ -217,7 +224,7 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
             && let Some(left) = neighbours(root, n, |(_, branch)| branch.leaves.len(), BRANCH / 2)
         {
             let (_, right) = root.remove(left + 1);
-            let branch = Arc::make_mut(&mut root[left].1);
+            let branch = Shared::make_mut(&mut root[left].1);
             branch.leaves.extend_from_slice(&right.leaves);
         }
         Some(value)
