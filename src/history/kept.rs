@@ -87,11 +87,15 @@ impl Kept {
             }
             let chunk = self.next_chunk().map_err(|error| self.wrong(&error))?;
             let Some(chunk) = chunk.filter(|chunk| chunk.after.lsn < lsn) else { return Ok(()) };
+            self.from = chunk.after.lsn.next();
+            if chunk.last().lsn < self.first.lsn {
+                // It is forgotten, and will be removed.
+                continue;
+            }
             // The history may begin in the middle of a chunk, and what is fetched in that of another.
             if chunk.mark_at(self.at.lsn).chain != self.at.chain {
                 return Err(self.wrong(&HistoryError::Damaged("less than was kept")));
             }
-            self.from = chunk.after.lsn.next();
             let marks = chunk.commits.iter().map(|commit| super::mark_of(commit));
             self.next = marks.filter(|mark| mark.lsn > self.at.lsn).collect();
         }

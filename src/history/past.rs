@@ -1,5 +1,7 @@
 //! Questions about the past, answered by going back from a state that is known.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use super::{History, NotTold};
@@ -36,14 +38,22 @@ fn record_of(record: Option<&Record>) -> Option<&ReservationRecord> {
 }
 
 /// Who asks about the past. A walk through years of it takes a while, and ends when nobody waits for its answer any more.
-#[derive(Clone, Debug)]
-pub struct Asker(Weak<()>);
+#[derive(Debug)]
+pub struct Asker {
+    waiting: Weak<()>,
+    /// The commits that were last found, the newest at the end: those of a booking share them, and to find one is to decode
+    /// all that it was kept with.
+    found: RefCell<VecDeque<Arc<Commit>>>,
+}
+
+/// Commits that are remembered for an asker. They may be large.
+const FOUND_MAX: usize = 8;
 
 impl Asker {
     /// Waits as long as the second is kept.
     pub fn new() -> (Asker, Arc<()>) {
         let waiting = Arc::new(());
-        (Asker(Arc::downgrade(&waiting)), waiting)
+        (Asker { waiting: Arc::downgrade(&waiting), found: RefCell::default() }, waiting)
     }
 
     /// One that waits for ever.
@@ -55,7 +65,7 @@ impl Asker {
     }
 
     fn still_waits(&self) -> Result<(), NotTold> {
-        if self.0.strong_count() == 0 { Err(NotTold::Missing) } else { Ok(()) }
+        if self.waiting.strong_count() == 0 { Err(NotTold::Missing) } else { Ok(()) }
     }
 }
 
@@ -98,7 +108,7 @@ impl History {
         let mut versions = Vec::new();
         let mut changed = Some(newest.changed_lsn());
         while let Some(lsn) = changed {
-            let version = match self.version(id, lsn) {
+            let version = match self.version(id, lsn, asker) {
                 // Older ones are no longer kept.
                 Err(NotTold::Gone { .. }) if !versions.is_empty() => break,
                 found => found?,
@@ -143,18 +153,31 @@ impl History {
         Ok(after.last().and_then(|version| record_of(version.change().before.as_ref()).cloned()))
     }
 
-    fn version(&self, id: ReservationId, lsn: Lsn) -> Result<Version, NotTold> {
-        let run = self.after(Lsn(lsn.0.saturating_sub(1)))?;
-        let found = run.commits.first().filter(|commit| commit.lsn == lsn).and_then(|commit| {
+    fn version(&self, id: ReservationId, lsn: Lsn, asker: &Asker) -> Result<Version, NotTold> {
+        let found = self.commit_at(lsn, asker)?.and_then(|commit| {
             let change = commit.changes.iter().position(|change| change.key == RecordKey::Reservation(id))?;
             let told = commit.events().find(|(_, _, told)| told.key == RecordKey::Reservation(id));
             let event_type = told.map(|(_, event_type, _)| event_type);
-            Some(Version { commit: commit.clone(), change, event_type })
+            Some(Version { commit, change, event_type })
         });
         found.ok_or_else(|| {
             tracing::error!(lsn = lsn.0, "a change of a reservation is not in the history");
             NotTold::Missing
         })
+    }
+
+    fn commit_at(&self, lsn: Lsn, asker: &Asker) -> Result<Option<Arc<Commit>>, NotTold> {
+        let mut found = asker.found.borrow_mut();
+        if let Some(commit) = found.iter().find(|commit| commit.lsn == lsn) {
+            return Ok(Some(commit.clone()));
+        }
+        let run = self.after(Lsn(lsn.0.saturating_sub(1)))?;
+        let commit = run.commits.into_iter().next().filter(|commit| commit.lsn == lsn);
+        if found.len() == FOUND_MAX {
+            found.pop_front();
+        }
+        found.extend(commit.clone());
+        Ok(commit)
     }
 }
 

@@ -1,6 +1,9 @@
 //! What is kept no longer: up to a mark that the log carries, so that all nodes forget the same.
 
+use std::sync::Arc;
+
 use super::chunk::Chunk;
+use super::store::Store;
 use super::{Gap, History, HistoryError, Inner, Mark, mark_of};
 use crate::ledger::{Lsn, Timestamp};
 
@@ -48,28 +51,30 @@ impl History {
 
     /// Up to where the history may be forgotten at log time `now`, where that is further than it is. Blocks.
     pub fn outdated(&self, retention: Retention, now: Timestamp) -> Result<Option<Mark>, HistoryError> {
-        let (store, first, bytes) = {
+        let (looking, generation) = {
             let inner = self.lock();
             if inner.suspended {
                 return Err(HistoryError::Disk("it is not kept until the next start".into()));
             }
-            (inner.store.clone(), inner.first, inner.bytes)
-        };
-        let oldest = retention.age_ms.map_or(0, |age_ms| now.0.saturating_sub(age_ms));
-        let mut excess = retention.bytes.map_or(0, |kept| bytes.saturating_sub(kept));
-        let (mut upto, mut from) = (None, Lsn(0));
-        for _ in 0..LOOKED_AT {
-            let Some(frame) = store.next(from)? else { break };
-            let chunk = Chunk::decode(&frame)?;
-            let Some(newest) = chunk.commits.last() else { break };
-            if excess == 0 && newest.at.0 >= oldest {
-                break;
+            if !inner.has_store() {
+                return Ok(None);
             }
-            excess = excess.saturating_sub(frame.len() as u64);
-            from = chunk.after.lsn.next();
-            upto = Some(last_that_is_whole(&chunk)).filter(|upto| upto.lsn > first.lsn).or(upto);
-        }
-        Ok(upto)
+            let excess = retention.bytes.map_or(0, |kept| inner.bytes.saturating_sub(kept));
+            let oldest = retention.age_ms.map_or(0, |age_ms| now.0.saturating_sub(age_ms));
+            let (store, first, gap) = (inner.store.clone(), inner.first, inner.gap);
+            (Looking { store, first, gap, excess, oldest }, inner.generation)
+        };
+        let mut at = Lsn(0);
+        let found = looking.look(&mut at).or_else(|_| looking.look(&mut at));
+        found.or_else(|error| {
+            // What is forgotten already is removed meanwhile, piece by piece.
+            if at < self.lock().first.lsn {
+                return Ok(None);
+            }
+            // Perhaps nobody else ever reads what is this old, and as long as it is not found out nothing is forgotten.
+            self.fail(generation, &error);
+            Err(error)
+        })
     }
 
     /// Removes some of what is forgotten from the store, up to the command of which a flushed note says that it is.
@@ -95,6 +100,45 @@ impl History {
             }
         }
         Ok(())
+    }
+}
+
+/// A look for what may be forgotten.
+struct Looking {
+    store: Arc<dyn Store>,
+    first: Mark,
+    gap: Option<Gap>,
+    /// Bytes that are too much.
+    excess: u64,
+    /// What happened before may be forgotten.
+    oldest: u64,
+}
+
+impl Looking {
+    /// Goes from chunk to chunk, of which the next lies behind `from`.
+    fn look(&self, from: &mut Lsn) -> Result<Option<Mark>, HistoryError> {
+        let (mut upto, mut excess) = (None, self.excess);
+        *from = Lsn(0);
+        for _ in 0..LOOKED_AT {
+            let Some(frame) = self.store.next(*from)? else { break };
+            let chunk = Chunk::decode(&frame)?;
+            let Some(newest) = chunk.commits.last() else { break };
+            if excess == 0 && newest.at.0 >= self.oldest {
+                break;
+            }
+            excess = excess.saturating_sub(frame.len() as u64);
+            *from = chunk.after.lsn.next();
+            let mark = last_that_is_whole(&chunk);
+            if mark.lsn > self.first.lsn && self.is_told(&chunk) {
+                upto = Some(mark);
+            }
+        }
+        Ok(upto)
+    }
+
+    /// What lies in the gap was fetched from a peer, and has not met what comes behind it yet: no node may begin there.
+    fn is_told(&self, chunk: &Chunk) -> bool {
+        self.gap.is_none_or(|gap| chunk.last().lsn <= gap.after.lsn || gap.upto.lsn <= chunk.after.lsn)
     }
 }
 

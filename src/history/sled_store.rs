@@ -149,7 +149,7 @@ fn place_in(key: &[u8]) -> Result<(Lsn, u16), HistoryError> {
 }
 
 impl SledStore {
-    /// All parts of a chunk, of which one is there; `None` where it was never written to its end.
+    /// All parts of a chunk, of which one was there; `None` where it was never written to its end, or is gone meanwhile.
     fn whole(&self, after: Lsn) -> Result<Option<Vec<u8>>, HistoryError> {
         let mut packed = Vec::new();
         for (place, part) in self.chunks.scan_prefix(after.0.to_be_bytes()).enumerate() {
@@ -158,6 +158,9 @@ impl SledStore {
                 return Ok(None);
             }
             packed.extend_from_slice(&bytes);
+        }
+        if packed.is_empty() {
+            return Ok(None);
         }
         unpack(packed).map(Some)
     }

@@ -1,11 +1,13 @@
 //! What replication tells of: as it is applied, restored and forgotten.
 
 use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::time::timeout;
 
 use super::writer::{Amount, CHUNK_COMMITS};
-use super::{Backlog, History, Inner, RECENT_CHANGES};
+use super::{Backlog, History, HistoryError, Inner, RECENT_CHANGES};
 use crate::ledger::{Commit, Lsn, Mark};
 use crate::planted::{Bug, planted};
 use crate::replication::Witness;
@@ -13,6 +15,8 @@ use crate::replication::Witness;
 /// Commits that wait to be kept, at most, and changes that stand in memory; then apply waits.
 const UNKEPT_MAX: usize = 65_536;
 const CHANGES_MAX: usize = 4 * UNKEPT_MAX;
+/// Where the disk has taken nothing for so long, though too much waits for it, the ledger goes on without the history.
+const ROOM_WITHIN: Duration = Duration::from_secs(60);
 const _: () = assert!(CHANGES_MAX > RECENT_CHANGES, "what is kept must never make apply wait");
 
 impl Witness for History {
@@ -96,8 +100,12 @@ impl Witness for History {
         }
         self.work.notify_one();
         Box::pin(async {
-            // The sender lives as long as this history.
-            let _ = self.backlog.subscribe().wait_for(|backlog| !backlog.is_full()).await;
+            let mut backlog = self.backlog.subscribe();
+            let mut stored = self.lock().stored;
+            // An error where the time is up; the sender lives as long as this history.
+            while timeout(ROOM_WITHIN, backlog.wait_for(|backlog| !backlog.is_full())).await.is_err() {
+                self.give_up_if_stalled(&mut stored);
+            }
         })
     }
 
@@ -107,6 +115,18 @@ impl Witness for History {
             // The sender lives as long as this history.
             let _ = self.kept.subscribe().wait_for(|kept| *kept >= lsn).await;
         })
+    }
+}
+
+impl History {
+    /// Gives up a store that holds no more than `stored`, which it held [`ROOM_WITHIN`] before, and has to.
+    fn give_up_if_stalled(&self, stored: &mut Mark) {
+        let mut inner = self.lock();
+        if inner.stored == *stored && inner.backlog().is_full() && !inner.suspended {
+            let error = HistoryError::Disk(format!("nothing was written within {ROOM_WITHIN:?}"));
+            self.give_up_store(&mut inner, &error);
+        }
+        *stored = inner.stored;
     }
 }
 

@@ -1,5 +1,8 @@
 //! What is kept of the past, in memory and on the disk, has bounds.
 
+use futures_util::FutureExt;
+use tokio::time::Instant;
+
 use super::*;
 use crate::ledger::{BookGroup, BookingChange, BookingId, GroupStay, RoomTypeId, Wanted};
 
@@ -132,4 +135,76 @@ fn what_is_old_or_too_much_is_forgotten_up_to_a_mark_and_the_rest_is_told() {
     other.restored(Mark { lsn: told.ledger.lsn().next(), chain: Default::default() });
     other.forget(Mark { lsn: told.ledger.lsn().next(), chain: Default::default() });
     assert_eq!(other.gap(), None);
+}
+
+/// A removal that was under way when the node stopped goes on at the next start. Until then what it left is no fault.
+#[test]
+fn what_is_forgotten_and_not_removed_yet_is_not_held_against_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("history");
+    let mut told = Told::new();
+    let history = History::open(Keeping::OnDisk(folder.clone()));
+    told.open(&history);
+    told.book(&history, 9_000);
+    history.keep();
+    let forgotten = history.lock().store.next(Lsn(0)).unwrap().unwrap();
+    let retention = Retention { age_ms: Some(6_000), bytes: None };
+    let mark = history.outdated(retention, told.ledger.stamp()).unwrap().expect("a third of it is older");
+    history.forget(mark);
+    (0..50).for_each(|_| history.keep());
+    drop(history);
+    let store = SledStore::open(&folder).unwrap();
+    let (first, chunk) = (store.next(Lsn(0)).unwrap().unwrap(), Chunk::decode(&forgotten).unwrap());
+    assert!(first != forgotten && chunk.last().lsn < mark.lsn, "it was removed");
+    store.put(chunk.after.lsn, &forgotten, &chunk.properties()).unwrap();
+    drop(store);
+    assert_eq!(first_wrong(&folder, &told), None);
+}
+
+/// What is old is looked at where something is to be forgotten, and perhaps never else.
+#[test]
+fn damage_in_what_is_to_be_forgotten_is_found_and_mended() {
+    let history = History::open(Keeping::InMemory);
+    let mut told = Told::new();
+    told.open(&history);
+    told.book(&history, 9_000);
+    history.keep();
+    history.lock().store.put(Lsn(0), b"something else", &Default::default()).unwrap();
+    let retention = Retention { age_ms: Some(6_000), bytes: None };
+    let outdated = || history.outdated(retention, told.ledger.stamp());
+    assert!(outdated().is_err());
+    assert_eq!(outdated().unwrap(), None, "nothing is there to be looked at");
+    let gap = history.gap().expect("all but what stands in memory");
+    assert!(gap.after == Mark::default() && gap.upto.lsn.0 > 3_000, "{gap:?}");
+    // A peer has it, and what is fetched is forgotten only once it has met the rest.
+    let peer = History::open(Keeping::InMemory);
+    let mut same = Told::new();
+    same.open(&peer);
+    same.book(&peer, 9_000);
+    history.keep();
+    while let Some(gap) = history.gap() {
+        assert_eq!(outdated().unwrap(), None, "at {}", gap.filled_upto().lsn);
+        assert!(history.fill(&peer.piece(gap.filled_upto(), gap.upto.lsn).unwrap()).unwrap());
+    }
+    assert!(outdated().unwrap().is_some_and(|mark| mark.lsn.0 > 2_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_takes_nothing_any_more_does_not_stop_the_ledger() {
+    let history = History::open(Keeping::InMemory);
+    let mut told = open_house(&history);
+    let mut n = 0;
+    while history.has_room().now_or_never().is_some() {
+        book_all_and_cancel(&mut told, &history, n);
+        told.states.clear();
+        n += 1;
+    }
+    // Nobody writes.
+    let begun = Instant::now();
+    history.has_room().await;
+    assert_eq!(begun.elapsed().as_secs(), 60);
+    assert!(history.has_room().now_or_never().is_some());
+    book_all_and_cancel(&mut told, &history, n);
+    assert_eq!(history.tip(), Mark::of(&told.ledger));
+    assert!(history.extent().is_missing && history.gap().is_none(), "it is left alone until the next start");
 }
