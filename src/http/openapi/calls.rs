@@ -117,15 +117,8 @@ const IMPORTED_STAY: &[&str] = &[
     "room_unavailable",
     "no_availability",
 ];
-const QUERIED_STAY: &[&str] = &[
-    "invalid_stay",
-    "stay_too_long",
-    "occupancy_invalid",
-    "beyond_horizon",
-    "invalid_currency",
-    "room_not_found",
-    "room_type_not_found",
-];
+const QUERIED_STAY: &[&str] =
+    &["invalid_stay", "stay_too_long", "occupancy_invalid", "beyond_horizon", "invalid_currency"];
 
 /// What any command may be refused for.
 const RETRIED: &[&str] = &[
@@ -378,7 +371,7 @@ pub const CALLS: &[Call] = &[
         &[(200, "FreeRooms")],
     )
     .query(&["arrival!", "departure!", "occupancy!", "currency", "room", "room_type", "limit", "as_of"])
-    .refusals(&[PROPERTY, QUERIED_STAY, PAST]),
+    .refusals(&[PROPERTY, ROOM, ROOM_TYPE, QUERIED_STAY, PAST]),
     call(
         Read,
         "GET",

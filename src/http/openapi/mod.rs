@@ -145,7 +145,7 @@ fn parameters(call: &Call) -> Vec<Value> {
     if call.path == "/v1/events" {
         parameters.push(json!({
             "name": "Last-Event-ID", "in": "header",
-            "description": "Where a stream that broke off goes on; goes before `after`.",
+            "description": "Where a stream that broke off goes on; goes before `after`. A page does not look at it.",
             "schema": { "type": "string" },
         }));
     }
