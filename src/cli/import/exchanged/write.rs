@@ -1,6 +1,6 @@
 //! Writes the records to a cluster, in an order in which each finds what it needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use indicatif::ProgressBar;
@@ -15,7 +15,7 @@ use crate::client::{
     Client, ClientError, FirstBusinessDate, ImportBooking, JoinWaitlist, Key, PutBlock, PutOutOfOrder,
     PutProperty, PutRoom, PutRoomType,
 };
-use crate::ledger::{BlockStatus, Date, Status};
+use crate::ledger::{BlockId, BlockStatus, Date, PropertyId, Status};
 use crate::wire;
 
 /// Records that are written at the same time: enough to share the flushes of the log.
@@ -66,6 +66,13 @@ pub(super) async fn write(client: &Client, contents: &Contents) -> Result<Writte
         if step == Step::ByType {
             items.sort_by_key(|item| first_arrival(&item.record));
         }
+        if step == Step::NewBlocks {
+            // A block that is there already is left as it is until what was picked up of it has come.
+            let all = items.len() as u64;
+            let there = blocks_there(client, &items).await?;
+            items.retain(|item| block_of(&item.record).is_some_and(|block| !there.contains(&block)));
+            bar.inc(all - items.len() as u64);
+        }
         let ordered = matches!(step, Step::Settings | Step::Waitlist);
         let groups = if ordered { by_target(items) } else { singly(items) };
         write_all(client, step, groups, &bar, &mut written).await?;
@@ -102,6 +109,34 @@ fn first_arrival(record: &Record) -> Option<Date> {
         Record::Booking(booking) => booking.reservations.iter().map(|stay| stay.arrival).min(),
         _ => None,
     }
+}
+
+fn block_of(record: &Record) -> Option<(PropertyId, BlockId)> {
+    match record {
+        Record::Block(block) => Some((block.property.clone(), block.block.clone())),
+        _ => None,
+    }
+}
+
+/// The blocks of these records' properties.
+async fn blocks_there(
+    client: &Client,
+    items: &[&Item],
+) -> Result<BTreeSet<(PropertyId, BlockId)>, ClientError> {
+    let named = items.iter().filter_map(|item| block_of(&item.record));
+    let properties: BTreeSet<PropertyId> = named.map(|(property, _)| property).collect();
+    let mut there = BTreeSet::new();
+    for property in properties {
+        match client.blocks(&property).await {
+            Ok(found) => {
+                there.extend(found.value.blocks.into_iter().map(|block| (property.clone(), block.block)));
+            }
+            // Whoever writes a block of it is told the same, and where in the file that is.
+            Err(ClientError::Refused(refused)) if refused.is_final() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(there)
 }
 
 fn singly(items: Vec<&Item>) -> Vec<Vec<&Item>> {
@@ -169,7 +204,7 @@ async fn write_one(client: &Client, step: Step, item: &Item) -> Result<Outcome, 
         Record::Rate(it) => rate(client, it).await,
         Record::Restriction(it) => restriction(client, it).await,
         Record::OutOfOrder(it) => out_of_order(client, it).await,
-        Record::Block(it) if step == Step::NewBlocks => new_block(client, it).await,
+        Record::Block(it) if step == Step::NewBlocks => block(client, it, BlockStatus::Tentative).await,
         Record::Block(it) => block(client, it, it.status).await,
         Record::Booking(it) => booking(client, it).await,
         Record::WaitlistEntry(it) => waitlist_entry(client, it).await,
@@ -248,15 +283,6 @@ async fn out_of_order(client: &Client, it: &OutOfOrder) -> Result<bool, ClientEr
     let body = PutOutOfOrder { from: it.from, to: it.to, reason: it.reason.clone() };
     client.put_out_of_order(&it.property, &it.room, &body, Key::Fresh).await?;
     Ok(false)
-}
-
-/// A block that is there already is left as it is until what was picked up of it has come.
-async fn new_block(client: &Client, it: &Block) -> Result<bool, ClientError> {
-    let all = client.blocks(&it.property).await?.value.blocks;
-    match all.iter().any(|other| other.block == it.block) {
-        true => Ok(false),
-        false => block(client, it, BlockStatus::Tentative).await,
-    }
 }
 
 async fn block(client: &Client, it: &Block, status: BlockStatus) -> Result<bool, ClientError> {
