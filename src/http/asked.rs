@@ -4,8 +4,8 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Serialize;
 
+use super::access::write;
 use super::extract::Key;
-use super::inventory::write;
 use super::problem::Problem;
 use crate::ledger::{Command, Submission};
 use crate::node::Node;

@@ -7,9 +7,9 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
+use super::access::{counted_range, show, write};
 use super::extract::{Segments, json};
 use super::fields::word;
-use super::inventory::{counted_range, show, write};
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{BlockId, BlockStatus, Command, Date, Ledger, PropertyId, PutBlock, RoomTypeId};

@@ -8,10 +8,10 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::access::{read_until, write};
 use super::asked::Asked;
 use super::extract::{GROUP_BYTES_MAX, Params, Segments, json_up_to, judge_currency, nothing};
 use super::fields::{Text, Whole, objects};
-use super::inventory::{read, write};
 use super::problem::Problem;
 use super::render;
 use super::reservations::{plain_uuid, wanted};
@@ -154,10 +154,11 @@ pub async fn show(
     let id = booking_id(&segments)?;
     let mut params = Params::of(request.uri())?;
     let as_of = params.optional("as_of")?.map(Lsn);
-    let (newest, lsn) = read(&node, params, |ledger: &Ledger| ledger.booking(id)).await?;
+    let deadline = node.deadline();
+    let (newest, lsn) = read_until(&node, params, deadline, |ledger: &Ledger| ledger.booking(id)).await?;
     let Some(as_of) = as_of else { return Ok(render::json(StatusCode::OK, lsn, &render::booking(&newest))) };
     let members = newest.reservations.iter().map(|member| member.id).collect();
-    let reservations = node.reservations_at(members, as_of).await?;
+    let reservations = node.reservations_at(members, as_of, deadline).await?;
     if reservations.is_empty() {
         return Err(Problem::from(Refusal::BookingNotFound).at(as_of));
     }

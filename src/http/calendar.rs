@@ -10,8 +10,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use icalendar::{Calendar, Component, Event, Property};
 
+use super::access::read;
 use super::extract::{Params, Segments};
-use super::inventory::read;
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{

@@ -100,8 +100,9 @@ pub async fn list(
     }
     let streams = wants_stream(&headers);
     let query = if streams { Query { after: resumed(&headers, query.after)?, ..query } } else { query };
-    node.ready_to_read(Consistency::Local { max_staleness: None }, min_lsn, node.deadline()).await?;
-    node.reach(query.after.lsn).await?;
+    let deadline = node.deadline();
+    node.ready_to_read(Consistency::Local { max_staleness: None }, min_lsn, deadline).await?;
+    node.reach(query.after.lsn, deadline).await?;
     if streams { stream(node, query).await } else { page(&node, query, wait_ms).await }
 }
 
@@ -274,11 +275,13 @@ async fn stream(node: Arc<Node>, query: Query) -> Result<Response, Problem> {
         return Err(Problem::overloaded("as many streams are open as this node takes"));
     };
     let scan = Scan::new(Query { limit: PIECE_EVENTS, bytes_max: PIECE_BYTES, ..query });
+    // Before the first look: what comes while that is made is news.
+    let tips = node.tips();
     // What is refused at all is refused before the stream begins.
     let (scan, first) = scan_on(&node, scan).await?;
     let (sender, receiver) = mpsc::channel(PIECES);
     let feed = Feed {
-        tips: node.tips(),
+        tips,
         closing: node.closing(),
         node: Arc::downgrade(&node),
         sender,

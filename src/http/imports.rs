@@ -8,10 +8,10 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::access::write;
 use super::bookings::STAYS_MAX;
 use super::extract::{GROUP_BYTES_MAX, Segments, json_up_to, judge_currency};
 use super::fields::{Text, object, objects, word};
-use super::inventory::write;
 use super::problem::Problem;
 use crate::ledger::{
     BlockId, BookingId, Command, Currency, Date, ImportBooking, ImportedStay, Price, PropertyId,

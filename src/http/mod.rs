@@ -1,9 +1,11 @@
 //! The HTTP surface of a node: the client API on its port, the peers' messages on theirs.
 //!
-//! A handler extracts, makes one call to the node, and renders. It decides nothing: refusals come from the ledger, and
-//! `problem.rs` holds the one table that turns them into answers. Nothing here knows of Raft or of files.
+//! A handler extracts, asks the node, mostly through `access.rs`, and renders. It decides nothing: refusals come from the
+//! ledger, and `problem.rs` holds the one table that turns them into answers. Nothing here knows of files. Of Raft, `peer.rs`
+//! takes in what other nodes send, and `cluster.rs` shows where they stand.
 
 mod accept;
+mod access;
 mod asked;
 mod batch;
 mod blocks;

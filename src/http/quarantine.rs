@@ -6,8 +6,8 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
+use super::access::write;
 use super::extract::{Params, Segments, nothing};
-use super::inventory::write;
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{Command, Lsn, SetAside};

@@ -6,9 +6,9 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use super::access::{read, read_property, shown_range};
 use super::extract::{Params, Segments};
 use super::fields::Whole;
-use super::inventory::{read, read_property, shown_range};
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{AVAILABILITY_NIGHTS_MAX, FreeRoomsQuery, Ledger, PropertyId, SearchQuery};

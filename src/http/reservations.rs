@@ -8,10 +8,10 @@ use axum::response::Response;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
+use super::access::{read, read_until};
 use super::asked::Asked;
 use super::extract::{Params, Segments, if_match, json, judge_currency, nothing};
 use super::fields::{Text, Whole};
-use super::inventory::read;
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{
@@ -262,9 +262,10 @@ pub async fn show(
     let id = reservation_id(&segments)?;
     let mut params = Params::of(request.uri())?;
     let as_of = params.optional("as_of")?.map(Lsn);
-    let (newest, lsn) = read(&node, params, |ledger: &Ledger| ledger.reservation(id)).await?;
+    let deadline = node.deadline();
+    let (newest, lsn) = read_until(&node, params, deadline, |ledger: &Ledger| ledger.reservation(id)).await?;
     let Some(as_of) = as_of else { return Ok(render::tagged(StatusCode::OK, lsn, &newest)) };
-    let found = node.reservations_at(vec![id], as_of).await?;
+    let found = node.reservations_at(vec![id], as_of, deadline).await?;
     let not_yet = || Problem::from(Refusal::ReservationNotFound).at(as_of);
     Ok(render::tagged(StatusCode::OK, as_of, found.first().ok_or_else(not_yet)?))
 }
@@ -277,8 +278,9 @@ pub async fn history(
 ) -> Result<Response, Problem> {
     let id = reservation_id(&segments)?;
     let newest = |ledger: &Ledger| ledger.reservation_record(id);
-    let (newest, lsn) = read(&node, Params::of(request.uri())?, newest).await?;
-    let versions = node.versions(newest).await?;
+    let deadline = node.deadline();
+    let (newest, lsn) = read_until(&node, Params::of(request.uri())?, deadline, newest).await?;
+    let versions = node.versions(newest, deadline).await?;
     let versions = versions.iter().filter_map(render::version).collect();
     Ok(render::json(StatusCode::OK, lsn, &wire::Versions { versions }))
 }

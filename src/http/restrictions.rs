@@ -7,8 +7,8 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
+use super::access::{check_range, show_dates, write};
 use super::extract::{Segments, json};
-use super::inventory::{check_range, show_dates, write};
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{Command, Date, Ledger, PropertyId, PutRestrictions, RoomTypeId, Rules};

@@ -8,9 +8,9 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::access::{read, show, write};
 use super::extract::{Params, Segments, json, judge_currency, nothing};
 use super::fields::{Text, Whole};
-use super::inventory::{read, show, write};
 use super::problem::Problem;
 use super::render;
 use super::reservations::plain_uuid;

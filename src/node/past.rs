@@ -129,11 +129,7 @@ impl Node {
     }
 
     /// Returns once this node knows of command `lsn`. Where it does not, the leader tells whether there is one.
-    pub async fn reach(&self, lsn: Lsn) -> Result<(), NotTold> {
-        self.reach_until(lsn, self.deadline()).await
-    }
-
-    async fn reach_until(&self, lsn: Lsn, deadline: Instant) -> Result<(), NotTold> {
+    pub async fn reach(&self, lsn: Lsn, deadline: Instant) -> Result<(), NotTold> {
         if self.known() >= lsn {
             return Ok(());
         }
@@ -148,18 +144,27 @@ impl Node {
 
     /// Returns once this node's state has come to command `lsn`: after a start its history may be ahead of that.
     async fn reach_applied(&self, lsn: Lsn, deadline: Instant) -> Result<(), NotInPast> {
-        self.reach_until(lsn, deadline).await?;
+        self.reach(lsn, deadline).await?;
         let applied = Consistency::Local { max_staleness: None };
         Ok(self.ready_to_read(applied, Some(lsn), deadline).await?)
     }
 
     /// A property as command `lsn` left it.
-    pub async fn property_at(&self, property: &PropertyId, lsn: Lsn) -> Result<Ledger, NotInPast> {
-        let deadline = self.deadline();
+    pub async fn property_at(
+        &self,
+        property: &PropertyId,
+        lsn: Lsn,
+        deadline: Instant,
+    ) -> Result<Ledger, NotInPast> {
         self.reach_applied(lsn, deadline).await?;
         let place = self.place_in_past(deadline).await?;
         let (ledger, property) = (self.with_ledger(Ledger::clone), property.clone());
         self.go_back(place, move |history, asker| history.state_at(ledger, lsn, &property, asker)).await
+    }
+
+    /// Drops a state of the past where that may take a while: it has much of a property to itself.
+    pub fn let_go(&self, past: Ledger) {
+        self.disk.run(Box::new(move || drop(past)));
     }
 
     /// Reservations as command `lsn` left them, those that were there.
@@ -167,8 +172,8 @@ impl Node {
         &self,
         ids: Vec<ReservationId>,
         lsn: Lsn,
+        deadline: Instant,
     ) -> Result<Vec<Arc<Reservation>>, NotInPast> {
-        let deadline = self.deadline();
         self.reach_applied(lsn, deadline).await?;
         let place = self.place_in_past(deadline).await?;
         let records = self.with_ledger(|ledger| {
@@ -182,8 +187,12 @@ impl Node {
     }
 
     /// Every version of a reservation that is kept, oldest first.
-    pub async fn versions(&self, newest: ReservationRecord) -> Result<Vec<Version>, NotInPast> {
-        let place = self.place_in_past(self.deadline()).await?;
+    pub async fn versions(
+        &self,
+        newest: ReservationRecord,
+        deadline: Instant,
+    ) -> Result<Vec<Version>, NotInPast> {
+        let place = self.place_in_past(deadline).await?;
         self.go_back(place, move |history, asker| history.versions(&newest, asker)).await
     }
 
