@@ -22,7 +22,8 @@ use super::types::{LogId, TypeConfig};
 
 type Answer = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
 
-/// What became of appends, in their order; behind one that was not taken whole nothing more comes.
+/// What became of appends, in their order, those that end with the same entry together; behind one that was not taken whole
+/// nothing more comes.
 pub type Answers<'l> = BoxStream<'l, Answer>;
 
 /// One session: appends to one follower, for as long as each is taken.
@@ -122,7 +123,15 @@ where
                 answer = answer => {
                     let address = || self.link.member.peer_addr.clone();
                     let late = |_| Err(Lost::NoAnswer { address: address(), reason: "timed out".to_owned() });
-                    return Some(self.answered(answer.unwrap_or_else(late)));
+                    let last = self.next_last();
+                    let answered = self.answered(answer.unwrap_or_else(late));
+                    // openraft takes all that were sent and end there for answered, and the time at which the last of them was
+                    // sent for one at which this node was followed: a read that came in between would be answered on the
+                    // strength of what the follower said before it.
+                    let is_whole = matches!(answered, Ok((_, true)));
+                    if !(is_whole && last.is_some() && self.next_last() == last) {
+                        return Some(answered);
+                    }
                 }
                 request = self.requests.next(), if self.has_more && self.sent.len() < LINE_FRAMES_MAX => {
                     let Some(request) = request else {
@@ -136,6 +145,11 @@ where
             }
         }
         self.failed.take().map(Err)
+    }
+
+    /// Where the append ends that is answered next.
+    fn next_last(&self) -> Option<Option<LogId>> {
+        self.sent.front().map(|(range, _)| range.last)
     }
 
     fn answered(

@@ -10,6 +10,7 @@ use futures_util::{StreamExt, stream};
 use openraft::network::RPCOption;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError};
 use openraft::{RaftNetworkFactory, RaftNetworkV2, Vote};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -53,6 +54,8 @@ struct State {
     /// The last index of each append, and how it came.
     appended: Vec<(&'static str, u64)>,
     answers: VecDeque<AppendEntriesResponse<TypeConfig>>,
+    /// Appends that have to come before anything is answered on the line.
+    awaited: usize,
 }
 
 impl Follower {
@@ -97,7 +100,12 @@ impl Line for Follower {
     }
 
     fn receive(&mut self) -> BoxFuture<'_, Result<Bytes, Lost>> {
-        Box::pin(async { Ok(self.answers().await) })
+        Box::pin(async {
+            while self.appended().len() < self.0.lock().unwrap().awaited {
+                yield_now().await;
+            }
+            Ok(self.answers().await)
+        })
     }
 }
 
@@ -113,6 +121,11 @@ fn append(index: u64) -> AppendEntriesRequest<TypeConfig> {
         entries: vec![blank(3, index)],
         leader_commit: None,
     }
+}
+
+/// Of none: it says how far others have come.
+fn notice(index: u64) -> AppendEntriesRequest<TypeConfig> {
+    AppendEntriesRequest { prev_log_id: Some(at(index)), entries: Vec::new(), ..append(index) }
 }
 
 async fn link(follower: &Follower) -> (Link, Peers) {
@@ -157,6 +170,29 @@ async fn none_waits_for_the_answer_to_another_and_a_late_answer_ends_it() {
     assert_eq!(began.elapsed(), WAIT);
     assert!(answers.next().await.is_none());
     assert_eq!(follower.appended().len(), 1 + LINE_FRAMES_MAX);
+}
+
+/// What a follower has said of an append says nothing of a notice behind it, though both end with the same entry.
+#[tokio::test(start_paused = true)]
+async fn those_that_end_with_the_same_entry_are_told_once_all_are_answered() {
+    let requests = || [append(1), append(2), notice(2), notice(2), append(3), append(4)];
+    for answered in 1..=requests().len() {
+        let follower = follower(std::iter::repeat_n(AppendEntriesResponse::Success, answered));
+        follower.0.lock().unwrap().awaited = requests().len();
+        let (mut link, _) = link(&follower).await;
+        let answers = link.stream_append(stream::iter(requests()), option()).await.unwrap();
+        let told = answers
+            .filter_map(|answer| ready(answer.ok().and_then(Result::unwrap)))
+            .collect::<Vec<_>>()
+            .await;
+        let expected = match answered {
+            ..=3 => 1..=1,
+            4 => 1..=2,
+            5 => 1..=3,
+            _ => 1..=4,
+        };
+        assert_eq!(told, expected.map(at).collect::<Vec<_>>(), "{answered} are answered");
+    }
 }
 
 #[tokio::test]
