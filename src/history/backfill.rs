@@ -16,6 +16,12 @@ impl History {
         inner.gap.filter(|_| !inner.suspended)
     }
 
+    /// What lies between because what was told of it was not this state's past.
+    pub fn gap_of_divergence(&self) -> Option<Gap> {
+        let diverged_at = self.lock().diverged_at;
+        self.gap().filter(|gap| diverged_at == Some(gap.upto))
+    }
+
     /// The next commits after the mark that a peer has, up to `upto`, for [`fill`](History::fill). Blocks.
     pub fn piece(&self, after: Mark, upto: Lsn) -> Result<Vec<u8>, NotTold> {
         let mut chunk = StoredChunk { after, commits: Vec::new() };

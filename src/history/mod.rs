@@ -173,6 +173,8 @@ struct Inner {
     /// Chunks that end before this are not in the store any more.
     removed: Lsn,
     tip: Mark,
+    /// Where this state's past was last found to be another than what was told.
+    diverged_at: Option<Mark>,
     /// What the store held can't be used, or is not the past of this state: it is to be set aside for an empty one.
     unusable: bool,
     /// The disk took nothing more, or one command was too much. What is on it is left alone, and nothing is kept until the
@@ -362,6 +364,7 @@ impl Inner {
             bytes: 0,
             removed: Lsn(0),
             tip: Mark::default(),
+            diverged_at: None,
             unusable: false,
             suspended: false,
         }
@@ -520,6 +523,7 @@ impl Inner {
             "the history is not that of this node's state: it is set aside and rebuilt"
         );
         self.go_on_at(mark);
+        self.diverged_at = Some(mark);
         self.unusable = true;
         self.first = self.forgotten;
         self.miss(self.first, mark);

@@ -279,6 +279,7 @@ fn the_past_of_another_state_is_set_aside() {
     other.book(&elsewhere, 310);
     let base = Mark::of(&other.ledger);
     other.book(&history, 50);
+    assert_eq!(history.gap_of_divergence().map(|gap| gap.upto), Some(base));
     assert_eq!(all_after(&history, Lsn(0)).1, Some(NotTold::Missing));
     assert_eq!(all_after(&history, base.lsn), (expected(&other, base.lsn), None));
     history.keep();
@@ -445,6 +446,7 @@ fn a_store_that_fails_is_replaced_by_who_writes_and_nobody_waits_for_it() {
     assert!(!dir.path().join("history.damaged").exists(), "no disk is touched by who finds the failure");
     // What is fetched now has no place yet.
     let gap = history.gap().expect("all but what is recent");
+    assert_eq!(history.gap_of_divergence(), None, "a peer may have it");
     let piece = peer.piece(gap.after, gap.upto.lsn).unwrap();
     assert!(!history.fill(&piece).unwrap());
     let end = told.ledger.lsn();

@@ -38,11 +38,14 @@ pub async fn run(node: Weak<Node>) {
 
 impl Node {
     /// What all nodes were told before a decision was not the past of the state that they have since, and so is set aside.
-    /// No peer has another: it is forgotten by an entry of the log, so that nobody waits for it.
+    /// No peer has another: it is forgotten by an entry of the log, so that nobody waits for it. What is missing for another
+    /// reason is not touched: others may have it.
     async fn forget_what_nobody_can_tell(&self) {
         let Some(decided) = self.state.decided().filter(|_| self.leads()) else { return };
         let window = decided.decision.check.lsn..=decided.lsn;
-        let Some(gap) = self.history.gap().filter(|gap| window.contains(&gap.upto.lsn)) else { return };
+        let Some(gap) = self.history.gap_of_divergence().filter(|gap| window.contains(&gap.upto.lsn)) else {
+            return;
+        };
         tracing::warn!(
             upto = gap.upto.lsn.0,
             "the history up to here is forgotten: a decision made it another"
