@@ -22,7 +22,9 @@ impl Node {
         while Instant::now() < deadline {
             drop(leadership.borrow_and_update());
             let taken = match self.leader() {
-                Some(leader) if leader == self.id() => self.propose_decision(index, state_hash).await,
+                Some(leader) if leader == self.id() => {
+                    self.propose_decision(index, state_hash, deadline).await
+                }
                 Some(leader) => self.forward_decision(leader, index, state_hash, deadline).await,
                 None => Err(NotDecided::NoLeader),
             };
@@ -56,6 +58,7 @@ impl Node {
         &self,
         index: u64,
         state_hash: StateHash,
+        deadline: Instant,
     ) -> Result<u64, NotDecided> {
         let leader = self.id();
         let pause = self.state.pause().ok_or(NotDecided::NotPaused { leader })?;
@@ -72,15 +75,15 @@ impl Node {
         if let Some(member) = goes_on {
             return Err(NotDecided::OthersGoOn { node: member.id });
         }
-        self.append_decision(decision).await
+        self.append_decision(decision, deadline).await
     }
 
-    async fn append_decision(&self, decision: Decision) -> Result<u64, NotDecided> {
+    async fn append_decision(&self, decision: Decision, deadline: Instant) -> Result<u64, NotDecided> {
         let payload = decision.encode().map_err(|error| {
             tracing::error!(%error, "a decision could not be encoded");
             NotDecided::NoLeader
         })?;
-        match self.append(payload, self.deadline()).await {
+        match self.append(payload, deadline).await {
             Appended::Applied(index, BatchReply::NoBatch) => Ok(index),
             Appended::NotLeader => Err(NotDecided::NoLeader),
             Appended::Applied(..) | Appended::Unknown => Err(NotDecided::Unknown),

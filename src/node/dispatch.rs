@@ -17,6 +17,9 @@ use crate::replication::{
 /// How long to wait before a refused proposal is tried again, where no change of leader is seen earlier.
 const RETRY_AFTER: Duration = Duration::from_millis(25);
 
+/// How long an answer from the leader may be on its way. What that certainly did not do in time it says by then.
+const ANSWER_ON_ITS_WAY: Duration = Duration::from_millis(200);
+
 /// What became of an attempt to have a batch applied.
 pub(super) enum Attempt {
     /// The commands that certainly were not taken and may be tried again.
@@ -125,7 +128,8 @@ async fn forward(node: &Node, leader: NodeId, batch: Vec<Pending>) -> Attempt {
     let wait = latest_deadline(&batch).saturating_duration_since(Instant::now());
     let submissions = submissions(&batch);
     let commands = submissions.len();
-    let request = Request::Submit(Forwarded { submissions, wait_ms: wait.as_millis() as u64 });
+    let wait_there = wait.saturating_sub(ANSWER_ON_ITS_WAY);
+    let request = Request::Submit(Forwarded { submissions, wait_ms: wait_there.as_millis() as u64 });
     match node.peers.call_member(leader, &member, request, wait).await {
         Ok(Reply::Submitted(results)) if results.len() == commands => {
             let mut again = Vec::new();

@@ -212,7 +212,7 @@ impl Node {
                 if !self.leads() {
                     return Err(PeerRefusal::NotLeader);
                 }
-                Ok(Reply::Decided(self.propose_decision(index, state_hash).await))
+                Ok(Reply::Decided(self.propose_decision(index, state_hash, self.deadline()).await))
             }
             Request::Status => Ok(Reply::Status(self.own_status())),
             Request::Hello => Ok(Reply::Hello(self.own_hello().await)),
