@@ -106,8 +106,11 @@ pub async fn list(
     if streams { stream(node, query).await } else { page(&node, query, wait_ms).await }
 }
 
+/// A stream is for who names it, and no page more gladly.
 fn wants_stream(headers: &HeaderMap) -> bool {
-    accept::ranges(headers).iter().any(|range| range.of == "text/event-stream" && range.weight > 0)
+    let ranges = accept::ranges(headers);
+    let weight_of = |of: &str| ranges.iter().filter(|range| range.of == of).map(|range| range.weight).max();
+    weight_of("text/event-stream").is_some_and(|it| it > 0 && Some(it) >= weight_of("application/json"))
 }
 
 /// Where a stream goes on that broke off.
@@ -396,7 +399,9 @@ mod tests {
     fn who_takes_a_stream_gets_one() {
         for (accept, expected) in [
             ("text/event-stream", true),
-            ("application/json, Text/Event-Stream;charset=utf-8;q=0.5", true),
+            ("application/json, Text/Event-Stream;charset=utf-8", true),
+            ("application/json;q=0.1, text/event-stream;q=0.5, */*", true),
+            ("application/json, text/event-stream;q=0.5", false),
             ("text/event-stream;q=0, application/json", false),
             ("*/*", false),
             ("application/json", false),
