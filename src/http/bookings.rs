@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -10,7 +11,8 @@ use uuid::Uuid;
 
 use super::access::{read_until, write};
 use super::asked::Asked;
-use super::extract::{GROUP_BYTES_MAX, Params, Segments, json_up_to, judge_currency, nothing};
+use super::bodies::Bodies;
+use super::extract::{Params, Segments, judge_currency, nothing};
 use super::fields::{Text, Whole, objects};
 use super::problem::Problem;
 use super::render;
@@ -90,11 +92,12 @@ impl StayFields {
 
 pub async fn book(
     State(node): State<Arc<Node>>,
+    Extension(bodies): Extension<Bodies>,
     segments: Segments,
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
-    let fields: BookFields = json_up_to(request, GROUP_BYTES_MAX).await?;
+    let fields: BookFields = bodies.json(request).await?;
     let property: PropertyId = segments.get(0, "property")?;
     fields.at(&node.ids, property)?.send(&node, &headers).await
 }

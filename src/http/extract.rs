@@ -138,16 +138,9 @@ pub fn judge_currency(text: Option<&str>) -> (Option<Currency>, bool) {
 /// The body as `T`, of a call without parameters. Refuses, in this order, another media type, too many bytes, and what
 /// can't be read.
 pub async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
-    json_up_to(request, BODY_BYTES_MAX).await
-}
-
-/// Like [`json`], for bodies that hold many things.
-pub async fn json_up_to<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<T, Problem> {
     let (parts, body) = request.into_parts();
-    if !is_json(&parts.headers) {
-        return Err(unsupported_media_type());
-    }
-    let bytes = read(body, bytes_max).await?;
+    check_is_json(&parts.headers)?;
+    let bytes = read(body, BODY_BYTES_MAX).await?;
     Params::of(&parts.uri)?.finish()?;
     parse(&bytes)
 }
@@ -192,6 +185,11 @@ pub fn unsupported_media_type() -> Problem {
         Code::UnsupportedMediaType,
         "send the body as JSON, not compressed, with `Content-Type: application/json`",
     )
+}
+
+/// What is no JSON is refused before it is read.
+pub fn check_is_json(headers: &HeaderMap) -> Result<(), Problem> {
+    if is_json(headers) { Ok(()) } else { Err(unsupported_media_type()) }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

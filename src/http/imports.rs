@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -9,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::access::write;
+use super::bodies::Bodies;
 use super::bookings::STAYS_MAX;
-use super::extract::{GROUP_BYTES_MAX, Segments, json_up_to, judge_currency};
+use super::extract::{Segments, judge_currency};
 use super::fields::{Text, object, objects, word};
 use super::problem::Problem;
 use crate::ledger::{
@@ -67,11 +69,12 @@ struct NightFields {
 
 pub async fn import(
     State(node): State<Arc<Node>>,
+    Extension(bodies): Extension<Bodies>,
     segments: Segments,
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
-    let fields: ImportFields = json_up_to(request, GROUP_BYTES_MAX).await?;
+    let fields: ImportFields = bodies.json(request).await?;
     if !(1..=STAYS_MAX).contains(&fields.reservations.len()) {
         return Err(Problem::malformed("reservations", "must be 1 to 500"));
     }

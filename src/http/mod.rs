@@ -9,6 +9,7 @@ mod access;
 mod asked;
 mod batch;
 mod blocks;
+mod bodies;
 mod bookings;
 mod calendar;
 mod cluster;

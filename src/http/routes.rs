@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::bodies::Bodies;
 use super::drain::drain_bodies;
 use super::metrics::Metrics;
 use super::problem::{Code, Problem};
@@ -48,6 +49,7 @@ pub fn router(node: Arc<Node>) -> Router {
 pub fn routes(limits: &Limits) -> Routes {
     let property = "/v1/properties/{property}";
     let at = |rest: &str| format!("{property}/{rest}");
+    let bodies = Extension(Bodies::new(limits));
     Routes::default()
         .route("/v1/properties", get(inventory::list_properties))
         .route(property, get(inventory::get_property).put(inventory::put_property))
@@ -69,8 +71,8 @@ pub fn routes(limits: &Limits) -> Routes {
         .route(&at("waitlist/{id}"), get(waitlist::get).delete(waitlist::leave))
         .route(&at("night-audit"), post(inventory::night_audit))
         .route(&at("reservations"), get(reservations::list).post(reservations::reserve))
-        .route(&at("bookings"), post(bookings::book))
-        .route(&at("imports"), post(imports::import))
+        .route(&at("bookings"), post(bookings::book).layer(bodies.clone()))
+        .route(&at("imports"), post(imports::import).layer(bodies.clone()))
         .route(&at("free-rooms"), get(queries::free_rooms))
         .route(&at("availability"), get(queries::availability))
         .route("/v1/reservations/{id}", get(reservations::show).patch(reservations::amend))
@@ -84,7 +86,7 @@ pub fn routes(limits: &Limits) -> Routes {
         .route("/v1/bookings/{id}", get(bookings::show))
         .route("/v1/bookings/{id}/confirm", post(bookings::confirm))
         .route("/v1/bookings/{id}/cancel", post(bookings::cancel))
-        .route("/v1/batch", post(batch::run).layer(Extension(batch::Bodies::new(limits))))
+        .route("/v1/batch", post(batch::run).layer(bodies))
         .route("/v1/search", get(queries::search))
         .route("/v1/events", get(events::list))
         .route("/v1/quarantine", get(quarantine::list))

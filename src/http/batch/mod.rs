@@ -10,64 +10,27 @@ mod result;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Extension;
-use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use self::command::{Parsed, parse};
 use self::form::Form;
 use self::result::{Detail, Results};
+use super::bodies::Bodies;
 use super::extract::{GROUP_BYTES_MAX, Params, key_of_headers, read, unsupported_media_type};
 use super::problem::{Code, Problem};
 use super::render;
 use crate::ledger::{Applied, Submission};
-use crate::node::{IdSource, Limits, Node, NotRead, Places};
+use crate::node::{IdSource, Node, NotRead, Places};
 
 /// Reservations of one batch, at most: those of a group are counted, and every other command as one.
 const RESERVATIONS_MAX: usize = 10_000;
 /// Commands that are parsed before others get a turn on the thread.
 const PARSED_AT_ONCE: usize = 256;
-/// Batches that are parsed at the same time. To parse one takes as long as a message to a peer or a flush may be late: with
-/// thousands of them ready, replication would come to its turn too seldom.
-const PARSED_TOGETHER: usize = 2;
-/// How long a batch may wait for that.
-const TURN_WAIT: Duration = Duration::from_secs(1);
-
-/// What batches take of this node's memory and time, together.
-#[derive(Clone)]
-pub struct Bodies {
-    bytes: Arc<Semaphore>,
-    parsed: Arc<Semaphore>,
-}
-
-impl Bodies {
-    pub fn new(limits: &Limits) -> Bodies {
-        Bodies {
-            bytes: Arc::new(Semaphore::new(limits.batch_bodies_bytes_max)),
-            parsed: Arc::new(Semaphore::new(PARSED_TOGETHER)),
-        }
-    }
-
-    /// A body without a length may become as long as any.
-    fn room_for(&self, body: &Body) -> Result<OwnedSemaphorePermit, Problem> {
-        let length = body.size_hint().upper().unwrap_or(u64::MAX).min(GROUP_BYTES_MAX as u64);
-        let room = self.bytes.clone().try_acquire_many_owned(length as u32);
-        room.map_err(|_| Problem::overloaded("as many batches are being served as this node takes"))
-    }
-
-    /// Waits for a turn to parse.
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        let turn = timeout(TURN_WAIT, self.parsed.acquire()).await;
-        let turn = turn.map_err(|_| Problem::overloaded("more batches arrive than this node can read"))?;
-        Ok(turn.expect("it is never closed"))
-    }
-}
 
 pub async fn run(
     State(node): State<Arc<Node>>,

@@ -14,10 +14,10 @@ use super::super::reservations::{AmendFields, AssignFields, CANCEL, PlainReserva
 use super::command::parse;
 use super::form::Form;
 use super::result::{Detail, Results};
-use super::{Bodies, RESERVATIONS_MAX, parse_all};
+use super::{RESERVATIONS_MAX, parse_all};
 use crate::ledger::{Applied, Command, Lsn, Outcome, Refusal, Room, Submission};
+use crate::node::IdSource;
 use crate::node::clock::SystemClock;
-use crate::node::{IdSource, Limits};
 use crate::wire;
 
 fn ids() -> IdSource {
@@ -226,26 +226,4 @@ async fn an_empty_batch_has_an_empty_answer() {
         let body = Results::new(Vec::new(), form, Detail::Whole, room).into_body();
         assert_eq!(to_bytes(body, usize::MAX).await.unwrap(), expected);
     }
-}
-
-#[test]
-fn batches_that_would_not_fit_in_memory_are_shed() {
-    let bodies = Bodies::new(&Limits { batch_bodies_bytes_max: 40 << 20, ..Limits::default() });
-    let short = axum::body::Body::from("x");
-    let unknown =
-        || axum::body::Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, axum::Error>>());
-    let held = bodies.room_for(&unknown()).unwrap();
-    assert!(bodies.room_for(&short).is_ok());
-    assert_eq!(bodies.room_for(&unknown()).unwrap_err().to_wire().status, 429);
-    drop(held);
-    assert!(bodies.room_for(&unknown()).is_ok());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_batch_does_not_wait_for_its_turn_without_end() {
-    let bodies = Bodies::new(&Limits::default());
-    let turns = (bodies.turn().await.unwrap(), bodies.turn().await.unwrap());
-    assert_eq!(bodies.turn().await.unwrap_err().to_wire().status, 429);
-    drop(turns);
-    assert!(bodies.turn().await.is_ok());
 }

@@ -1,0 +1,104 @@
+//! Bodies that hold many things: what they take of this node's memory and time, together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+use super::extract::{BODY_BYTES_MAX, GROUP_BYTES_MAX, Params, check_is_json, parse, read};
+use super::problem::Problem;
+use crate::node::Limits;
+
+/// Bodies that are parsed at the same time. To parse one takes as long as a message to a peer or a flush may be late: with
+/// thousands of them ready, replication would come to its turn too seldom.
+const PARSED_TOGETHER: usize = 2;
+/// How long one may wait for that.
+const TURN_WAIT: Duration = Duration::from_secs(1);
+
+/// Shared by all calls that have such bodies.
+#[derive(Clone)]
+pub struct Bodies {
+    bytes: Arc<Semaphore>,
+    parsed: Arc<Semaphore>,
+}
+
+impl Bodies {
+    pub fn new(limits: &Limits) -> Bodies {
+        Bodies {
+            bytes: Arc::new(Semaphore::new(limits.batch_bodies_bytes_max)),
+            parsed: Arc::new(Semaphore::new(PARSED_TOGETHER)),
+        }
+    }
+
+    /// The body as `T`, as [`json`](super::extract::json) reads those that hold one thing.
+    pub async fn json<T: DeserializeOwned>(&self, request: Request) -> Result<T, Problem> {
+        let (parts, body) = request.into_parts();
+        check_is_json(&parts.headers)?;
+        let _room = self.room_for(&body)?;
+        let bytes = read(body, GROUP_BYTES_MAX).await?;
+        Params::of(&parts.uri)?.finish()?;
+        // One that is no longer than any other call's takes no longer either.
+        let _turn = if bytes.len() > BODY_BYTES_MAX { Some(self.turn().await?) } else { None };
+        parse(&bytes)
+    }
+
+    /// A body without a length may become as long as any.
+    pub fn room_for(&self, body: &Body) -> Result<OwnedSemaphorePermit, Problem> {
+        let length = body.size_hint().upper().unwrap_or(u64::MAX).min(GROUP_BYTES_MAX as u64);
+        let room = self.bytes.clone().try_acquire_many_owned(length as u32);
+        room.map_err(|_| Problem::overloaded("as many large bodies are being served as this node takes"))
+    }
+
+    /// Waits for a turn to parse.
+    pub async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        let turn = timeout(TURN_WAIT, self.parsed.acquire()).await;
+        let turn =
+            turn.map_err(|_| Problem::overloaded("more large bodies arrive than this node can read"))?;
+        Ok(turn.expect("it is never closed"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn unknown() -> Body {
+        Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, axum::Error>>())
+    }
+
+    #[test]
+    fn bodies_that_would_not_fit_in_memory_are_shed() {
+        let bodies = Bodies::new(&Limits { batch_bodies_bytes_max: 40 << 20, ..Limits::default() });
+        let short = Body::from("x");
+        let held = bodies.room_for(&unknown()).unwrap();
+        assert!(bodies.room_for(&short).is_ok());
+        assert_eq!(bodies.room_for(&unknown()).unwrap_err().to_wire().status, 429);
+        drop(held);
+        assert!(bodies.room_for(&unknown()).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn none_waits_for_its_turn_without_end() {
+        let bodies = Bodies::new(&Limits::default());
+        let turns = (bodies.turn().await.unwrap(), bodies.turn().await.unwrap());
+        assert_eq!(bodies.turn().await.unwrap_err().to_wire().status, 429);
+        // A short one needs none.
+        let read = async |spaces: usize| {
+            let body = format!("{{{}}}", " ".repeat(spaces));
+            let request = Request::post("/").header(header::CONTENT_TYPE, "application/json");
+            bodies.json::<Value>(request.body(body.into()).unwrap()).await
+        };
+        assert!(read(100).await.is_ok());
+        assert_eq!(read(BODY_BYTES_MAX).await.unwrap_err().to_wire().status, 429);
+        drop(turns);
+        assert!(read(BODY_BYTES_MAX).await.is_ok());
+        assert_eq!(read(GROUP_BYTES_MAX).await.unwrap_err().to_wire().status, 413);
+    }
+}
