@@ -66,14 +66,12 @@ impl History {
         };
         let mut at = Lsn(0);
         let found = looking.look(&mut at).or_else(|_| looking.look(&mut at));
-        found.or_else(|error| {
-            // What is forgotten already is removed meanwhile, piece by piece.
-            if at < self.lock().first.lsn {
-                return Ok(None);
+        found.inspect_err(|error| {
+            // What is forgotten already is removed meanwhile, piece by piece: that it can't be read is no failure yet.
+            if at >= self.lock().first.lsn {
+                // Perhaps nobody else ever reads what is this old, and as long as it is not found out nothing is forgotten.
+                self.fail(generation, error);
             }
-            // Perhaps nobody else ever reads what is this old, and as long as it is not found out nothing is forgotten.
-            self.fail(generation, &error);
-            Err(error)
         })
     }
 
@@ -115,19 +113,19 @@ struct Looking {
 }
 
 impl Looking {
-    /// Goes from chunk to chunk, of which the next lies behind `from`.
-    fn look(&self, from: &mut Lsn) -> Result<Option<Mark>, HistoryError> {
-        let (mut upto, mut excess) = (None, self.excess);
-        *from = Lsn(0);
+    /// Goes from chunk to chunk; `at` is the last command of those that could be read.
+    fn look(&self, at: &mut Lsn) -> Result<Option<Mark>, HistoryError> {
+        let (mut upto, mut from, mut excess) = (None, Lsn(0), self.excess);
+        *at = from;
         for _ in 0..LOOKED_AT {
-            let Some(frame) = self.store.next(*from)? else { break };
+            let Some(frame) = self.store.next(from)? else { break };
             let chunk = Chunk::decode(&frame)?;
             let Some(newest) = chunk.commits.last() else { break };
             if excess == 0 && newest.at.0 >= self.oldest {
                 break;
             }
             excess = excess.saturating_sub(frame.len() as u64);
-            *from = chunk.after.lsn.next();
+            (from, *at) = (chunk.after.lsn.next(), chunk.last().lsn);
             let mark = last_that_is_whole(&chunk);
             if mark.lsn > self.first.lsn && self.is_told(&chunk) {
                 upto = Some(mark);

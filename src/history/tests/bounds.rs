@@ -186,7 +186,18 @@ fn damage_in_what_is_to_be_forgotten_is_found_and_mended() {
         assert_eq!(outdated().unwrap(), None, "at {}", gap.filled_upto().lsn);
         assert!(history.fill(&peer.piece(gap.filled_upto(), gap.upto.lsn).unwrap()).unwrap());
     }
-    assert!(outdated().unwrap().is_some_and(|mark| mark.lsn.0 > 2_000));
+    let mark = outdated().unwrap().expect("a third of it is older");
+    assert!(mark.lsn.0 > 2_000, "{mark:?}");
+    // What comes next lies right behind a chunk that is forgotten in part, or whole.
+    history.forget(mark);
+    history.keep();
+    let store = history.lock().store.clone();
+    let chunk = |frame: Result<Option<Vec<u8>>, _>| Chunk::decode(&frame.unwrap().unwrap()).unwrap();
+    let last = chunk(store.at_or_before(Lsn(mark.lsn.0 - 1))).last();
+    let behind = chunk(store.next(last.lsn)).after.lsn;
+    store.put(behind, b"something else", &Default::default()).unwrap();
+    assert!(outdated().is_err());
+    assert!(history.gap().is_some_and(|gap| gap.after == mark), "it was found");
 }
 
 #[tokio::test(start_paused = true)]
