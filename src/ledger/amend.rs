@@ -256,7 +256,12 @@ fn find_place(book: &Book, old: &Reservation, target: &Target) -> Result<Place, 
     let in_house = old.status == Status::InHouse;
     let fixed = target.pinned.as_ref().or(old.room.as_ref().filter(|_| in_house));
     if let Some(id) = fixed {
-        let stay = (first(id), target.departure);
+        let (stay, next) = ((first(id), target.departure), target.arrival.max(today));
+        // The room of who is in house may have become one of another type, or none, once he had no night left there.
+        let is_of_type = |room: &RoomBook| room.record.room.room_type == target.room_type;
+        if next < target.departure && !book.room(id).is_ok_and(is_of_type) {
+            return Err(Refusal::RoomUnavailable { nights: next.until(target.departure).collect() });
+        }
         let moves = clear(book, room_type, book.room(id)?, stay, kept)?;
         has_space(book, room_type, old, target)?;
         return Ok(Place { room: Some(id.clone()), room_from: room_from(id), moves });
@@ -303,7 +308,8 @@ fn own_block<'a>(book: &'a Book, old: &Reservation) -> Option<&'a BlockBook> {
     block.takes().map(|_| &**block)
 }
 
-/// Who moves so that the room is free. Nights that are gone can't be cleared.
+/// Who moves so that the room is free. Nights that are gone can't be cleared; that the room was out of order on one of them
+/// is no matter any more.
 fn clear(
     book: &Book,
     room_type: &TypeBook,
@@ -311,7 +317,7 @@ fn clear(
     (from, to): (Date, Date),
     kept: u64,
 ) -> Result<Vec<Move>, Refusal> {
-    let gone = room.taken(from, to.min(book.business_date()));
+    let gone = room.calendar.taken(from, to.min(book.business_date()));
     if !gone.is_empty() {
         return Err(Refusal::RoomUnavailable { nights: room.taken(from, to) });
     }

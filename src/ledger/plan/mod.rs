@@ -210,7 +210,8 @@ pub fn give_late(txn: &mut Txn<'_>, property: &PropertyId, left: usize) -> Resul
     give_to(txn, late.into_iter().take(left), FAILED_MAX)
 }
 
-/// Plans rooms for those for whom there are any, the oldest first, until `failed_max` searches have come to nothing.
+/// Plans rooms for those for whom there are any, the oldest first. Once more than `failed_max` searches have come to nothing
+/// only rooms are planned that are free as they are.
 fn give_to(
     txn: &mut Txn<'_>,
     waiting: impl IntoIterator<Item = (Lsn, ReservationId)>,
@@ -223,13 +224,18 @@ fn give_to(
         let book = txn.book(&stay.property)?;
         let later = Some(book.business_date()).filter(|today| stay.arrival < *today);
         let first = later.unwrap_or(stay.arrival);
-        match choose(book, book.room_type(&stay.room_type)?, first, stay.departure) {
+        let room_type = book.room_type(&stay.room_type)?;
+        let choice = match room_type.taken.first_free(first, stay.departure) {
+            Some(place) => Choice::Room(room_at(book, room_type, place), Vec::new()),
+            None if failed > failed_max => continue,
+            None => choose(book, room_type, first, stay.departure),
+        };
+        match choice {
             Choice::Room(room, moves) => {
                 carry_out(txn, &moves)?;
                 replan(txn, record, Some(room), later)?;
             }
             Choice::Overbooked => {}
-            Choice::Fragmented if failed >= failed_max => break,
             Choice::Fragmented => failed += 1,
         }
     }

@@ -297,6 +297,39 @@ fn who_has_moved_on_does_not_keep_the_old_room_from_being_retired() {
 }
 
 #[test]
+fn who_was_to_leave_does_not_stay_on_in_a_room_that_became_another() {
+    let mut house = House::on_clock();
+    house.reserved(by_type(1, "double", 0, 5));
+    house.run(House::roll(2));
+    // Late, and moved to 102 on the day on which he comes and goes: he has no night there, nor does it keep one for him.
+    house.reserved(by_room(2, "101", 2, 3));
+    house.changed(Command::CheckIn(change(1)));
+    house.changed(Command::Cancel(change(2)));
+    assert_eq!(house.changed(dates(1, 0, 2).into()).room, Some(room("102")));
+    assert!(matches!(house.run(put_room("102", "suite")), Outcome::Room { .. }));
+    house.reserved(by_room(3, "102", 2, 4));
+    let longer = || Command::from(dates(1, 0, 4));
+    let unavailable = Refusal::RoomUnavailable { nights: vec![day(2), day(3)] };
+    assert_eq!(house.refused(longer()), unavailable);
+    house.changed(Command::Cancel(change(3)));
+    assert_eq!(house.refused(longer()), unavailable);
+    house.run(retire_room("102"));
+    assert_eq!(house.refused(longer()), unavailable);
+    sound(&house);
+}
+
+#[test]
+fn a_room_that_was_out_of_order_on_a_night_that_is_gone_can_be_kept() {
+    let mut house = House::on_clock();
+    house.reserved(by_room(1, "101", 0, 4));
+    house.changed(Command::CheckIn(change(1)));
+    house.run(House::roll(2));
+    assert!(matches!(house.run(put_out_of_order("101", 0, 1)), Outcome::OutOfOrder(_)));
+    assert_eq!(house.changed(dates(1, 0, 6).into()).departure, day(6));
+    sound(&house);
+}
+
+#[test]
 fn nights_that_are_left_go_to_a_stay_without_a_room() {
     for command in [dates(1, 20, 22).into(), Command::from(pin(1, "201")), assign(1, "201")] {
         let mut house = House::new();

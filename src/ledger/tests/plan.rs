@@ -1,6 +1,7 @@
 //! Planning rooms, against all plans that there are.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -418,4 +419,22 @@ fn who_had_no_room_on_nights_that_are_gone_gets_one_for_those_to_come() {
         house.ledger.audit().unwrap();
         assert_eq!(house.restored().ledger.state_hash(), house.ledger.state_hash());
     }
+}
+
+#[test]
+fn a_stay_gets_a_room_that_is_free_as_it_is_behind_many_for_whom_nothing_is() {
+    let mut house = House::new();
+    house.run(put_room_type("suite", 30));
+    house.run(put_room("202", "suite"));
+    for (n, id, night) in [(1, "201", 10), (2, "202", 10), (3, "201", 11), (4, "202", 11)] {
+        house.reserved(by_room(n, id, night, night + 1));
+    }
+    let none = |stay: Arc<Reservation>| assert_eq!(stay.room, None);
+    (5..25).for_each(|n| none(house.reserved(by_type(n, "suite", 10, 12))));
+    none(house.reserved(by_type(25, "suite", 10, 11)));
+    // First a night that helps nobody, then one that helps the youngest alone.
+    house.changed(Command::Cancel(change(4)));
+    house.changed(Command::Cancel(change(1)));
+    assert_eq!(house.get(25).room, Some(room("201")));
+    house.ledger.audit().unwrap();
 }

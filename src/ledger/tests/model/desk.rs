@@ -1,6 +1,6 @@
 //! Making and changing reservations.
 
-use super::space::Choice;
+use super::space::{Choice, has_room};
 use super::*;
 
 pub fn no_availability(nights: Vec<Date>) -> Result<(), Refusal> {
@@ -389,8 +389,13 @@ impl Model {
         if let Some(room) = target.pinned.as_ref().or(in_house) {
             let unavailable = |nights| Refusal::RoomUnavailable { nights };
             let first = from(room).unwrap_or(arrival);
+            let next = arrival.max(today);
+            if next < departure && self.type_of(room).as_ref() != Ok(room_type) {
+                return Err(unavailable(next.until(departure).collect()));
+            }
             self.type_of(room)?;
-            if !self.is_free(room, first, departure.min(today)) {
+            let gone = |night: Date| self.stays.iter().any(|stay| has_room(stay, room, night));
+            if first.until(departure.min(today)).any(gone) {
                 return Err(unavailable(self.room_taken(room, first, departure)));
             }
             self.clear(room, first, departure, kept).map_err(unavailable)?;
