@@ -104,6 +104,8 @@ where
             let request = self.requests.next().await?;
             let range = Range::of(&request);
             let response = self.link.append_entries(request, self.option.clone()).await;
+            // The next session begins where this one ends.
+            self.has_more = !self.link.is_slow();
             return Some(response.map(|response| range.outcome(response)));
         }
         let wait = self.link.peers.timeouts.message;
@@ -129,6 +131,9 @@ where
                     // sent for one at which this node was followed: a read that came in between would be answered on the
                     // strength of what the follower said before it.
                     let is_whole = matches!(answered, Ok((_, true)));
+                    if let Err(error) = &answered {
+                        self.link.was_lost(error);
+                    }
                     if !(is_whole && last.is_some() && self.next_last() == last) {
                         return Some(answered);
                     }
@@ -139,6 +144,7 @@ where
                         continue;
                     };
                     if let Err(error) = self.send(request).await {
+                        self.link.was_lost(&error);
                         (self.has_more, self.failed) = (false, Some(error));
                     }
                 }
@@ -168,7 +174,7 @@ where
 
     async fn send(&mut self, request: AppendEntriesRequest<TypeConfig>) -> Result<(), RPCError<TypeConfig>> {
         self.link.may_append()?;
-        let Link { peers, target, member } = &*self.link;
+        let Link { peers, target, member, .. } = &*self.link;
         let range = Range::of(&request);
         let to = Endpoint { node: *target, disk: Some(member.disk_id) };
         let frame = peers.frame(to, Request::Append(request)).map_err(rpc_error)?;

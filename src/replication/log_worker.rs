@@ -43,14 +43,14 @@ impl Fatal {
     /// Keeps the first reason.
     pub fn report(&self, reason: impl ToString) {
         let reason = reason.to_string();
-        self.0.send_if_modified(|first| {
+        let is_first = self.0.send_if_modified(|first| {
             let is_first = first.is_none();
-            if is_first {
-                tracing::error!(%reason, "the storage has failed");
-                *first = Some(reason);
-            }
+            first.get_or_insert_with(|| reason.clone());
             is_first
         });
+        if is_first {
+            tracing::error!(%reason, "the storage has failed");
+        }
     }
 
     pub fn watch(&self) -> watch::Receiver<Option<String>> {

@@ -29,9 +29,13 @@ use super::batch::EncodedSubmission;
 use super::codec::{self, CodecError, Kind};
 use super::decision::{Decision, NotDecided};
 use super::hearing::Hearing;
+use super::log_record::entry_bytes;
+use super::log_store::READ_BYTES_MAX;
 use super::snapshot::{SnapshotFile, SnapshotMeta};
 use super::transport::{Lost, Transport};
-use super::types::{DiskId, GROUP, GroupId, Member, NodeId, RaftSnapshotMeta, TypeConfig, bytes_field};
+use super::types::{
+    DiskId, GROUP, GroupId, LogId, Member, NodeId, RaftSnapshotMeta, TypeConfig, bytes_field,
+};
 use crate::ledger::{Applied, Lsn, Mark, StateHash, Timestamp};
 
 /// The sender or the addressee of a message.
@@ -300,6 +304,8 @@ pub struct Peers {
 
 /// The longest snapshot that is taken: some hundred million reservations.
 pub const SNAPSHOT_BYTES_MAX: u64 = 64 << 30;
+/// Of the log that one append may hold on the slowest way.
+const APPEND_BYTES_MIN: usize = 64 << 10;
 /// As slowly as a node may load a snapshot; a tenth of what two cores did.
 const LOADED_BYTES_A_MS: u64 = 16 << 10;
 
@@ -390,7 +396,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
     type Network = Link;
 
     async fn new_client(&mut self, target: NodeId, node: &Member) -> Link {
-        Link { peers: self.clone(), target, member: node.clone() }
+        Link { peers: self.clone(), target, member: node.clone(), append_bytes: READ_BYTES_MAX }
     }
 }
 
@@ -399,6 +405,8 @@ pub struct Link {
     pub(super) peers: Peers,
     pub(super) target: NodeId,
     pub(super) member: Member,
+    /// How much of the log goes into one append: as much as is read at once, and less where the way is slow.
+    append_bytes: usize,
 }
 
 /// openraft waits longer before it tries an unreachable member again, so only one to which no line could be opened is called
@@ -426,6 +434,36 @@ impl Link {
             return Err(RPCError::Unreachable(Unreachable::from_string(reason)));
         }
         Ok(())
+    }
+
+    /// Whether appends have to be smaller than they come, and so are better sent one by one.
+    pub(super) fn is_slow(&self) -> bool {
+        self.append_bytes < READ_BYTES_MAX
+    }
+
+    /// An append that did not arrive in its time may have been too much for the way: the next one carries half of it.
+    /// Otherwise a follower that is far behind would be sent the same for ever.
+    pub(super) fn was_lost(&mut self, error: &RPCError<TypeConfig>) {
+        if matches!(error, RPCError::Network(_)) {
+            self.append_bytes = (self.append_bytes / 2).max(APPEND_BYTES_MIN);
+        }
+    }
+
+    /// Leaves in an append what may go at once, one entry at least; gives the last one where that is not all.
+    fn cut(&self, request: &mut AppendEntriesRequest<TypeConfig>) -> Option<LogId> {
+        let mut bytes = 0;
+        let fits = request.entries.iter().take_while(|entry| {
+            bytes += entry_bytes(entry);
+            bytes <= self.append_bytes
+        });
+        let fits = fits.count().max(1);
+        if fits >= request.entries.len() {
+            return None;
+        }
+        request.entries.truncate(fits);
+        let last = request.entries.last().map(|entry| entry.log_id);
+        request.leader_commit = request.leader_commit.min(last);
+        last
     }
 
     async fn send_pieces(
@@ -468,12 +506,23 @@ impl RaftNetworkV2<TypeConfig> for Link {
 
     async fn append_entries(
         &mut self,
-        request: AppendEntriesRequest<TypeConfig>,
+        mut request: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         self.may_append()?;
-        match self.ask(Request::Append(request), self.peers.timeouts.message).await? {
-            Reply::Append(response) => Ok(response),
+        let carries = !request.entries.is_empty();
+        let cut_at = self.cut(&mut request);
+        let answer = self.ask(Request::Append(request), self.peers.timeouts.message).await;
+        match &answer {
+            Ok(_) if carries => self.append_bytes = (2 * self.append_bytes).min(READ_BYTES_MAX),
+            Ok(_) => {}
+            Err(error) => self.was_lost(error),
+        }
+        match (answer?, cut_at) {
+            (Reply::Append(AppendEntriesResponse::Success), Some(last)) => {
+                Ok(AppendEntriesResponse::PartialSuccess(Some(last)))
+            }
+            (Reply::Append(response), _) => Ok(response),
             _ => Err(self.unexpected()),
         }
     }

@@ -384,7 +384,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         SnapshotBuilder {
             state: self.state.clone(),
             meta: self.meta(),
-            ledger: self.state.with_ledger(Ledger::clone),
+            view: Some(self.state.with_ledger(Ledger::clone)),
             bytes: self.state.taken_bytes(),
             disk: self.disk.clone(),
             witness: self.witness.clone(),
@@ -417,7 +417,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 pub struct SnapshotBuilder {
     state: Arc<State>,
     meta: SnapshotMeta,
-    ledger: Ledger,
+    /// Until it is written.
+    view: Option<Ledger>,
     /// Of the log, up to here, since the start.
     bytes: u64,
     disk: Arc<dyn Disk>,
@@ -430,26 +431,33 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     /// To openraft a failed snapshot is the end of the node, though the log is whole without it. So the last one stays the
     /// newest, which changes nothing; and a node that has none goes on trying.
     async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
-        loop {
+        let snapshot = loop {
             match (self.write().await, self.state.snapshots().newest()) {
-                (Ok(written), _) => return Ok(raft_snapshot(written)),
+                (Ok(written), _) => break raft_snapshot(written),
                 (Err(error), Some(newest)) => {
                     tracing::error!(%error, "a snapshot could not be written; the last one stays the newest");
-                    return Ok(raft_snapshot(newest));
+                    break raft_snapshot(newest);
                 }
                 (Err(error), None) => {
                     tracing::error!(%error, "the first snapshot could not be written, and will be tried again");
                     sleep(WRITTEN_AGAIN_AFTER).await;
                 }
             }
-        }
+        };
+        // What apply has replaced meanwhile is this view's alone, and takes its time to drop.
+        let view = self.view.take();
+        self.disk.run(Box::new(move || drop(view)));
+        Ok(snapshot)
     }
 }
 
 impl SnapshotBuilder {
     async fn write(&self) -> io::Result<SnapshotFile> {
         let snapshots = self.state.snapshots();
-        let (writer, meta, ledger) = (snapshots.clone(), self.meta.clone(), self.ledger.clone());
+        let Some(ledger) = self.view.clone() else {
+            return Err(io::Error::other("a view of the state is written once"));
+        };
+        let (writer, meta) = (snapshots.clone(), self.meta.clone());
         // A start from this snapshot no longer tells what went before it. Whoever can't keep it must not stop snapshots:
         // it then says what it lacks.
         let lsn = ledger.lsn();

@@ -90,9 +90,13 @@ pub fn verify(data_dir: &Path, told: Told<'_>) -> Result<Report, VerifyError> {
     if let Some(damage) = newest.damaged.into_iter().next() {
         return Err(damage.into());
     }
-    let committed = state.committed().map_or(0, |id| id.0.index + 1);
+    // What a snapshot holds is committed, though the note of that may lie behind: it is not flushed.
+    let snapshot_at = newest.loaded.as_ref().and_then(|(meta, _)| meta.last_log_id);
+    let end = |id: Option<LogId>| id.map_or(0, |id| id.index + 1);
+    let committed = end(state.committed().map(|id| id.0)).max(end(snapshot_at));
     let kept = store.kept();
-    let starts_at_older = kept.last().filter(|older| older.meta().last_log_id >= purged);
+    let leads_there = is_in_log(&log, snapshot_at)?;
+    let starts_at_older = kept.last().filter(|older| leads_there && older.meta().last_log_id >= purged);
     let (start, passed) = match (starts_at_older, newest.loaded) {
         (Some(older), Some((_, newer))) if kept.len() > 1 => {
             let passed = Passed { at: kept[0].meta().last_log_id, check: check_of(&newer) };
@@ -114,6 +118,9 @@ pub fn verify(data_dir: &Path, told: Told<'_>) -> Result<Report, VerifyError> {
     let mut replay =
         Replay { own_checks, ledger, passed, decisions, decided_upto: 0, entries: 0, audits, told };
     replay.run(&log, from, committed)?;
+    if replay.passed.is_some() {
+        return Err(replay.wrong("the replay did not come to the newest snapshot".to_owned()).into());
+    }
     Ok(Report {
         identity,
         first_lsn,
@@ -123,6 +130,15 @@ pub fn verify(data_dir: &Path, told: Told<'_>) -> Result<Report, VerifyError> {
         audited: replay.audits.done,
         state_hash: replay.ledger.state_hash(),
     })
+}
+
+/// Whether the log leads to this entry. One that was cut short while a snapshot was installed ends before it, or goes on
+/// with entries that were never committed.
+fn is_in_log(log: &RaftLog<LogTypes>, at: Option<LogId>) -> Result<bool, VerifyError> {
+    let Some(at) = at else { return Ok(false) };
+    let unreadable = |source| VerifyError::Log { index: at.index, source };
+    let found = log.read(at.index, at.index + 1).next().transpose().map_err(unreadable)?;
+    Ok(found.is_some_and(|(id, _)| id.0 == at))
 }
 
 /// The decisions among the entries of `[from, to)`, each with its index.

@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, pending, ready};
 use futures_util::{StreamExt, stream};
 use openraft::network::RPCOption;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError};
-use openraft::{RaftNetworkFactory, RaftNetworkV2, Vote};
+use openraft::{EntryPayload, RaftNetworkFactory, RaftNetworkV2, Vote};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -17,8 +17,8 @@ use uuid::Uuid;
 use super::support::{blank, log_id, membership};
 use crate::ledger::Timestamp;
 use crate::replication::{
-    Endpoint, Envelope, GROUP, Kind, LINE_FRAMES_MAX, Line, Link, LogId, Lost, NodeId, Peers, Reply, Request,
-    Sender, Timeouts, Transport, TypeConfig, decode, encode,
+    Endpoint, Entry, Envelope, GROUP, Kind, LINE_FRAMES_MAX, Line, Link, LogId, Lost, NodeId, Payload, Peers,
+    Reply, Request, Sender, Timeouts, Transport, TypeConfig, decode, encode,
 };
 
 const WAIT: Duration = Duration::from_secs(2);
@@ -56,6 +56,8 @@ struct State {
     answers: VecDeque<AppendEntriesResponse<TypeConfig>>,
     /// Appends that have to come before anything is answered on the line.
     awaited: usize,
+    /// Larger messages do not arrive in their time.
+    arrives: Option<usize>,
 }
 
 impl Follower {
@@ -82,6 +84,11 @@ impl Follower {
 
 impl Transport for Follower {
     fn exchange(&self, _: &str, frame: Bytes, _: Duration) -> BoxFuture<'static, Result<Bytes, Lost>> {
+        let arrives = self.0.lock().unwrap().arrives;
+        if arrives.is_some_and(|arrives| frame.len() > arrives) {
+            let lost = Lost::NoAnswer { address: "2".to_owned(), reason: "timed out".to_owned() };
+            return Box::pin(ready(Err(lost)));
+        }
         self.takes("exchange", &frame);
         let follower = self.clone();
         Box::pin(async move { Ok(follower.answers().await) })
@@ -212,6 +219,38 @@ async fn nothing_comes_behind_one_that_was_not_taken_whole() {
         let answers: Vec<_> = answers.map(|answer| answer.unwrap()).collect().await;
         assert_eq!(answers, [Ok(Some(at(1))), Ok(Some(at(2))), expected]);
     }
+}
+
+/// What a slow way does not carry in the time that a message has is sent in smaller parts, until it catches up.
+#[tokio::test]
+async fn a_follower_behind_a_slow_way_is_sent_less_at_once() {
+    const ENTRIES: u64 = 64;
+    let follower = follower(std::iter::repeat_n(AppendEntriesResponse::Success, 100));
+    follower.0.lock().unwrap().arrives = Some(600 << 10);
+    let (mut link, _) = link(&follower).await;
+    let batch =
+        |index| Entry { log_id: at(index), payload: EntryPayload::Normal(Payload(vec![0; 60 << 10].into())) };
+    let (mut acked, mut sessions) = (0, 0);
+    while acked < ENTRIES {
+        let entries: Vec<_> = (acked + 1..=ENTRIES).map(batch).collect();
+        let leader_commit = Some(at(ENTRIES));
+        let request = AppendEntriesRequest { entries, leader_commit, ..append(acked + 1) };
+        let mut answers = link.stream_append(stream::iter([request]), option()).await.unwrap();
+        if let Some(Ok(answer)) = answers.next().await {
+            acked = answer.unwrap().unwrap().index;
+            assert!(answers.next().await.is_none());
+        }
+        sessions += 1;
+        assert!(sessions < 40, "it came to {acked}");
+    }
+    // Once all arrives again, as much goes at once as before, and on the line.
+    follower.0.lock().unwrap().arrives = None;
+    for index in 0..8 {
+        let requests = stream::iter([append(100 + 2 * index), append(101 + 2 * index)]);
+        let answers = link.stream_append(requests, option()).await.unwrap();
+        answers.for_each(|_| ready(())).await;
+    }
+    assert_eq!(follower.appended().last(), Some(&("line", 115)));
 }
 
 #[tokio::test]

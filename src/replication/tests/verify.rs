@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use openraft::storage::{RaftLogStorageExt, RaftStateMachine};
 use uuid::Uuid;
 
-use super::support::{Group, batch, cancel, entry_of, house, reserve};
+use super::support::{Group, batch, cancel, entry_of, house, log_id, reserve};
 use crate::ledger::{Lsn, StateHash};
 use crate::replication::{
     Check, Decision, DiskId, GroupDirs, IdentityError, IdentityFile, OpenError, SnapshotMeta, SnapshotStore,
@@ -39,6 +40,32 @@ async fn sound_data_is_reported() {
         assert_eq!(report.audited, last.lsn.0 - first_lsn + 1, "every LSN of a small state is audited");
         assert_eq!(report.identity.node_id, 1);
     }
+}
+
+/// How far the log is committed is noted without a flush, and a crash may come between a peer's snapshot and its log.
+#[tokio::test]
+async fn the_newest_snapshot_is_reached_whatever_the_log_says_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut group = group(dir.path(), 1).await;
+    let entry = entry_of(1, group.next, batch(9_000, group.check(), &[cancel(1)]).encode().unwrap());
+    group.storage.log.blocking_append(vec![entry.clone()]).await.unwrap();
+    group.apply(vec![entry]).await.unwrap();
+    group.snapshot().await;
+    let last = group.state().position();
+    group.close().await;
+    let report = verify(dir.path(), &mut |_| Ok(())).unwrap();
+    assert_eq!((report.last_lsn, report.entries, report.snapshots), (last.lsn, 5, 2));
+
+    let mut group = Group::new(dir.path());
+    let mut ahead = group.state().with_ledger(Clone::clone);
+    ahead.apply(last.stamp, &cancel(2)).unwrap();
+    let membership = group.storage.state_machine.applied_state().await.unwrap().1;
+    let meta = SnapshotMeta { last_log_id: Some(log_id(1, group.next + 100)), membership };
+    group.state().snapshots().write(meta, &ahead).unwrap();
+    group.close().await;
+    let report = verify(dir.path(), &mut |_| Ok(())).unwrap();
+    assert_eq!((report.first_lsn, report.last_lsn, report.entries), (ahead.lsn(), ahead.lsn(), 0));
+    assert_eq!(report.state_hash, ahead.state_hash());
 }
 
 #[tokio::test]
