@@ -118,12 +118,15 @@ async fn bad_configuration_is_refused_by_name() {
         assert!(said.stdout.is_empty(), "errors go to stderr: {}", said.in_words());
     }
     // An empty data directory belongs to no cluster until it is told of one.
-    let mut bare = right.clone();
+    let empty = tempfile::tempdir().expect("a temporary directory");
+    let mut bare = replaced(&right, "--data-dir", empty.path().to_str().expect("a name in UTF-8"));
     bare.truncate(right.len() - 2);
     let words: Vec<&str> = bare.iter().map(String::as_str).collect();
     let said = run(&words, REFUSED_WITHIN).await;
     assert!(matches!(said.code, Some(2 | 78)), "{}", said.in_words());
     assert!(said.stderr.contains("initial-cluster"), "{}", said.in_words());
+    // Not even an identity, which would hold on to a node id that was mistyped.
+    assert_eq!(std::fs::read_dir(empty.path()).expect("the directory").count(), 0);
 }
 
 /// Nodes that no member knows, or that come from another cluster, are turned away by those who do.

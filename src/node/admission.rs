@@ -110,7 +110,7 @@ impl Admission {
         };
         let before = self.own.fetch_add(own, Ordering::Relaxed);
         let places = Places { admission: self.clone(), own, _bytes: bytes, _forwarded: forwarded };
-        if own > 0 && before + own > self.own_max.load(Ordering::Relaxed) {
+        if own > 0 && before + own > self.own_max_for(commands) {
             return Err(NotApplied::Overloaded);
         }
         Ok(places)
@@ -118,7 +118,14 @@ impl Admission {
 
     /// Whether so many commands of an own client would be admitted now.
     pub fn has_room(&self, commands: usize) -> bool {
-        self.own.load(Ordering::Relaxed) + commands <= self.own_max.load(Ordering::Relaxed)
+        self.own.load(Ordering::Relaxed) + commands <= self.own_max_for(commands)
+    }
+
+    /// As many places as may be taken once these commands have theirs. What comes as a batch leaves a quarter to single
+    /// commands: a long one keeps its places from its first entry to its last, whether they are needed or not.
+    fn own_max_for(&self, commands: usize) -> usize {
+        let own_max = self.own_max.load(Ordering::Relaxed);
+        if commands > 1 { own_max - own_max / 4 } else { own_max }
     }
 
     /// Places of commands that wait or are under way, and of their bytes.
@@ -151,7 +158,8 @@ impl Admission {
         }
     }
 
-    /// As many as are under way at once may wait behind them at any pace: a batch shall never wait for its commands.
+    /// As many as are under way at once may wait behind them at any pace, half as many of those that come in batches: an entry
+    /// shall never wait for its commands.
     fn allow(&self, commands: usize) {
         let Limits { batches_in_flight_max, batch_commands_max, queued_commands_max, .. } = self.limits;
         let least = (2 * batches_in_flight_max * batch_commands_max).min(queued_commands_max);
@@ -228,18 +236,26 @@ mod tests {
     }
 
     #[test]
+    fn batches_leave_places_to_single_commands() {
+        let admission = admission();
+        let batches: Vec<_> = std::iter::from_fn(|| admission.admit(10, 10, Origin::Own).ok()).collect();
+        assert_eq!(batches.len(), 75);
+        assert_eq!(admitted(&admission, Origin::Own), 250);
+    }
+
+    #[test]
     fn what_was_answered_makes_room() {
         let admission = admission();
-        let places = admission.admit(1_000, 1_000, Origin::Own).unwrap();
+        let places: Vec<_> = std::iter::from_fn(|| admission.admit(1, 1, Origin::Own).ok()).collect();
         assert!(!admission.has_room(1));
         assert_eq!(admission.waiting(), (1_000, 1_000));
         assert_eq!(admission.admit(1, 1, Origin::Own).err(), Some(NotApplied::Overloaded));
         assert_eq!(admitted(&admission, Origin::Forwarded), 1_000, "they have places of their own");
         drop(places);
-        assert!(admission.has_room(1_000) && !admission.has_room(1_001));
+        assert!(admission.has_room(750) && !admission.has_room(751));
         assert_eq!(admission.waiting(), (0, 0));
         // One that was refused has left nothing behind.
-        assert!(admission.admit(1_001, 1, Origin::Own).is_err());
+        assert!(admission.admit(751, 1, Origin::Own).is_err());
         assert!(admission.admit(1, usize::MAX >> 4, Origin::Own).is_err());
         assert_eq!((admission.waiting(), admitted(&admission, Origin::Own)), ((0, 0), 1_000));
     }

@@ -5,6 +5,7 @@
 //! which knows its id by another disk stops: its votes and its log are gone, and it must never vote again under that id.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -47,6 +48,14 @@ pub fn check_members(config: &Config) -> Result<(), StartError> {
         ));
     }
     Ok(())
+}
+
+/// Whether the directory is not there yet, or holds nothing.
+pub fn is_empty(data_dir: &Path) -> bool {
+    std::fs::read_dir(data_dir).map_or_else(
+        |error| error.kind() == std::io::ErrorKind::NotFound,
+        |mut entries| entries.next().is_none(),
+    )
 }
 
 /// On a data directory that holds a cluster's log, the list must agree with the log; on an empty one it is needed.

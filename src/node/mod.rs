@@ -85,8 +85,7 @@ pub struct Node {
     reads: read::Reads,
     log_clock: LogClock,
     flush_seconds: prometheus::Histogram,
-    /// When a leader was last heard from, by this node's monotonic clock.
-    heard_at: Mutex<Option<Duration>>,
+    heard: Mutex<Heard>,
     incoming: peers::IncomingSnapshots,
     refusals: peers::Refusals,
     history: Arc<History>,
@@ -100,6 +99,15 @@ pub struct Node {
     fatal: watch::Sender<Option<String>>,
     /// True once the log is flushed and its files are closed.
     log_closed: watch::Receiver<bool>,
+}
+
+/// Of appends of this node's leader, by this node's monotonic clock.
+#[derive(Default)]
+struct Heard {
+    /// When the last one came.
+    came: Option<Duration>,
+    /// When the last one came that is flushed.
+    taken: Option<Duration>,
 }
 
 /// Who this node is: its identity on disk, and what it tells its peers of itself.
@@ -189,7 +197,7 @@ impl Node {
             reads,
             log_clock: LogClock::default(),
             flush_seconds,
-            heard_at: Mutex::new(None),
+            heard: Mutex::default(),
             incoming,
             refusals: peers::Refusals::default(),
             history,
@@ -241,7 +249,8 @@ impl Node {
     /// majority, has not been heard from for so long that nothing can be expected of it.
     pub fn leader(&self) -> Option<NodeId> {
         let leader = self.elected_leader()?;
-        (self.silence() <= 2 * self.config.timings.election_max).then_some(leader)
+        let silence = if self.leads() { self.silence() } else { self.since(|heard| heard.came) };
+        (silence <= 2 * self.config.timings.election_max).then_some(leader)
     }
 
     /// The leader of this node's term, heard from or not.
@@ -376,7 +385,8 @@ impl Node {
         self.log_clock.now(term, self.state.position().stamp, self.wall_since_epoch(), monotonic)
     }
 
-    /// How long this node has heard from no leader; a leader hears from itself while a majority answers it.
+    /// How long this node may lack what a leader has, which is since it last took over what one sent; a leader has all while a
+    /// majority answers it.
     fn silence(&self) -> Duration {
         if self.leads() {
             // Not copied out: every answer asks.
@@ -388,14 +398,25 @@ impl Node {
             }
             return metrics.last_quorum_acked.map_or(Duration::MAX, |at| at.elapsed());
         }
-        let heard_at = *self.heard_at.lock().expect("no panic while the instant is locked");
-        heard_at.map_or(Duration::MAX, |at| self.clock.monotonic().saturating_sub(at))
+        self.since(|heard| heard.taken)
     }
 
-    /// `at` by this node's monotonic clock.
-    fn heard_from_leader(&self, at: Duration) {
-        let mut heard_at = self.heard_at.lock().expect("no panic while the instant is locked");
-        *heard_at = (*heard_at).max(Some(at));
+    fn since(&self, instant: impl Fn(&Heard) -> Option<Duration>) -> Duration {
+        let at = instant(&self.heard.lock().expect("no panic while the instants are locked"));
+        at.map_or(Duration::MAX, |at| self.clock.monotonic().saturating_sub(at))
+    }
+
+    /// An append has come from this node's leader. A disk that stands still does not make that one silent.
+    fn append_came(&self, at: Duration) {
+        let mut heard = self.heard.lock().expect("no panic while the instants are locked");
+        heard.came = heard.came.max(Some(at));
+    }
+
+    /// An append that came at `at` from this node's leader is in the log.
+    fn append_taken(&self, at: Duration) {
+        self.append_came(at);
+        let mut heard = self.heard.lock().expect("no panic while the instants are locked");
+        heard.taken = heard.taken.max(Some(at));
     }
 
     /// Waits until what this node has applied satisfies `enough`; `None` where `deadline` comes first.
@@ -406,14 +427,14 @@ impl Node {
     }
 
     fn stop_because(&self, reason: String) {
-        self.fatal.send_if_modified(|fatal| {
-            let first = fatal.is_none();
-            if first {
-                tracing::error!(%reason, "the node stops");
-                *fatal = Some(reason);
-            }
-            first
+        let is_first = self.fatal.send_if_modified(|fatal| {
+            let is_first = fatal.is_none();
+            fatal.get_or_insert_with(|| reason.clone());
+            is_first
         });
+        if is_first {
+            tracing::error!(%reason, "the node stops");
+        }
     }
 
     /// The disks that this node knows the members by.
@@ -444,6 +465,10 @@ async fn open_data_dir(
     keeping: Keeping,
 ) -> Result<(IdentityFile, Storage, Arc<History>), StartError> {
     let (data_dir, node_id, disk_of_log) = (config.data_dir.clone(), config.node_id, disk.clone());
+    if config.initial_cluster.is_none() && bootstrap::is_empty(&data_dir) {
+        // Not even an identity is left behind, which would hold on to a node id that was mistyped.
+        bootstrap::check_agreement(config, &BTreeMap::new())?;
+    }
     let open = move || -> Result<_, StartError> {
         let identity = IdentityFile::open(&data_dir, node_id, new_disk)?;
         let is_claimed = identity.identity().cluster_id.is_some();

@@ -180,9 +180,13 @@ impl Node {
                 let leader = request.vote.leader_id.node_id;
                 // When it came, and not when it was flushed: that may take long, and the leader be gone meanwhile.
                 let came_at = self.clock.monotonic();
+                let is_led = || self.elected_leader() == Some(leader) && leader == from.node;
+                if is_led() {
+                    self.append_came(came_at);
+                }
                 let response = self.raft.append_entries(request).await.map_err(|_| PeerRefusal::Stopping)?;
-                if self.elected_leader() == Some(leader) && leader == from.node {
-                    self.heard_from_leader(came_at);
+                if is_led() {
+                    self.append_taken(came_at);
                 }
                 Ok(Reply::Append(response))
             }

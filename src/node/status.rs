@@ -78,20 +78,22 @@ impl Node {
         }
     }
 
+    /// What another member says of itself; `None` where it does not answer within half a second.
+    pub(super) async fn status_of(&self, id: NodeId, member: &Member) -> Option<MemberStatus> {
+        match self.peers.call_member(id, member, Request::Status, STATUS_WAIT).await {
+            Ok(Reply::Status(status)) => Some(status),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
     /// Asks every member; one that does not answer within half a second is shown as unreachable.
     pub async fn cluster(&self) -> ClusterView {
         let voters: BTreeSet<NodeId> = self.metrics().membership_config.membership().voter_ids().collect();
         let asked = self.members().into_iter().map(|(id, member)| {
             let is_voter = voters.contains(&id);
             async move {
-                let status = if id == self.id() {
-                    Some(self.own_status())
-                } else {
-                    match self.peers.call_member(id, &member, Request::Status, STATUS_WAIT).await {
-                        Ok(Reply::Status(status)) => Some(status),
-                        Ok(_) | Err(_) => None,
-                    }
-                };
+                let status =
+                    if id == self.id() { Some(self.own_status()) } else { self.status_of(id, &member).await };
                 let now = self.clock.monotonic();
                 let last_contact = self.me.sightings.last(id).map(|at| now.saturating_sub(at));
                 MemberView { id, member, is_voter, status, last_contact }

@@ -266,7 +266,8 @@ async fn more_commands_than_may_wait_are_shed() {
     let dir = tempfile::tempdir().unwrap();
     let node = node(&dir).await;
     let all: Vec<_> = (0..Limits::default().batch_commands_max).map(|n| property(n, 1)).collect();
-    let runs = Limits::default().queued_commands_max / all.len();
+    // A quarter of the places is for single commands.
+    let runs = Limits::default().queued_commands_max * 3 / 4 / all.len();
     let waiting = (0..=runs).map(|_| in_order(&node, &all));
     let outcomes = futures_util::future::join_all(waiting).await;
     let shed = outcomes.iter().filter(|outcomes| outcomes[0] == Err(NotApplied::Overloaded)).count();
@@ -281,7 +282,7 @@ async fn a_batch_that_was_begun_is_not_shed_halfway() {
     let node = start_in(&dir, &[(1, "127.0.0.1:2")]).await.unwrap();
     node.submit(&property(0, 1)).await.unwrap();
     let Limits { queued_commands_max, batch_commands_max, .. } = Limits::default();
-    let full = queued_commands_max / batch_commands_max;
+    let full = queued_commands_max * 3 / 4 / batch_commands_max;
     let batches: Vec<Vec<_>> =
         (0..full).map(|batch| (0..2_100).map(|n| property(batch * 2_100 + n, 1)).collect()).collect();
     let all = futures_util::future::join_all(batches.iter().map(|batch| in_order(&node, batch)));
@@ -315,9 +316,8 @@ async fn what_the_ledger_does_by_itself_does_not_wait_in_the_queue() {
     // Nothing leaves the queue, and it is full.
     let all_in_flight = node.config.limits.batches_in_flight_max as u32;
     let stalled = node.in_flight.clone().acquire_many_owned(all_in_flight).await.unwrap();
-    let run: Vec<_> = (1..=node.config.limits.batch_commands_max).map(|n| property(n, 1)).collect();
-    let full = (0..node.config.limits.queued_commands_max / run.len()).map(|_| &run);
-    let full = full.map(|run| in_order(&node, run));
+    let all: Vec<_> = (1..=node.config.limits.queued_commands_max).map(|n| property(n, 1)).collect();
+    let full = all.iter().map(|one| in_order(&node, std::slice::from_ref(one)));
     let proposed = async {
         while !node.would_shed(1) {
             tokio::task::yield_now().await;

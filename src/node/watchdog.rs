@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Weak;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
 use openraft::async_runtime::{RecvError, WatchReceiver};
 use openraft::{Instant as _, ServerState};
 use tokio::sync::watch;
@@ -80,9 +82,9 @@ fn falls_silent(lost: Duration, patience: Duration) -> bool {
 }
 
 impl Node {
-    /// Passes leadership to the member whose log is the longest, where this node has it and that member is caught up.
+    /// Passes leadership to a member that is caught up and has not paused, where this node has it.
     pub(super) async fn hand_over(&self) {
-        let Some(heir) = self.heir() else { return };
+        let Some(heir) = self.heir().await else { return };
         if let Err(error) = self.raft.trigger().transfer_leader(heir).await {
             tracing::warn!(heir, %error, "leadership could not be handed over");
             return;
@@ -100,20 +102,41 @@ impl Node {
         }
     }
 
-    /// Only a voter that is caught up: a failed transfer refuses writes until an election.
-    fn heir(&self) -> Option<NodeId> {
+    /// The first of those that have not paused: who has paused stores all the same, and serves nobody. None where all have, and
+    /// this node too: leadership would only go round.
+    async fn heir(&self) -> Option<NodeId> {
+        let (heirs, members) = (self.heirs(), self.members());
+        // All are asked at once, and nobody waits for the slower ones behind one that goes on.
+        let asked = heirs.iter().filter_map(|id| Some((*id, members.get(id)?)));
+        let mut statuses: FuturesOrdered<_> =
+            asked.map(async |(id, member)| (id, self.status_of(id, member).await)).collect();
+        let mut not_paused = None;
+        while let Some((id, status)) = statuses.next().await {
+            match status {
+                Some(status) if status.paused.is_some() => {}
+                // It may have fallen behind meanwhile.
+                Some(_) if self.heirs().contains(&id) => return Some(id),
+                Some(_) | None => not_paused = not_paused.or(Some(id)),
+            }
+        }
+        let any = if self.state.paused().is_some() { not_paused } else { heirs.first().copied() };
+        any.filter(|id| self.heirs().contains(id))
+    }
+
+    /// Voters that are caught up, those with the longest logs first: a failed transfer refuses writes until an election.
+    fn heirs(&self) -> Vec<NodeId> {
         let metrics = self.metrics();
         if metrics.state != ServerState::Leader {
-            return None;
+            return Vec::new();
         }
         let committed = metrics.local_committed.map(|log_id| log_id.index);
         let voters: BTreeSet<NodeId> = metrics.membership_config.membership().voter_ids().collect();
-        let replication = metrics.replication?;
-        (replication.into_iter())
+        let mut heirs: Vec<_> = (metrics.replication.into_iter().flatten())
             .filter(|(id, _)| *id != self.id() && voters.contains(id))
             .map(|(id, matched)| (matched.map(|log_id| log_id.index), id))
             .filter(|(matched, _)| *matched >= committed)
-            .max()
-            .map(|(_, id)| id)
+            .collect();
+        heirs.sort_unstable_by(|one, other| other.cmp(one));
+        heirs.into_iter().map(|(_, id)| id).collect()
     }
 }
