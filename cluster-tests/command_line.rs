@@ -1,12 +1,13 @@
 //! A desk's day on the command line: what each subcommand did is what the API then shows, and a refusal is exit 1.
 
+use std::fs::File;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::support::Cluster;
 use crate::support::hotel::{Hotel, date};
-use crate::support::node::{Said, run};
+use crate::support::node::{Said, binary, run};
 
 const DONE_WITHIN: Duration = Duration::from_secs(30);
 
@@ -76,6 +77,37 @@ async fn tells_what_was(desk: &Desk, held: &Value) {
     assert_eq!(of_stay.collect::<Vec<_>>(), types);
 }
 
+#[tokio::test]
+async fn what_was_done_is_told_though_nothing_can_be_shown() {
+    let cluster = Cluster::start(1).await;
+    Hotel::open(&cluster, "grand", 2).await;
+    let endpoint = format!("http://{}", cluster.nodes[0].client_addr);
+    let desk = Desk { endpoint: endpoint.clone() };
+    let reserve = |more: &[&str]| -> Vec<String> {
+        let (first, second) = (date(0), date(1));
+        let stay = ["reserve", "--property", "grand", "--arrival", &first, "--departure", &second];
+        let words = [&stay[..], &["--guest", "g", "--room-type", "counted", "--endpoint", &endpoint], more];
+        words.concat().into_iter().map(str::to_owned).collect()
+    };
+    let full = || File::options().write(true).open("/dev/full").expect("the device that takes nothing");
+    let mut command = std::process::Command::new(binary());
+    let said = command.args(reserve(&[])).stdout(full()).output().expect("the binary starts");
+    let stderr = String::from_utf8_lossy(&said.stderr);
+    assert_eq!(said.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("It was done."), "{stderr}");
+    let key = stderr.split("--idempotency-key ").nth(1).and_then(|rest| rest.split(' ').next());
+    let again = reserve(&["--idempotency-key", key.expect("the key of what was done")]);
+    let again: Vec<&str> = again.iter().map(String::as_str).collect();
+    let made = desk.does(&again).await;
+    let all = desk.does(&["list", "--property", "grand"]).await;
+    assert_eq!(all["reservations"], serde_json::json!([made]));
+
+    // Nobody hears of it where stderr takes nothing either: the exit code is left.
+    let mut command = std::process::Command::new(binary());
+    let status = command.args(&again).stdout(full()).stderr(full()).status().expect("the binary starts");
+    assert_eq!(status.code(), Some(1));
+}
+
 /// A house from its first definition to its first night audit, and every refusal in one line.
 #[tokio::test]
 async fn a_house_is_defined_and_run_on_the_command_line() {
@@ -96,6 +128,11 @@ async fn a_house_is_defined_and_run_on_the_command_line() {
         &date(0),
     ];
     assert_eq!(does(&put).await["business_date_mode"], "manual");
+    // The time zone that was given once stays where none is given.
+    let in_budapest = [&put[..], &["--time-zone", "Europe/Budapest"]].concat();
+    for again in [&in_budapest[..], &put] {
+        assert_eq!(does(again).await["time_zone"], "Europe/Budapest");
+    }
     does(&["put", "room-type", "--room-type", "double", "--name", "Double", "--max-occupancy", "2"]).await;
     for room in ["1", "2", "3"] {
         does(&["put", "room", "--room", room, "--room-type", "double"]).await;

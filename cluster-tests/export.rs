@@ -34,6 +34,11 @@ async fn an_export_is_imported_into_an_empty_cluster_and_exported_again() {
         assert_eq!(summary["already_there"], already_there, "{summary}");
         assert_same(&second.export().await, &before);
     }
+    // An export that comes home doubles nothing.
+    std::fs::write(&file, second.export().await).expect("a file for the import");
+    let summary = import(&second, &file, &[]).await;
+    assert_eq!((&summary["already_there"], &summary["refused"]), (&json!(12), &json!([])), "{summary}");
+    assert_same(&second.export().await, &before);
     // What was sold stays sold: the room that is taken by name, and the price of then.
     let api = second.api(2);
     let hotel = Hotel { property: "grand".to_owned(), rooms: 3 };
@@ -187,6 +192,30 @@ async fn what_a_file_gets_wrong_is_told_by_line() {
     );
     assert!(said.stderr.contains("1 records were refused") && said.stderr.contains("bad.ndjson:"));
     assert_eq!(cluster.export().await.lines().count(), 6);
+
+    // Once what stood in its way is gone, the same is told for a day, with what to do; another name is taken at once.
+    let api = cluster.api(1);
+    let taken = api.get("/v1/properties/p/reservations").expect(200).await;
+    change(&api, &made(&taken["reservations"][0]), "cancel").await;
+    let said = says(&cluster, &file, &[]).await;
+    assert!(said.stderr.contains("after a day, or now under another name"), "{}", said.in_words());
+    write(&[r#"{"innkeeper":{"format":1}}"#, property, room_type, room, &one, &stay("again")]);
+    for already_there in [1, 2] {
+        let summary = import(&cluster, &file, &[]).await;
+        assert_eq!(summary["already_there"], already_there, "{summary}");
+    }
+
+    // A line that says something else under a name that was sent is refused with what to do.
+    write(&[
+        r#"{"innkeeper":{"format":1}}"#,
+        property,
+        room_type,
+        room,
+        &stay("again").replace("2027-02", "2027-03"),
+    ]);
+    let said = says(&cluster, &file, &[]).await;
+    assert_eq!(said.code, Some(1), "{}", said.in_words());
+    assert!(said.stderr.contains("idempotency_key_reused") && said.stderr.contains("another name"));
 }
 
 async fn says(cluster: &Cluster, file: &Path, more: &[&str]) -> Said {

@@ -1,5 +1,6 @@
 //! The binary: it reads the command line, runs the subcommand, and turns how it went into an exit code.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -14,7 +15,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("innkeeper: the threads of the runtime can't be started: {error}");
+            say(&format!("the threads of the runtime can't be started: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -24,8 +25,13 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("innkeeper: {failure}");
+            say(&failure.to_string());
             failure.exit_code().into()
         }
     }
+}
+
+/// A stderr that is full or gone must not change the exit code.
+fn say(what: &str) {
+    let _ = writeln!(std::io::stderr(), "innkeeper: {what}");
 }

@@ -77,7 +77,8 @@ impl Release {
         };
         let body = PutBlock { release_date: Some(on), ..as_put(&it) };
         let answer = client.put_block(&self.property, &self.block, &body, self.writing.key()).await?;
-        output::show(self.target.format(sources)?, &answer.value, |it| blocks(std::slice::from_ref(it)))
+        let format = self.target.format(sources)?;
+        output::show_done(format, &answer.meta, &answer.value, |it| blocks(std::slice::from_ref(it)))
     }
 }
 

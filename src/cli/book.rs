@@ -103,8 +103,7 @@ impl Book {
         let format = self.target.format(sources)?;
         let body = client::Book { guest: self.guest.clone(), reservations: self.stays()? };
         let answer = client.book(&self.property, &body, self.writing.key()).await?;
-        output::say_if_replayed(&answer.meta);
-        output::show(format, &answer.value, table)
+        output::show_done(format, &answer.meta, &answer.value, table)
     }
 
     fn stays(&self) -> Result<Vec<client::Stay>, Failure> {
@@ -178,7 +177,7 @@ impl Booking {
         let client = one.target.client(sources)?;
         let format = one.target.format(sources)?;
         let answer = client.change_booking(BookingId(one.id), change, writing.key()).await?;
-        output::show(format, &answer.value, table)
+        output::show_done(format, &answer.meta, &answer.value, table)
     }
 }
 

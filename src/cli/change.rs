@@ -45,8 +45,7 @@ impl Change {
             Wanted::Amend(changes) => client.amend(id, &changes, if_match, key).await?,
             Wanted::Assign(room) => client.assign(id, room, if_match, key).await?,
         };
-        output::say_if_replayed(&answer.meta);
-        output::show(format, &answer.value, output::reservation)
+        output::show_done(format, &answer.meta, &answer.value, output::reservation)
     }
 }
 

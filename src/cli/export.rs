@@ -24,8 +24,6 @@ use crate::ledger::{
 };
 use crate::wire;
 
-/// Reservations that are asked for at once.
-const PAGE: u32 = 1_000;
 /// Questions that are under way at the same time.
 const AT_ONCE: usize = 16;
 
@@ -138,15 +136,10 @@ fn block(property: &PropertyId, it: wire::Block) -> Block {
 /// Those who wait, in their order. What became of an offer is told by its reservation.
 async fn waitlist(client: &Client, property: &PropertyId) -> Result<Vec<WaitlistEntry>, ClientError> {
     let mut waiting: Vec<wire::WaitlistEntry> = Vec::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let page = client.waitlist(property, Some(PAGE), cursor.as_deref()).await?.value;
-        waiting.extend(page.waitlist.into_iter().filter(|it| it.status == WaitlistStatus::Waiting));
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let page = |page: Vec<wire::WaitlistEntry>| {
+        waiting.extend(page.into_iter().filter(|it| it.status == WaitlistStatus::Waiting));
+    };
+    client.every_waitlist_entry(property, page).await?;
     waiting.sort_by_cached_key(|it| (it.created_at.clone(), it.id));
     let entry = |it: wire::WaitlistEntry| WaitlistEntry {
         property: property.clone(),
@@ -226,11 +219,29 @@ async fn over_all_dates<T>(
     let windows = (0..).map(|n: i32| Date::MIN.plus(n * LISTED_NIGHTS_MAX));
     let windows = windows.take_while(|from| *from < Date::MAX);
     let answers: Vec<Vec<T>> = stream::iter(windows)
-        .map(|from| ask(from, from.plus(LISTED_NIGHTS_MAX)))
+        .map(|from| over_dates(from, from.plus(LISTED_NIGHTS_MAX), &ask))
         .buffered(AT_ONCE)
         .try_collect()
         .await?;
     Ok(answers.into_iter().flatten().collect())
+}
+
+/// Asks about half of the dates at a time where the answer to all is too long: a large house has prices a room and night.
+async fn over_dates<T>(
+    from: Date,
+    to: Date,
+    ask: &impl AsyncFn(Date, Date) -> Result<Vec<T>, ClientError>,
+) -> Result<Vec<T>, ClientError> {
+    let nights = from.nights_to(to);
+    match ask(from, to).await {
+        Err(ClientError::TooLong { .. }) if nights > 1 => {
+            let middle = from.plus(nights / 2);
+            let mut all = Box::pin(over_dates(from, middle, ask)).await?;
+            all.extend(Box::pin(over_dates(middle, to, ask)).await?);
+            Ok(all)
+        }
+        answer => answer,
+    }
 }
 
 /// Something that is set for a range of dates.
@@ -294,17 +305,13 @@ async fn bookings(
     in_service: &BTreeSet<RoomId>,
 ) -> Result<Vec<Booking>, ClientError> {
     let mut members: BTreeMap<BookingId, Vec<wire::Reservation>> = BTreeMap::new();
-    let mut query = ListQuery { limit: Some(PAGE), ..ListQuery::default() };
-    loop {
-        let page = client.reservations(property, &query).await?.value;
-        for reservation in page.reservations {
+    let page = async |page: Vec<wire::Reservation>| {
+        for reservation in page {
             members.entry(reservation.booking_id).or_default().push(reservation);
         }
-        query.cursor = page.next_cursor;
-        if query.cursor.is_none() {
-            break;
-        }
-    }
+        Ok(())
+    };
+    client.every_reservation(property, ListQuery::default(), page).await?;
     let mut bookings: Vec<Booking> = stream::iter(members)
         .map(|(id, members)| in_order(client, property, id, members, in_service))
         .buffered(AT_ONCE)
@@ -361,6 +368,17 @@ fn stay(it: wire::Reservation, in_service: &BTreeSet<RoomId>) -> ImportedStay {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_too_long_is_asked_for_in_parts() {
+        let from = Date::MIN;
+        let ask = async |from: Date, to: Date| match from.nights_to(to) {
+            nights if nights > 10 => Err(ClientError::TooLong { endpoint: "node".to_owned(), max: 1 }),
+            _ => Ok(from.until(to).collect::<Vec<_>>()),
+        };
+        let all = over_dates(from, from.plus(99), &ask).await.unwrap();
+        assert_eq!(all, from.until(from.plus(99)).collect::<Vec<_>>());
+    }
 
     #[test]
     fn what_was_cut_is_one_again_but_no_longer_than_is_set_at_once() {

@@ -31,6 +31,9 @@ pub(super) fn start(command: &Command, filter: Option<&LogFilter>) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // A disk that is full, or a terminal that is gone, takes no line: to complain of that on stderr would be a panic in
+        // whatever task had something to say.
+        .log_internal_errors(false)
         .init();
     print_some_panics();
 }

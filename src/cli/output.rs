@@ -28,6 +28,15 @@ impl FromStr for Format {
     }
 }
 
+/// A line on stderr for whoever watches. One that is full or gone changes nothing about what is done.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+pub(super) use tell;
+
 /// Prints data in the asked format; the table is made only where it is wanted.
 pub(super) fn show<T: Serialize>(
     format: Format,
@@ -41,6 +50,26 @@ pub(super) fn show<T: Serialize>(
             print(&json)
         }
     }
+}
+
+/// Prints what a write was answered. That it was done outlasts a stdout that takes nothing.
+pub(super) fn show_done<T: Serialize>(
+    format: Format,
+    meta: &Meta,
+    data: &T,
+    table: impl FnOnce(&T) -> String,
+) -> Result<(), Failure> {
+    if meta.replayed {
+        tell!("This key was used before: here is what came of it then.");
+    }
+    show(format, data, table).map_err(|failure| {
+        let again = meta.key.as_ref().map_or_else(String::new, |key| {
+            format!(
+                " The same command with --idempotency-key {key} shows the answer, and does nothing again."
+            )
+        });
+        Failure::Failed(format!("{failure}\nIt was done.{again}"))
+    })
 }
 
 /// A line, or several, on stdout.
@@ -65,13 +94,6 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Ite
         table.add_row(row);
     }
     table.trim_fmt()
-}
-
-/// Says that what is shown is not of now.
-pub(super) fn say_if_replayed(meta: &Meta) {
-    if meta.replayed {
-        eprintln!("This key was used before: here is what came of it then.");
-    }
 }
 
 /// What is not known or not set.

@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use super::failure::Failure;
 use super::settings::Sources;
 use super::{Target, Writing, block, currency, inventory, output};
-use crate::client::{self, FirstBusinessDate};
+use crate::client::{self, Client, FirstBusinessDate};
 use crate::ledger::{BlockId, BlockStatus, Currency, Date, Prices, PropertyId, RoomId, RoomTypeId};
 use crate::wire;
 
@@ -60,9 +60,9 @@ struct Property {
     name: String,
     #[arg(long)]
     location: String,
-    /// An IANA name
-    #[arg(long, value_name = "NAME", default_value = "UTC")]
-    time_zone: String,
+    /// An IANA name; when absent, the one that the property has, and UTC for a new one
+    #[arg(long, value_name = "NAME")]
+    time_zone: Option<String>,
     #[arg(long, value_name = "CODE", value_parser = currency)]
     currency: Currency,
     /// `clock`, or the first date of one that is moved by night audits
@@ -237,15 +237,31 @@ impl Put {
 impl Property {
     async fn run(self, sources: &Sources) -> Result<(), Failure> {
         let Write { property, writing, target } = self.write;
+        let client = target.client(sources)?;
+        let time_zone = match self.time_zone {
+            Some(given) => given,
+            None => time_zone_of(&client, &property).await?,
+        };
         let body = client::PutProperty {
             name: self.name,
             location: self.location,
-            time_zone: self.time_zone,
+            time_zone,
             currency: self.currency,
             business_date: self.business_date,
         };
-        let answer = target.client(sources)?.put_property(&property, &body, writing.key()).await?;
-        output::show(target.format(sources)?, &answer.value, |it| output::properties(from_ref(it)))
+        let answer = client.put_property(&property, &body, writing.key()).await?;
+        output::show_done(target.format(sources)?, &answer.meta, &answer.value, |it| {
+            output::properties(from_ref(it))
+        })
+    }
+}
+
+/// A house does not move because nobody says where it stands.
+async fn time_zone_of(client: &Client, property: &PropertyId) -> Result<String, Failure> {
+    match client.property(property).await {
+        Ok(found) => Ok(found.value.time_zone),
+        Err(error) if error.code() == Some("property_not_found") => Ok("UTC".to_owned()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -259,7 +275,9 @@ impl RoomType {
         };
         let client = target.client(sources)?;
         let answer = client.put_room_type(&property, &self.room_type, &body, writing.key()).await?;
-        output::show(target.format(sources)?, &answer.value, |it| inventory::room_types(from_ref(it)))
+        output::show_done(target.format(sources)?, &answer.meta, &answer.value, |it| {
+            inventory::room_types(from_ref(it))
+        })
     }
 }
 
@@ -268,7 +286,9 @@ impl Room {
         let Write { property, writing, target } = self.write;
         let body = client::PutRoom { room_type: self.room_type };
         let answer = target.client(sources)?.put_room(&property, &self.room, &body, writing.key()).await?;
-        output::show(target.format(sources)?, &answer.value, |it| inventory::rooms(from_ref(it)))
+        output::show_done(target.format(sources)?, &answer.meta, &answer.value, |it| {
+            inventory::rooms(from_ref(it))
+        })
     }
 }
 
@@ -279,7 +299,9 @@ impl Rate {
         let Range { from, to } = self.range;
         let body = wire::Rate { room_type: self.room_type, room: self.room, from, to, prices };
         let answer = target.client(sources)?.put_rates(&property, &body, writing.key()).await?;
-        output::show(target.format(sources)?, &answer.value, |it| inventory::rates(from_ref(it)))
+        output::show_done(target.format(sources)?, &answer.meta, &answer.value, |it| {
+            inventory::rates(from_ref(it))
+        })
     }
 }
 
@@ -309,7 +331,9 @@ impl Restriction {
             max_advance_days: self.max_advance_days,
         };
         let answer = target.client(sources)?.put_restrictions(&property, &body, writing.key()).await?;
-        output::show(target.format(sources)?, &answer.value, |it| inventory::restrictions(from_ref(it)))
+        output::show_done(target.format(sources)?, &answer.meta, &answer.value, |it| {
+            inventory::restrictions(from_ref(it))
+        })
     }
 }
 
@@ -320,15 +344,15 @@ impl OutOfOrder {
         let format = target.format(sources)?;
         let Range { from, to } = self.range;
         let Some(reason) = self.reason else {
-            client.end_out_of_order(&property, &self.room, from, to, writing.key()).await?;
+            let done = client.end_out_of_order(&property, &self.room, from, to, writing.key()).await?;
             let ended = Ended { room: self.room, from, to };
-            return output::show(format, &ended, |it| {
+            return output::show_done(format, &done, &ended, |it| {
                 format!("room {} is in order from {} to {}", it.room, it.from, it.to)
             });
         };
         let body = client::PutOutOfOrder { from, to, reason };
         let answer = client.put_out_of_order(&property, &self.room, &body, writing.key()).await?;
-        output::show(format, &answer.value, |it| inventory::out_of_order(from_ref(it)))
+        output::show_done(format, &answer.meta, &answer.value, |it| inventory::out_of_order(from_ref(it)))
     }
 }
 
@@ -345,7 +369,9 @@ impl Block {
         };
         let client = target.client(sources)?;
         let answer = client.put_block(&property, &self.block, &body, writing.key()).await?;
-        output::show(target.format(sources)?, &answer.value, |it| block::blocks(from_ref(it)))
+        output::show_done(target.format(sources)?, &answer.meta, &answer.value, |it| {
+            block::blocks(from_ref(it))
+        })
     }
 }
 
@@ -369,9 +395,10 @@ pub(super) struct RetireRoom {
 impl RetireRoom {
     pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
         let Write { property, writing, target } = self.write;
-        target.client(sources)?.retire_room(&property, &self.room, writing.key()).await?;
+        let done = target.client(sources)?.retire_room(&property, &self.room, writing.key()).await?;
         let retired = Retired { room: self.room };
-        output::show(target.format(sources)?, &retired, |it| format!("room {} is retired", it.room))
+        let in_words = |it: &Retired| format!("room {} is retired", it.room);
+        output::show_done(target.format(sources)?, &done, &retired, in_words)
     }
 }
 
@@ -396,7 +423,9 @@ impl NightAudit {
         let Write { property, writing, target } = self.write;
         let client = target.client(sources)?;
         let answer = client.night_audit(&property, self.business_date, writing.key()).await?;
-        output::show(target.format(sources)?, &answer.value, |it| output::properties(from_ref(it)))
+        output::show_done(target.format(sources)?, &answer.meta, &answer.value, |it| {
+            output::properties(from_ref(it))
+        })
     }
 }
 

@@ -1,9 +1,9 @@
 //! `quarantine`: commands that applying set aside, and what is to become of them.
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::failure::Failure;
-use super::output::Format;
 use super::settings::Sources;
 use super::{Target, Writing, output};
 use crate::ledger::Lsn;
@@ -46,19 +46,16 @@ impl Quarantine {
             }
             What::Retry(Settle { lsn, writing, target }) => {
                 let (client, format) = (target.client(sources)?, target.format(sources)?);
-                let answer = client.retry(Lsn(lsn), writing.key()).await?.value;
-                output::show(format, &answer, |answer| match answer.is_null() {
+                let answer = client.retry(Lsn(lsn), writing.key()).await?;
+                output::show_done(format, &answer.meta, &answer.value, |answer| match answer.is_null() {
                     true => format!("Command {lsn} was applied."),
                     false => format!("Command {lsn} was applied: {answer}"),
                 })
             }
             What::Discard(Settle { lsn, writing, target }) => {
                 let (client, format) = (target.client(sources)?, target.format(sources)?);
-                client.discard(Lsn(lsn), writing.key()).await?;
-                match format {
-                    Format::Table => output::print(&format!("Command {lsn} is forgotten.")),
-                    Format::Json => output::print("{}"),
-                }
+                let done = client.discard(Lsn(lsn), writing.key()).await?;
+                output::show_done(format, &done, &json!({}), |_| format!("Command {lsn} is forgotten."))
             }
         }
     }

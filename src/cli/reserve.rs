@@ -61,7 +61,6 @@ impl Reserve {
         };
         let body = client::Reserve { guest: self.guest, stay };
         let answer = client.reserve(&self.property, &body, self.writing.key()).await?;
-        output::say_if_replayed(&answer.meta);
-        output::show(format, &answer.value, output::reservation)
+        output::show_done(format, &answer.meta, &answer.value, output::reservation)
     }
 }

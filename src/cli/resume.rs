@@ -5,6 +5,7 @@ use clap::Args;
 use super::failure::Failure;
 use super::settings::Sources;
 use super::{Target, output};
+use crate::client::ClientError;
 use crate::ledger::StateHash;
 use crate::wire;
 
@@ -29,8 +30,13 @@ impl Resume {
     pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
         let (client, format) = (self.target.client(sources)?, self.target.format(sources)?);
         let paused_at = wire::PausedAt { index: self.index, state_hash: self.state_hash };
-        let decided = client.resume(&paused_at).await?.value;
-        output::show(format, &decided, |decided| {
+        let decided = client.resume(&paused_at).await.map_err(|error| match error {
+            ClientError::OutcomeUnknown { .. } => {
+                Failure::Failed(format!("{error}\n`innkeeper status` says whether it was decided."))
+            }
+            error => error.into(),
+        })?;
+        output::show_done(format, &decided.meta, &decided.value, |decided| {
             format!("Nodes that paused at entry {} go on: entry {} says so.", self.index, decided.index)
         })
     }

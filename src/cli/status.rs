@@ -99,17 +99,32 @@ fn table(cluster: &wire::Cluster, set_aside: usize) -> String {
     format!("{first}\n\n{table}{set_aside}{decided}{paused}{}", remedy(cluster))
 }
 
-/// What is left to do where nobody goes on.
+/// What is left to do where nobody goes on: who paused waits for a newer snapshot of another node. The decision is the
+/// leader's, on the place at which it has paused itself.
 fn remedy(cluster: &wire::Cluster) -> String {
-    let all_paused = cluster.nodes.iter().all(|member| member.paused.is_some());
-    match cluster.nodes.first().and_then(|member| member.paused_at.as_ref()) {
-        Some(at) if all_paused => format!(
-            "\nall nodes have paused, so none has a snapshot for the others: start the build that they had before; or, to \
-             go on with what this build makes of the log: `innkeeper resume {} {}`",
-            at.index, at.state_hash
-        ),
-        _ => String::new(),
+    let (answering, silent): (Vec<_>, Vec<_>) = cluster.nodes.iter().partition(|member| member.reachable);
+    if answering.iter().any(|member| member.paused.is_none()) {
+        return String::new();
     }
+    let leader = answering.iter().find(|member| Some(member.id) == cluster.leader);
+    let Some(at) = leader.or(answering.first()).and_then(|member| member.paused_at.as_ref()) else {
+        return String::new();
+    };
+    let who = if silent.is_empty() {
+        "all nodes have paused, so none has a snapshot for the others: ".to_owned()
+    } else {
+        let silent: Vec<String> = silent.iter().map(|member| member.id.to_string()).collect();
+        format!(
+            "all nodes that answer have paused: first bring back node {}, where a newer snapshot for the others may be; if \
+             that is gone for good, ",
+            silent.join(" and node ")
+        )
+    };
+    format!(
+        "\n{who}start the build that they had before; or, to go on with what this build makes of the log: `innkeeper \
+         resume {} {}`",
+        at.index, at.state_hash
+    )
 }
 
 #[cfg(test)]
@@ -168,8 +183,20 @@ mod tests {
             paused_at: Some(paused_at.clone()),
             ..member(id)
         });
-        let text = table(&wire::Cluster { nodes: all.into(), ..cluster.clone() }, 0);
-        assert!(text.ends_with(&format!("`innkeeper resume 9 {:032x}`", 0xab)), "{text}");
+        let paused = |nodes: &[wire::Member], leader| {
+            table(&wire::Cluster { nodes: nodes.into(), leader, ..cluster.clone() }, 0)
+        };
+        let command = format!("`innkeeper resume 9 {:032x}`", 0xab);
+        let text = paused(&all, Some(1));
+        assert!(text.contains("all nodes have paused") && text.ends_with(&command), "{text}");
+        // The decision is made where the leader has paused, whoever is named first.
+        let elsewhere = wire::PausedAt { index: 8, ..paused_at.clone() };
+        let first = wire::Member { paused_at: Some(elsewhere), ..all[0].clone() };
+        assert!(paused(&[first.clone(), all[1].clone()], Some(2)).ends_with(&command));
+        let gone = wire::Member { reachable: false, ..member(3) };
+        let text = paused(&[first, all[1].clone(), gone], Some(2));
+        assert!(text.contains("first bring back node 3") && text.ends_with(&command), "{text}");
+        assert!(!paused(&[all[0].clone(), member(2)], Some(1)).contains("innkeeper resume"));
         let decided = wire::Member { decided: Some(wire::Decided { index: 12, paused_at }), ..member(1) };
         let text = table(&wire::Cluster { nodes: vec![decided], ..cluster }, 0);
         assert!(text.contains("node 1 follows an operator's decision, entry 12"), "{text}");

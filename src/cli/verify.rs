@@ -67,7 +67,7 @@ fn verify(data_dir: &Path) -> Result<Sound, VerifyError> {
 
 fn open_history(data_dir: &Path) -> Option<Kept> {
     Kept::open(&server::history_dir(data_dir)).unwrap_or_else(|error| {
-        eprintln!("{error}. It was not compared; the next start has what it lacks fetched from a peer.");
+        output::tell!("{error}. It was not compared; the next start has what it lacks fetched from a peer.");
         None
     })
 }
@@ -130,5 +130,12 @@ fn table(sound: &Sound) -> String {
         "history up to",
         "compared",
     ];
-    format!("Sound.\n\n{}", output::table(head, [row]))
+    let sound = match sound.history_lsn {
+        Some(_) => "Sound.",
+        None => {
+            "Sound, but for the history, which can't be read whole or is gone: the next start has what it lacks fetched \
+             from a peer."
+        }
+    };
+    format!("{sound}\n\n{}", output::table(head, [row]))
 }

@@ -100,7 +100,7 @@ impl Join {
         };
         let client = self.target.client(sources)?;
         let answer = client.join_waitlist(&self.property, &body, self.writing.key()).await?;
-        output::show(self.target.format(sources)?, &answer.value, entry)
+        output::show_done(self.target.format(sources)?, &answer.meta, &answer.value, entry)
     }
 }
 
@@ -127,9 +127,11 @@ impl Leave {
     async fn run(self, sources: &Sources) -> Result<(), Failure> {
         let client = self.target.client(sources)?;
         let id = WaitlistId(self.id);
-        client.leave_waitlist(&self.property, id, self.writing.key()).await?;
-        let left = client.waitlist_entry(&self.property, id).await?;
-        output::show(self.target.format(sources)?, &left.value, entry)
+        let done = client.leave_waitlist(&self.property, id, self.writing.key()).await?;
+        let left = client.waitlist_entry(&self.property, id).await.map_err(|error| {
+            Failure::Failed(format!("{id} waits no longer, but can't be shown: {}", Failure::from(error)))
+        })?;
+        output::show_done(self.target.format(sources)?, &done, &left.value, entry)
     }
 }
 

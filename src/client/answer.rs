@@ -1,4 +1,4 @@
-//! What a call comes to: an answer with its metadata, or one of four ways to have none.
+//! What a call comes to: an answer with its metadata, or one of five ways to have none.
 
 use std::fmt;
 
@@ -31,6 +31,8 @@ pub struct Meta {
     pub endpoint: String,
     /// Requests that were made for this answer, this one included.
     pub attempts: u32,
+    /// The write's key: sent again with it, it is answered so again.
+    pub key: Option<String>,
 }
 
 /// A node said no.
@@ -79,6 +81,9 @@ pub enum ClientError {
     /// The write may or may not have happened. Sending it again with the same key tells, and can't do it twice.
     #[error("whether it happened is unknown: {reason}")]
     OutcomeUnknown { key: Option<String>, reason: String },
+    /// The answer is longer than is read: ask for less.
+    #[error("{endpoint} sent an answer of more than {max} bytes")]
+    TooLong { endpoint: String, max: usize },
     /// Something answered, and not as the contract says.
     #[error("{endpoint} gave an answer that can't be read: {reason}")]
     Malformed { endpoint: String, reason: String },

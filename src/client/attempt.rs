@@ -12,7 +12,7 @@ use crate::ledger::Lsn;
 use crate::wire::Problem;
 
 /// The longest answer that is read: a thousand free rooms with the prices of a year stay under it.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+pub(super) const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// As much of an unreadable answer as an error message shows.
 const SUMMARY_CHARS: usize = 200;
 
@@ -48,6 +48,8 @@ pub(super) enum Attempt {
     NotSent(String),
     /// The node may have seen the request, and no complete answer came.
     Lost(String),
+    /// What came is longer than is read: another node's answer would be no shorter.
+    TooLong(String),
     Replied(Reply),
 }
 
@@ -89,16 +91,14 @@ async fn receive(endpoint: &Url, mut response: Response) -> Attempt {
         revision: text(headers, ETAG.as_str()).and_then(|tag| tag.trim_matches('"').parse().ok()),
         endpoint: name(endpoint),
         attempts: 1,
+        key: None,
     };
     let retry_after = number(headers, RETRY_AFTER.as_str()).map(Duration::from_secs);
     let mut body = BytesMut::new();
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() > ANSWER_BYTES_MAX => {
-                return Attempt::Lost(format!(
-                    "{} sent an answer over {ANSWER_BYTES_MAX} bytes",
-                    meta.endpoint
-                ));
+                return Attempt::TooLong(meta.endpoint);
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Attempt::Replied(Reply { meta, retry_after, body: body.freeze() }),

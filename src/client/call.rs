@@ -7,6 +7,8 @@ use reqwest::{Method, Url};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::answer::ClientError;
+
 /// What identifies a write, so that sending it again can't do it twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Key {
@@ -114,6 +116,14 @@ impl Call {
     /// Whether sending it again does no more than sending it once.
     pub(super) fn may_repeat(&self) -> bool {
         !self.is_write() || self.key.is_some()
+    }
+
+    /// What it means that an answer can't be read, for `error`: a write was perhaps done.
+    pub(super) fn unreadable(&self, error: ClientError) -> ClientError {
+        if self.is_write() {
+            return ClientError::OutcomeUnknown { key: self.key_text(), reason: error.to_string() };
+        }
+        error
     }
 
     pub(super) fn key_text(&self) -> Option<String> {

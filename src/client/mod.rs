@@ -7,6 +7,8 @@
 mod answer;
 mod attempt;
 mod call;
+mod endpoint;
+mod pages;
 mod request;
 mod retry;
 #[cfg(test)]
@@ -22,6 +24,7 @@ use tokio::time::Instant;
 
 pub use answer::{Answer, ClientError, Meta, Readiness, Refused, is_outcome};
 pub use call::{Call, Key};
+pub use endpoint::NotAnEndpoint;
 pub use request::{
     Amend, Book, BookingChange, EventsQuery, FirstBusinessDate, FreeRoomsQuery, ImportBooking, ImportedPrice,
     ImportedStay, JoinWaitlist, ListQuery, PutBlock, PutOutOfOrder, PutProperty, PutRoom, PutRoomType,
@@ -33,6 +36,7 @@ use crate::ledger::{
 };
 use crate::wire;
 use attempt::Attempt;
+use endpoint::endpoint;
 use request::{Assign, NightAudit};
 use retry::{Course, Judgement};
 
@@ -59,15 +63,6 @@ impl Default for Patience {
             unreachable: Duration::from_secs(3),
         }
     }
-}
-
-/// A text that names no node.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotAnEndpoint {
-    #[error("no endpoint is given; expected at least one like http://127.0.0.1:7101")]
-    None,
-    #[error("`{text}` is no endpoint ({reason}); expected one like http://127.0.0.1:7101")]
-    Wrong { text: String, reason: String },
 }
 
 /// A cluster, seen from outside. Clones share their connections and what they learned about which node answers.
@@ -479,8 +474,9 @@ impl Client {
     }
 
     /// Decides that the nodes which paused there go on with what their build makes of the log, see [`wire::Decided`].
+    /// Sent once: no key is stored for it, since it is no command of the ledger, and whoever resumed has not paused.
     pub async fn resume(&self, paused_at: &wire::PausedAt) -> Result<Answer<wire::Decided>, ClientError> {
-        self.send(Call::post(["cluster", "resume"], Some(paused_at))).await
+        self.send(Call::post(["cluster", "resume"], Some(paused_at)).key(Key::None)).await
     }
 
     /// Of the node that answers: name one endpoint to ask one node.
@@ -494,6 +490,7 @@ impl Client {
             Attempt::Replied(reply) if reply.meta.status == 200 => Readiness::Ready,
             Attempt::Replied(reply) => Readiness::NotReady(reply.summary()),
             Attempt::NotSent(reason) | Attempt::Lost(reason) => Readiness::Silent(reason),
+            Attempt::TooLong(endpoint) => Readiness::Silent(format!("{endpoint} is no node")),
         }
     }
 
@@ -515,9 +512,9 @@ impl Client {
     /// As every call: see [`ClientError`].
     pub async fn send<T: DeserializeOwned>(&self, call: Call) -> Result<Answer<T>, ClientError> {
         let reply = self.drive(&call).await?;
-        let value = serde_json::from_slice(&reply.body).map_err(|error| ClientError::Malformed {
-            endpoint: reply.meta.endpoint.clone(),
-            reason: error.to_string(),
+        let value = serde_json::from_slice(&reply.body).map_err(|error| {
+            let (endpoint, reason) = (reply.meta.endpoint.clone(), error.to_string());
+            call.unreadable(ClientError::Malformed { endpoint, reason })
         })?;
         Ok(Answer { value, meta: reply.meta })
     }
@@ -542,6 +539,7 @@ impl Client {
                 Judgement::Answered(mut reply) => {
                     self.preferred.store(turn.endpoint, Ordering::Relaxed);
                     reply.meta.attempts = course.attempts();
+                    reply.meta.key = call.key_text();
                     return Ok(reply);
                 }
                 Judgement::Refused(mut refused) => {
@@ -552,12 +550,10 @@ impl Client {
                 // Another one may be what this one should have been.
                 Judgement::Malformed { endpoint, reason } => {
                     if !course.set_aside(turn.endpoint) {
-                        return Err(ClientError::Malformed { endpoint, reason });
+                        return Err(course.nobody_left(call, endpoint, reason));
                     }
                 }
-                Judgement::Unknown(reason) => {
-                    return Err(ClientError::OutcomeUnknown { key: call.key_text(), reason });
-                }
+                Judgement::Failed(error) => return Err(error),
                 Judgement::Again(trouble) => course.record(turn.endpoint, trouble, Instant::now()),
             }
         }
@@ -576,20 +572,4 @@ fn http(patience: &Patience) -> reqwest::Client {
         .tcp_nodelay(true)
         .build()
         .expect("a client without TLS has nothing that can fail to build")
-}
-
-/// Reads `http://host:port`; a path, a query or another scheme would be dropped silently, so they are refused.
-fn endpoint(text: &str) -> Result<Url, NotAnEndpoint> {
-    let wrong = |reason: String| NotAnEndpoint::Wrong { text: text.to_owned(), reason };
-    let url = Url::parse(text.trim()).map_err(|error| wrong(error.to_string()))?;
-    if url.scheme() != "http" {
-        return Err(wrong(format!("the scheme is {}, and only http is spoken", url.scheme())));
-    }
-    if url.host().is_none() || url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("it has to be a scheme, a host and a port, and nothing more".to_owned()));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("it must not hold a user name or a password".to_owned()));
-    }
-    Ok(url)
 }

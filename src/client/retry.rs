@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Patience;
 use super::answer::{ClientError, Refused};
-use super::attempt::{Attempt, Reply};
+use super::attempt::{ANSWER_BYTES_MAX, Attempt, Reply};
 use super::call::Call;
 
 /// The wait before an endpoint is asked a second time; doubled with each further time.
@@ -27,8 +27,8 @@ pub(super) enum Judgement {
         endpoint: String,
         reason: String,
     },
-    /// A write without a key may have happened.
-    Unknown(String),
+    /// Another attempt would come to the same.
+    Failed(ClientError),
     Again(Trouble),
 }
 
@@ -44,11 +44,20 @@ pub(super) enum Trouble {
 
 pub(super) fn judge(call: &Call, attempt: Attempt) -> Judgement {
     let lost = |reason: String| {
-        if call.may_repeat() { Judgement::Again(Trouble::Lost(reason)) } else { Judgement::Unknown(reason) }
+        if call.may_repeat() {
+            Judgement::Again(Trouble::Lost(reason))
+        } else {
+            Judgement::Failed(ClientError::OutcomeUnknown { key: None, reason })
+        }
     };
     let reply = match attempt {
         Attempt::NotSent(reason) => return Judgement::Again(Trouble::NotSent(reason)),
         Attempt::Lost(reason) => return lost(reason),
+        Attempt::TooLong(endpoint) => {
+            return Judgement::Failed(
+                call.unreadable(ClientError::TooLong { endpoint, max: ANSWER_BYTES_MAX }),
+            );
+        }
         Attempt::Replied(reply) => reply,
     };
     if (200..300).contains(&reply.meta.status) {
@@ -180,12 +189,21 @@ impl Course {
         self.last = Some(trouble);
     }
 
+    /// What the call comes to when the last one that was left to ask is no node.
+    pub fn nobody_left(self, call: &Call, endpoint: String, reason: String) -> ClientError {
+        self.left_open(call).unwrap_or(ClientError::Malformed { endpoint, reason })
+    }
+
+    /// What an earlier attempt of a write left open.
+    fn left_open(&self, call: &Call) -> Option<ClientError> {
+        let reason = self.unknown.clone().filter(|_| call.is_write())?;
+        Some(ClientError::OutcomeUnknown { key: call.key_text(), reason })
+    }
+
     /// What the call comes to when patience has ended.
     pub fn give_up(self, call: &Call) -> ClientError {
-        if call.is_write()
-            && let Some(reason) = self.unknown
-        {
-            return ClientError::OutcomeUnknown { key: call.key_text(), reason };
+        if let Some(unknown) = self.left_open(call) {
+            return unknown;
         }
         match self.last {
             Some(Trouble::NotNow(mut refused, _)) => {

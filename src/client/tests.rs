@@ -345,6 +345,30 @@ async fn an_answer_that_breaks_the_contract_is_named() {
 }
 
 #[tokio::test]
+async fn a_write_whose_answer_can_not_be_read_may_have_been_done() {
+    let is_open = |error: ClientError| match error {
+        ClientError::OutcomeUnknown { key, .. } => assert_eq!(key.as_deref(), Some("mine")),
+        other => panic!("expected an unknown outcome, got {other:?}"),
+    };
+    let mine = || Key::Given("mine".to_owned());
+    let node = Node::start([Step::Raw(201, "{\"id\":")]).await;
+    is_open(client(&[&node]).reserve(&property(), &stay(), mine()).await.unwrap_err());
+    // What a stranger says to the repetition tells nothing about the first attempt.
+    let node = Node::start([Step::Silence, Step::Raw(404, "<html>not here</html>")]).await;
+    is_open(client(&[&node]).reserve(&property(), &stay(), mine()).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn a_decision_is_sent_once_and_without_a_key() {
+    let node = Node::start([problem(503, "outcome_unknown")]).await;
+    let paused_at = crate::wire::PausedAt { index: 7, state_hash: crate::ledger::StateHash(1) };
+    let error = client(&[&node]).resume(&paused_at).await.unwrap_err();
+    assert!(matches!(error, ClientError::OutcomeUnknown { key: None, .. }), "{error:?}");
+    let seen = node.seen();
+    assert_eq!((seen.len(), seen[0].key.clone()), (1, None));
+}
+
+#[tokio::test]
 async fn a_stranger_among_the_endpoints_is_passed_over() {
     let stranger = Node::start([Step::Raw(404, "<html>not here</html>")]).await;
     let node = Node::start([booked()]).await;

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
+use crate::cli::output;
 use crate::client::{
     Client, ClientError, FirstBusinessDate, Key, PutProperty, PutRoom, PutRoomType, Reserve, Stay,
 };
@@ -39,7 +40,7 @@ impl House {
         let opens = match found {
             Some(found) => found.business_date,
             None => {
-                eprintln!("Defining the property `{property}` with {ROOMS} rooms.");
+                output::tell!("Defining the property `{property}` with {ROOMS} rooms.");
                 define(client, property).await?
             }
         };

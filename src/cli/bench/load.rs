@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::house::House;
 use super::{Kind, Mix};
-use crate::cli::progress;
+use crate::cli::{output, progress};
 use crate::client::{Call, Client, ClientError, Key, StatusChange, is_outcome};
 use crate::ledger::ReservationId;
 
@@ -50,7 +50,7 @@ pub(super) struct OfKind {
     /// Commands and reads that were answered, refusals included.
     pub answered: u64,
     pub refused: u64,
-    /// Requests without an answer.
+    /// Requests without an answer. Their latency, in an open loop, is how long they had waited at its end.
     pub errors: u64,
     /// Requests of an open loop that were due and not sent before its end. Their latency is how long they had waited then.
     pub unsent: u64,
@@ -100,11 +100,11 @@ impl Measured {
         Some(Duration::from_micros(of_kind.latency.value_at_quantile(0.5)))
     }
 
-    /// The part of the requests of an open loop that was not answered in time.
-    pub fn lag(&self, rate: Option<f64>) -> Option<f64> {
-        let due = rate? * self.took.as_secs_f64();
+    /// The part of the requests of an open loop, due in `duration`, that was not sent or not answered.
+    pub fn lag(&self, rate: Option<f64>, duration: Duration) -> Option<f64> {
+        let due = rate? * duration.as_secs_f64();
         let all = self.all();
-        Some((1.0 - (all.latency.len() - all.unsent) as f64 / due).max(0.0))
+        Some((1.0 - (all.latency.len() - all.unsent - all.errors) as f64 / due).max(0.0))
     }
 }
 
@@ -151,7 +151,7 @@ async fn watch(answered: Arc<AtomicU64>, duration: Duration) {
         let speed = format!("{}/s", now - before);
         before = now;
         if bar.is_hidden() {
-            eprintln!("{second} s: {speed}");
+            output::tell!("{second} s: {speed}");
         } else {
             bar.set_position(second);
             bar.set_message(speed);
@@ -176,6 +176,8 @@ struct Worker {
 struct Brought {
     answered: u64,
     refused: u64,
+    /// Some of a batch have no answer, and why.
+    unanswered: Option<String>,
 }
 
 impl Worker {
@@ -200,12 +202,12 @@ impl Worker {
                 // A sleep takes a millisecond at least, even until now: a closed loop has none.
                 sleep_until(due).await;
             }
-            self.turn(self.plan.mix.kind(n), due).await;
+            self.turn(self.plan.mix.kind(n), due, end).await;
         }
         self.measured
     }
 
-    async fn turn(&mut self, kind: Kind, due: Instant) {
+    async fn turn(&mut self, kind: Kind, due: Instant, end: Instant) {
         // What there is not, can't be read or canceled.
         let kind = if self.own.is_empty() { Kind::Reserve } else { kind };
         let sent = match (kind, self.plan.batch) {
@@ -217,17 +219,25 @@ impl Worker {
         };
         let took = due.elapsed().as_micros() as u64;
         let of_kind = self.measured.of(kind);
-        match sent {
+        let unanswered = match sent {
             Ok(brought) => {
-                of_kind.latency.saturating_record(took.max(1));
                 of_kind.answered += brought.answered;
                 of_kind.refused += brought.refused;
                 self.answered.fetch_add(brought.answered, Ordering::Relaxed);
+                brought.unanswered
             }
-            Err(error) => {
+            Err(error) => Some(error.to_string()),
+        };
+        match unanswered {
+            None => of_kind.latency.saturating_record(took.max(1)),
+            Some(error) => {
                 of_kind.errors += 1;
-                self.measured.error.get_or_insert_with(|| error.to_string());
-                if self.plan.rate.is_none() {
+                self.measured.error.get_or_insert(error);
+                if self.plan.rate.is_some() {
+                    // One that failed soon would make the load look quick: it has no answer at the end either.
+                    let unanswered = took.max((end - due).as_micros() as u64);
+                    self.measured.of(kind).latency.saturating_record(unanswered);
+                } else {
                     tokio::time::sleep(REST).await;
                 }
             }
@@ -238,19 +248,19 @@ impl Worker {
         let made = self.client.reserve(&self.house.property, &self.house.stay(), Key::Fresh).await;
         let id = counted(made.map(|answer| answer.value.id))?;
         id.into_iter().for_each(|id| self.remember(id));
-        Ok(Brought { answered: 1, refused: u64::from(id.is_none()) })
+        Ok(Brought { answered: 1, refused: u64::from(id.is_none()), unanswered: None })
     }
 
     async fn cancel(&mut self) -> Result<Brought, ClientError> {
         let Some(id) = self.own.pop() else { return Ok(Brought::default()) };
         let changed = counted(self.client.change(id, StatusChange::Cancel, None, Key::Fresh).await)?;
-        Ok(Brought { answered: 1, refused: u64::from(changed.is_none()) })
+        Ok(Brought { answered: 1, refused: u64::from(changed.is_none()), unanswered: None })
     }
 
     async fn read(&mut self) -> Result<Brought, ClientError> {
         let Some(id) = self.own.last() else { return Ok(Brought::default()) };
         let shown = counted(self.client.reservation(*id).await)?;
-        Ok(Brought { answered: 1, refused: u64::from(shown.is_none()) })
+        Ok(Brought { answered: 1, refused: u64::from(shown.is_none()), unanswered: None })
     }
 
     async fn reserve_many(&mut self, batch: u32) -> Result<Brought, ClientError> {
@@ -315,5 +325,36 @@ struct OneResult {
 fn brought(results: &[OneResult]) -> Brought {
     let answered = results.iter().filter(|result| is_outcome(result.status));
     let refused = results.iter().filter(|result| is_outcome(result.status) && result.status >= 300);
-    Brought { answered: answered.count() as u64, refused: refused.count() as u64 }
+    let unanswered = results.iter().find(|result| !is_outcome(result.status));
+    Brought {
+        answered: answered.count() as u64,
+        refused: refused.count() as u64,
+        unanswered: unanswered
+            .map(|it| format!("a command of a batch had no answer but status {}", it.status)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_answered_was_not_kept_up_with() {
+        let mut measured = Measured::new();
+        let of_kind = measured.of(Kind::Reserve);
+        (0..100).for_each(|_| of_kind.latency.record(1_000).unwrap());
+        assert_eq!(measured.lag(None, Duration::from_secs(1)), None);
+        assert_eq!(measured.lag(Some(100.0), Duration::from_secs(1)), Some(0.0));
+        (measured.of(Kind::Reserve).errors, measured.of(Kind::Reserve).unsent) = (30, 20);
+        assert_eq!(measured.lag(Some(100.0), Duration::from_secs(1)), Some(0.5));
+    }
+
+    #[test]
+    fn a_batch_of_which_one_has_no_answer_has_none() {
+        let result = |status| OneResult { status, id: None };
+        let some = brought(&[result(201), result(409), result(503)]);
+        assert_eq!((some.answered, some.refused), (2, 1));
+        assert!(some.unanswered.is_some_and(|why| why.contains("503")));
+        assert_eq!(brought(&[result(201), result(409)]).unanswered, None);
+    }
 }

@@ -161,7 +161,7 @@ impl Bench {
             is_local: client.endpoints().iter().all(machine::is_here),
             median: measured.median(),
             read_median: measured.median_of(Kind::Read),
-            lag: measured.lag(self.rate),
+            lag: measured.lag(self.rate, plan.duration),
         };
         let report = report::Report::new(&plan, &measured, limit::judge(&evidence));
         output::show(format, &report, report::text)?;

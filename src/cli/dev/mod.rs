@@ -87,14 +87,14 @@ impl Dev {
             Err(failure) => Err(failure),
         };
         nodes.stop_all().await;
-        eprintln!("The nodes are stopped; the data is in {}.", plan.data_dir.display());
+        output::tell!("The nodes are stopped; the data is in {}.", plan.data_dir.display());
         ended
     }
 
     /// Starts the nodes and shows what they can do.
     async fn show(&self, plan: &Plan, program: &std::path::Path, nodes: &mut Nodes) -> Result<Then, Failure> {
         let count = plan.nodes;
-        eprintln!("Starting {count} nodes; their logs are in {}.", plan.data_dir.display());
+        output::tell!("Starting {count} nodes; their logs are in {}.", plan.data_dir.display());
         for id in plan.ids() {
             nodes.start(id).await?;
         }
@@ -139,7 +139,7 @@ async fn stay(
             return Err(Failure::Failed(exit));
         }
         let rest = if 2 * left > plan.nodes { "go on" } else { "are no majority, and wait" };
-        eprintln!(
+        output::tell!(
             "{exit}\n{left} of {} nodes {rest}. Ctrl-C and the same command start all of them.",
             plan.nodes
         );
@@ -148,7 +148,7 @@ async fn stay(
 }
 
 fn stopping(reason: Option<&str>) {
-    eprintln!("{}: stopping the nodes", reason.unwrap_or("the signals ended"));
+    output::tell!("{}: stopping the nodes", reason.unwrap_or("the signals ended"));
 }
 
 async fn wait_ready(plan: &Plan, id: u64, deadline: Instant) -> Result<(), Failure> {
@@ -183,6 +183,7 @@ fn pin_signals() -> Result<tokio::sync::mpsc::Receiver<&'static str>, Failure> {
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     for (kind, name) in [
         (SignalKind::interrupt(), "Ctrl-C"),
+        (SignalKind::quit(), "SIGQUIT"),
         (SignalKind::terminate(), "SIGTERM"),
         (SignalKind::hangup(), "SIGHUP"),
     ] {

@@ -50,9 +50,13 @@ impl Plan {
                     Made { nodes: wanted.nodes.unwrap_or(3), base_port: wanted.base_port.unwrap_or(7_100) };
                 check(&made)?;
                 let plan = Plan { data_dir: data_dir.clone(), nodes: made.nodes, base_port: made.base_port };
-                plan.ports_are_free()?;
+                plan.ports_are_free("give another --base-port")?;
                 let text = format!("nodes = {}\nbase_port = {}\n", made.nodes, made.base_port);
-                std::fs::write(&record, text).map_err(unusable)?;
+                // Where this is killed, whole or not at all: half a record would stand in the way of every later start.
+                let half = data_dir.join("dev.toml.new");
+                std::fs::write(&half, text)
+                    .and_then(|()| std::fs::rename(&half, &record))
+                    .map_err(unusable)?;
                 made
             }
             Err(error) => return Err(unusable(error)),
@@ -65,16 +69,17 @@ impl Plan {
                 made.nodes, made.base_port
             )));
         }
-        Ok(Plan { data_dir, nodes: made.nodes, base_port: made.base_port })
+        let plan = Plan { data_dir, nodes: made.nodes, base_port: made.base_port };
+        // Whoever is there would be taken for one of these nodes.
+        plan.ports_are_free("nodes of an earlier start may still run: stop them")?;
+        Ok(plan)
     }
 
     /// A cluster keeps its ports: none is made on those of somebody else.
-    fn ports_are_free(&self) -> Result<(), Failure> {
+    fn ports_are_free(&self, remedy: &str) -> Result<(), Failure> {
         for address in self.ids().flat_map(|id| [self.client_addr(id), self.peer_addr(id)]) {
             std::net::TcpListener::bind(&address).map_err(|error| {
-                Failure::Failed(format!(
-                    "a node can't listen on {address}: {error}; give another --base-port"
-                ))
+                Failure::Failed(format!("a node can't listen on {address}: {error}; {remedy}"))
             })?;
         }
         Ok(())

@@ -3,7 +3,7 @@
 use super::plan::Plan;
 use super::{Client, client_of};
 use crate::cli::failure::Failure;
-use crate::cli::money;
+use crate::cli::{money, output};
 use crate::client::{
     ClientError, FirstBusinessDate, Key, ListQuery, PutProperty, PutRoom, PutRoomType, Reserve, Stay,
 };
@@ -45,7 +45,7 @@ pub(super) async fn book(plan: &Plan) -> Result<Booked, Failure> {
         return Ok(Booked { reservation: earlier, story });
     }
     let client = client_of(plan, plan.ids());
-    eprintln!("Defining the property `{}`.", property());
+    output::tell!("Defining the property `{}`.", property());
     let business_date = define(&client).await?;
     let arrival = business_date.plus(30);
     let stay = stay(FIRST_GUEST, arrival, arrival.plus(3));

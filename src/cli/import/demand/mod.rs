@@ -72,12 +72,10 @@ pub(super) async fn run(import: Import, sources: &Sources) -> Result<(), Failure
         }
     };
     if import.dry_run {
-        eprintln!("A dry run: {} rows were read, nothing was written.", rows.len());
-        let report = Report {
-            summary: Summary { rows: rows.len() as u64, ..Summary::default() },
-            ..Report::default()
-        };
-        return show(format, &report);
+        let summary = Summary { rows: rows.len() as u64, ..Summary::default() };
+        return output::show(format, &summary, |summary| {
+            format!("A dry run: {} rows were read, nothing was written.", summary.rows)
+        });
     }
     let report = replay_all(&client, &rows, &capacity, import.waitlist).await.map_err(broken_off)?;
     show(format, &report)
@@ -128,10 +126,10 @@ impl Report {
 
 fn show(format: Format, report: &Report) -> Result<(), Failure> {
     for trouble in report.troubles.iter().take(TROUBLES_SHOWN) {
-        eprintln!("{trouble}");
+        output::tell!("{trouble}");
     }
     if report.troubles.len() > TROUBLES_SHOWN {
-        eprintln!("and {} more like these", report.troubles.len() - TROUBLES_SHOWN);
+        output::tell!("and {} more like these", report.troubles.len() - TROUBLES_SHOWN);
     }
     match format {
         Format::Json => output::show(format, &report.summary, |_| String::new()),

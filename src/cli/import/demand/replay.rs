@@ -14,11 +14,10 @@ use super::calendar::{Day, Step, Steps, days};
 use super::rows::{Hotel, Row};
 use crate::client::{Amend, Client, ClientError, JoinWaitlist, Key, ListQuery, Reserve, StatusChange, Stay};
 use crate::ledger::{Date, ReservationId, Status, WaitlistId, WaitlistStatus};
+use crate::wire;
 
 /// Changes of one type's reservations that are under way at the same time.
 const AT_ONCE: usize = 16;
-/// Reservations that are asked for at once.
-const PAGE: u32 = 1_000;
 /// The code of a refusal after which it makes sense to wait.
 const NO_ROOM: &str = "no_availability";
 
@@ -203,10 +202,9 @@ impl<'c> Course<'c> {
     /// Whoever is offered a room takes it. A replay makes no holds but these.
     async fn accept_offers(&self) -> Result<(), ClientError> {
         let property = self.hotel.property();
-        let mut query = ListQuery { status: Some(Status::Held), limit: Some(PAGE), ..ListQuery::default() };
-        loop {
-            let page = self.client.reservations(&property, &query).await?.value;
-            for offered in page.reservations {
+        let held = ListQuery { status: Some(Status::Held), ..ListQuery::default() };
+        let accept = async |page: Vec<wire::Reservation>| {
+            for offered in page {
                 let Some(row) = offered.guest.strip_prefix('d').and_then(|number| number.parse().ok()) else {
                     continue;
                 };
@@ -216,11 +214,9 @@ impl<'c> Course<'c> {
                     self.replayed.lock().await.accept_late(row, offered.id);
                 }
             }
-            query.cursor = page.next_cursor;
-            if query.cursor.is_none() {
-                return Ok(());
-            }
-        }
+            Ok(())
+        };
+        self.client.every_reservation(&property, held, accept).await
     }
 }
 
@@ -307,17 +303,14 @@ pub(super) async fn statuses(
 ) -> Result<BTreeMap<Status, u64>, ClientError> {
     let accepted: BTreeSet<ReservationId> = replayed.accepted.values().copied().collect();
     let mut counts = BTreeMap::new();
-    let mut query = ListQuery { limit: Some(PAGE), ..ListQuery::default() };
-    loop {
-        let page = client.reservations(&hotel.property(), &query).await?.value;
-        for reservation in page.reservations.iter().filter(|it| accepted.contains(&it.id)) {
+    let count = async |page: Vec<wire::Reservation>| {
+        for reservation in page.iter().filter(|it| accepted.contains(&it.id)) {
             *counts.entry(reservation.status).or_default() += 1;
         }
-        query.cursor = page.next_cursor;
-        if query.cursor.is_none() {
-            return Ok(counts);
-        }
-    }
+        Ok(())
+    };
+    client.every_reservation(&hotel.property(), ListQuery::default(), count).await?;
+    Ok(counts)
 }
 
 /// Calls that a replay makes for these rows, beside night audits.

@@ -155,6 +155,9 @@ fn unreadable(error: &csv::Error, head: &csv::StringRecord) -> String {
 
 impl Columns<'_> {
     fn row(&self, number: usize) -> Result<Row, String> {
+        if self.lead_time < 0 || !self.adr.is_finite() {
+            return Err("lead_time and adr have to be numbers, and lead_time not below 0".to_owned());
+        }
         let arrival = self.arrival()?;
         let nights = i32::from(self.stays_in_weekend_nights) + i32::from(self.stays_in_week_nights);
         let ended = status_date(self.reservation_status_date)?;
@@ -166,9 +169,6 @@ impl Columns<'_> {
             "No-Show" => End::NoShow(ended.max(arrival)),
             other => return Err(format!("reservation_status: `{other}` is not known")),
         };
-        if self.lead_time < 0 || !self.adr.is_finite() {
-            return Err("lead_time and adr have to be numbers, and lead_time not below 0".to_owned());
-        }
         Ok(Row {
             number,
             hotel: Hotel::find(self.hotel)?,

@@ -1,10 +1,11 @@
 //! `--format innkeeper`: what `export` wrote, or another system in its format.
 //!
 //! Each booking is taken over under a key that is made of its name in the file, so that an import that broke off, and
-//! one that is run again, takes nothing over twice.
+//! one that is run again, takes nothing over twice; what was made in this very cluster is passed over.
 
 mod judge;
 mod read;
+mod there;
 mod write;
 
 use serde::Serialize;
@@ -23,7 +24,7 @@ struct Summary {
     dry_run: bool,
     #[serde(flatten)]
     counts: Counts,
-    /// Bookings and waitlist entries that an earlier import had taken over already.
+    /// Bookings and waitlist entries that an earlier import had taken over already, or that were made in this cluster.
     already_there: u64,
     refused: Vec<Refused>,
 }
@@ -64,8 +65,11 @@ pub(super) async fn run(import: Import, sources: &Sources) -> Result<(), Failure
         (summary.already_there, summary.refused) = (written.already_there, written.refused);
         ended_early = written.ended_early;
     }
-    output::show(format, &summary, table)?;
-    all_taken(&summary.refused, ended_early)
+    let taken = all_taken(&summary.refused, ended_early);
+    match (output::show(format, &summary, table), taken) {
+        (Err(unshown), Err(refused)) => Err(Failure::Failed(format!("{refused}\n{unshown}"))),
+        (shown, taken) => shown.and(taken),
+    }
 }
 
 fn all_taken(refused: &[Refused], ended_early: bool) -> Result<(), Failure> {

@@ -1,25 +1,26 @@
 //! Writes the records to a cluster, in an order in which each finds what it needs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use indicatif::ProgressBar;
 
 use super::Refused;
 use super::read::{Contents, Item};
+use super::there::{block_of, blocks_there, made_here};
 use crate::cli::exchange::{
     Block, Booking, OutOfOrder, Property, Rate, Record, Restriction, Room, RoomType, WaitlistEntry,
 };
-use crate::cli::progress;
+use crate::cli::{output, progress};
 use crate::client::{
-    Client, ClientError, FirstBusinessDate, ImportBooking, JoinWaitlist, Key, PutBlock, PutOutOfOrder,
+    self, Client, ClientError, FirstBusinessDate, ImportBooking, JoinWaitlist, Key, PutBlock, PutOutOfOrder,
     PutProperty, PutRoom, PutRoomType,
 };
-use crate::ledger::{BlockId, BlockStatus, Date, PropertyId, Status};
+use crate::ledger::{BlockStatus, Date, Status};
 use crate::wire;
 
-/// Records that are written at the same time: enough to share the flushes of the log.
-const AT_ONCE: usize = 64;
+/// Records that are written, or asked for, at the same time: enough to share the flushes of the log.
+pub(super) const AT_ONCE: usize = 64;
 
 /// What became of the records.
 #[derive(Debug, Default)]
@@ -52,8 +53,14 @@ enum Step {
 
 /// Writes step by step. Refused bookings are collected; a refusal before them ends the import after its step.
 pub(super) async fn write(client: &Client, contents: &Contents) -> Result<Written, ClientError> {
+    let mut written = Written::default();
     let mut steps: BTreeMap<Step, Vec<&Item>> = BTreeMap::new();
+    let made_here = made_here(client, &contents.items).await?;
     for item in &contents.items {
+        if made_here.contains(&item.place) {
+            written.already_there += 1;
+            continue;
+        }
         steps.entry(Step::of(&item.record)).or_default().push(item);
         if matches!(item.record, Record::Block(_)) {
             steps.entry(Step::NewBlocks).or_default().push(item);
@@ -61,7 +68,6 @@ pub(super) async fn write(client: &Client, contents: &Contents) -> Result<Writte
     }
     let records: usize = steps.values().map(Vec::len).sum();
     let bar = progress::bar(records as u64, "records");
-    let mut written = Written::default();
     for (step, mut items) in steps {
         if step == Step::ByType {
             items.sort_by_key(|item| first_arrival(&item.record));
@@ -109,34 +115,6 @@ fn first_arrival(record: &Record) -> Option<Date> {
         Record::Booking(booking) => booking.reservations.iter().map(|stay| stay.arrival).min(),
         _ => None,
     }
-}
-
-fn block_of(record: &Record) -> Option<(PropertyId, BlockId)> {
-    match record {
-        Record::Block(block) => Some((block.property.clone(), block.block.clone())),
-        _ => None,
-    }
-}
-
-/// The blocks of these records' properties.
-async fn blocks_there(
-    client: &Client,
-    items: &[&Item],
-) -> Result<BTreeSet<(PropertyId, BlockId)>, ClientError> {
-    let named = items.iter().filter_map(|item| block_of(&item.record));
-    let properties: BTreeSet<PropertyId> = named.map(|(property, _)| property).collect();
-    let mut there = BTreeSet::new();
-    for property in properties {
-        match client.blocks(&property).await {
-            Ok(found) => {
-                there.extend(found.value.blocks.into_iter().map(|block| (property.clone(), block.block)));
-            }
-            // Whoever writes a block of it is told the same, and where in the file that is.
-            Err(ClientError::Refused(refused)) if refused.is_final() => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(there)
 }
 
 fn singly(items: Vec<&Item>) -> Vec<Vec<&Item>> {
@@ -214,11 +192,30 @@ async fn write_one(client: &Client, step: Step, item: &Item) -> Result<Outcome, 
         Ok(false) => Ok(Outcome::Written),
         Err(ClientError::Refused(refused)) if refused.is_final() => Ok(Outcome::Refused(Refused {
             place: item.place.clone(),
+            detail: detail(&refused),
             code: refused.problem.code,
-            detail: refused.problem.detail,
         })),
         Err(error) => Err(error),
     }
+}
+
+/// What is left to do where the same name was refused before: a refusal is stored for a day, under the key that the name makes.
+fn detail(refused: &client::Refused) -> String {
+    let detail = &refused.problem.detail;
+    if refused.problem.code == "idempotency_key_reused" {
+        // Which of the two it was, a cluster tells only whoever sends the same again.
+        return format!(
+            "a record of this name was sent before and said otherwise. If it was refused, less than a day ago, give this \
+             one another name; if it was taken over, change what it became instead ({detail})"
+        );
+    }
+    if refused.meta.replayed {
+        return format!(
+            "{detail} (so it was told less than a day ago: if that is mended, import it again after a day, or now under \
+             another name)"
+        );
+    }
+    detail.clone()
 }
 
 async fn property(client: &Client, it: &Property) -> Result<bool, ClientError> {
@@ -234,7 +231,7 @@ async fn property(client: &Client, it: &Property) -> Result<bool, ClientError> {
         && written.business_date != date
     {
         let (property, kept) = (&it.property, written.business_date);
-        eprintln!("property {property} was there before and keeps its business date {kept}");
+        output::tell!("property {property} was there before and keeps its business date {kept}");
     }
     Ok(false)
 }

@@ -47,7 +47,7 @@ pub(super) async fn run(import: Import, sources: &Sources) -> Result<(), Failure
             write::write(&client, &hotel, time_zone)
                 .await
                 .map_err(|error| Failure::Failed(format!("{}: {}", file.display(), broken_off(error))))?;
-            eprintln!("{}: property {} is written", file.display(), hotel.property);
+            output::tell!("{}: property {} is written", file.display(), hotel.property);
         }
         summary.hotels.push(Imported {
             file,

@@ -3,6 +3,7 @@
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::file::{Hotel, Range};
+use crate::cli::output;
 use crate::client::{Client, ClientError, FirstBusinessDate, Key, PutProperty, PutRoom, PutRoomType};
 use crate::ledger::{Date, Prices, PropertyId, RoomId, RoomTypeId};
 use crate::wire::Rate;
@@ -21,9 +22,10 @@ pub(super) async fn write(client: &Client, hotel: &Hotel, time_zone: &str) -> Re
     };
     let written = client.put_property(&hotel.property, &property, Key::Fresh).await?.value;
     if written.business_date != hotel.business_date {
-        eprintln!(
+        output::tell!(
             "property {} was there before and keeps its business date {}",
-            hotel.property, written.business_date
+            hotel.property,
+            written.business_date
         );
     }
     let room_type = RoomTypeId::new("room").expect("a valid id");
@@ -48,7 +50,7 @@ async fn say_what_left(client: &Client, hotel: &Hotel, room_type: &RoomTypeId) -
     let left = rooms.iter().filter(|it| it.room_type == *room_type && !hotel.rooms.contains_key(&it.room));
     for it in left {
         let room = &it.room;
-        eprintln!(
+        output::tell!(
             "room {room} of {property} is not in the file: it stays as it is, and can be sold at the prices it has"
         );
     }
