@@ -81,8 +81,8 @@ pub enum ClientError {
     /// The write may or may not have happened. Sending it again with the same key tells, and can't do it twice.
     #[error("whether it happened is unknown: {reason}")]
     OutcomeUnknown { key: Option<String>, reason: String },
-    /// The answer is longer than is read: ask for less.
-    #[error("{endpoint} sent an answer of more than {max} bytes")]
+    /// The answer is longer than is read.
+    #[error("{endpoint} sent an answer of more than {max} bytes: ask for less at once")]
     TooLong { endpoint: String, max: usize },
     /// Something answered, and not as the contract says.
     #[error("{endpoint} gave an answer that can't be read: {reason}")]

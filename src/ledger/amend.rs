@@ -255,8 +255,9 @@ fn find_place(book: &Book, old: &Reservation, target: &Target) -> Result<Place, 
     let kept = block::kept_of(block, &target.room_type);
     let in_house = old.status == Status::InHouse;
     let fixed = target.pinned.as_ref().or(old.room.as_ref().filter(|_| in_house));
+    let next = target.arrival.max(today);
     if let Some(id) = fixed {
-        let (stay, next) = ((first(id), target.departure), target.arrival.max(today));
+        let stay = (first(id), target.departure);
         // The room of who is in house may have become one of another type, or none, once he had no night left there.
         let is_of_type = |room: &RoomBook| room.record.room.room_type == target.room_type;
         if next < target.departure && !book.room(id).is_ok_and(is_of_type) {
@@ -266,7 +267,6 @@ fn find_place(book: &Book, old: &Reservation, target: &Target) -> Result<Place, 
         has_space(book, room_type, old, target)?;
         return Ok(Place { room: Some(id.clone()), room_from: room_from(id), moves });
     }
-    let next = target.arrival.max(today);
     if block.is_some() && kept == 0 && target.room_type != old.room_type && next < target.departure {
         // Only a room by name is an upgrade.
         let nights = next.until(target.departure).collect();

@@ -414,9 +414,8 @@ impl Node {
 
     /// An append that came at `at` from this node's leader is in the log.
     fn append_taken(&self, at: Duration) {
-        self.append_came(at);
         let mut heard = self.heard.lock().expect("no panic while the instants are locked");
-        heard.taken = heard.taken.max(Some(at));
+        (heard.came, heard.taken) = (heard.came.max(Some(at)), heard.taken.max(Some(at)));
     }
 
     /// Waits until what this node has applied satisfies `enough`; `None` where `deadline` comes first.

@@ -28,7 +28,7 @@ pub struct Numbers {
     pub waiting_bytes: usize,
     /// Entries of the log that are proposed or forwarded, and not answered.
     pub batches_in_flight: usize,
-    /// How long no leader, or on the leader no majority, was heard from; `None` where it never was.
+    /// Since what a leader sent was last taken over, or on the leader a majority answered; `None` where that never was.
     pub silence: Option<Duration>,
     /// Commands that applying set aside.
     pub quarantined: usize,

@@ -74,8 +74,8 @@ pub fn choose(book: &Book, room_type: &TypeBook, from: Date, to: Date) -> Choice
     if room_type.has_no_room(from, to) {
         return Choice::Overbooked;
     }
-    if let Some(place) = room_type.taken.first_free(from, to) {
-        return Choice::Room(room_at(book, room_type, place), Vec::new());
+    if let Some(room) = as_it_is(book, room_type, from, to) {
+        return room;
     }
     let mut sketch = Sketch::new(book, room_type);
     let found = Chain::new(&mut sketch, from, to, None).run();
@@ -83,6 +83,12 @@ pub fn choose(book: &Book, room_type: &TypeBook, from: Date, to: Date) -> Choice
         Some(place) => Choice::Room(room_at(book, room_type, place), moves(&sketch)),
         None => Choice::Fragmented,
     }
+}
+
+/// A room that nobody has to leave.
+fn as_it_is(book: &Book, room_type: &TypeBook, from: Date, to: Date) -> Option<Choice> {
+    let place = room_type.taken.first_free(from, to)?;
+    Some(Choice::Room(room_at(book, room_type, place), Vec::new()))
 }
 
 /// What has to move so that this room is free on the nights `[from, to)`; none where something there can't be moved, the
@@ -225,10 +231,10 @@ fn give_to(
         let later = Some(book.business_date()).filter(|today| stay.arrival < *today);
         let first = later.unwrap_or(stay.arrival);
         let room_type = book.room_type(&stay.room_type)?;
-        let choice = match room_type.taken.first_free(first, stay.departure) {
-            Some(place) => Choice::Room(room_at(book, room_type, place), Vec::new()),
-            None if failed > failed_max => continue,
-            None => choose(book, room_type, first, stay.departure),
+        let choice = if failed <= failed_max {
+            choose(book, room_type, first, stay.departure)
+        } else {
+            as_it_is(book, room_type, first, stay.departure).unwrap_or(Choice::Fragmented)
         };
         match choice {
             Choice::Room(room, moves) => {
