@@ -10,7 +10,7 @@ use super::access::write;
 use super::extract::{Params, Segments, nothing};
 use super::problem::Problem;
 use super::render;
-use crate::ledger::{Command, Lsn, SetAside};
+use crate::ledger::{Command, Ledger, Lsn, SetAside};
 use crate::node::Node;
 use crate::wire;
 
@@ -19,10 +19,10 @@ pub async fn list(State(node): State<Arc<Node>>, request: Request) -> Result<Res
     let mut params = Params::of(request.uri())?;
     params.always_local()?;
     params.finish()?;
-    let (commands, lsn) = node.with_ledger(|ledger| {
-        let commands = ledger.quarantined().map(render::set_aside).collect();
-        (commands, ledger.lsn())
-    });
+    // Apply waits while the ledger is held: there may be a thousand, each as long as an entry of the log.
+    let of = |ledger: &Ledger| (ledger.lsn(), ledger.quarantined().cloned().collect::<Vec<_>>());
+    let (lsn, found) = node.with_ledger(of);
+    let commands = found.iter().map(|it| render::set_aside(it)).collect();
     Ok(render::json(StatusCode::OK, lsn, &wire::Quarantine { commands }))
 }
 

@@ -10,7 +10,7 @@ use super::problem::{Code, Problem};
 use super::routes::LSN;
 use crate::history;
 use crate::ledger::{
-    self, Applied, Commit, EventType, Lsn, Outcome, RateTarget, Record, RecordChange, Timestamp,
+    self, Applied, Command, Commit, EventType, Lsn, Outcome, RateTarget, Record, RecordChange, Timestamp,
 };
 use crate::wire;
 
@@ -316,8 +316,15 @@ fn rate_record(it: &ledger::RateRecord) -> wire::Rate {
 
 /// A command that was set aside.
 pub fn set_aside(it: &ledger::Quarantined) -> wire::SetAside {
-    let command = serde_json::to_value(&it.submission.command);
-    let command = command.expect("a command has string keys and finite numbers");
+    let command = match &it.submission.command {
+        // A number of 128 bits is more than a JSON value holds: the digest is shown as the state hash is.
+        Command::ForgetHistory(upto) => {
+            let chain = format!("{:032x}", upto.chain.0);
+            Ok(serde_json::json!({ "forget_history": { "lsn": upto.lsn, "chain": chain } }))
+        }
+        command => serde_json::to_value(command),
+    };
+    let command = command.expect("a command has string keys and numbers of 64 bits");
     wire::SetAside { lsn: it.lsn, code: it.code.as_str().to_owned(), command }
 }
 
@@ -337,4 +344,35 @@ pub fn version(it: &history::Version) -> Option<wire::Version> {
 /// A page of reservations, in its order.
 pub fn reservations(page: &[Arc<ledger::Reservation>]) -> Vec<wire::Reservation> {
     page.iter().map(|it| reservation(it)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+    use crate::ledger::tests::golden::unhex;
+    use crate::ledger::{Failure, Quarantined};
+
+    /// The ledger's golden bytes hold one of each kind.
+    #[test]
+    fn every_command_that_may_be_set_aside_can_be_shown() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ledger/golden");
+        let mut shown = BTreeMap::new();
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let Some(name) = name.strip_prefix("command-") else { continue };
+            let bytes = unhex(&std::fs::read_to_string(&path).unwrap());
+            let submission = rmp_serde::from_slice(&bytes).unwrap();
+            let it = set_aside(&Quarantined { lsn: Lsn(9), code: Failure::Panic, submission });
+            assert_eq!(it.command.as_object().unwrap().len(), 1, "{name}: {}", it.command);
+            shown.insert(name.to_owned(), it.command);
+        }
+        assert!(shown.len() >= 38, "{:?}", shown.keys());
+        let chain = "5".repeat(32);
+        let expected = serde_json::json!({"forget_history": {"lsn": 7, "chain": chain}});
+        assert_eq!(shown["forget_history"], expected);
+    }
 }

@@ -46,10 +46,11 @@ pub fn amend(txn: &mut Txn<'_>, command: &Amend) -> Result<Outcome, Halt> {
     let old = Arc::clone(&record.reservation);
     let before = Target::of(&old);
     let room_type = named.map(|room| room.record.room.room_type.clone()).or(command.room_type.clone());
-    // A room that the stay keeps may have become one of another type, once its nights were over.
+    // A room that the stay keeps may have become one of another type, once its nights were over. Who is in house has had
+    // what it was.
     let keeps = before.pinned.as_ref().filter(|_| command.room.is_none());
-    let kept = keeps.and_then(|room| book.room(room).ok()).map(|room| room.record.room.room_type.clone());
-    let kept = kept.unwrap_or_else(|| old.room_type.clone());
+    let anew = keeps.filter(|_| old.status != Status::InHouse).and_then(|room| book.room(room).ok());
+    let kept = anew.map_or(&old.room_type, |room| &room.record.room.room_type).clone();
     let room_type = room_type.unwrap_or_else(|| kept.clone());
     let target = Target {
         arrival: command.arrival.unwrap_or(old.arrival),
@@ -144,8 +145,11 @@ impl Target {
 fn judge(book: &Book, old: &Reservation, before: &Target, target: &Target) -> Result<Price, Refusal> {
     let Target { arrival, departure, occupancy, .. } = *target;
     let today = book.business_date();
-    // A room that the stay keeps may have been retired once its nights were over.
-    let room = target.pinned.as_ref().map(|room| book.room(room)).transpose()?;
+    // A room that the stay keeps may have been retired once its nights were over. Who is in house has had it.
+    let room = match &target.pinned {
+        Some(room) if old.status == Status::InHouse => book.room(room).ok(),
+        pinned => pinned.as_ref().map(|room| book.room(room)).transpose()?,
+    };
     stay::length(arrival, departure)?;
     if arrival != before.arrival {
         stay::not_in_past(arrival, today)?;
@@ -257,11 +261,18 @@ fn find_place(book: &Book, old: &Reservation, target: &Target) -> Result<Place, 
     let fixed = target.pinned.as_ref().or(old.room.as_ref().filter(|_| in_house));
     let next = target.arrival.max(today);
     if let Some(id) = fixed {
+        // Nights that are gone are asked for too, where the guest has stayed past his departure.
+        let adds_gone = stays_there && target.departure > old.departure;
+        let asked = if adds_gone { next.min(old.departure) } else { next };
+        if asked >= target.departure && old.room.as_ref() == Some(id) {
+            // It has had its nights there, whatever the room became since.
+            return Ok(Place { room: Some(id.clone()), room_from: room_from(id), moves: Vec::new() });
+        }
         let stay = (first(id), target.departure);
         // The room of who is in house may have become one of another type, or none, once he had no night left there.
         let is_of_type = |room: &RoomBook| room.record.room.room_type == target.room_type;
-        if next < target.departure && !book.room(id).is_ok_and(is_of_type) {
-            return Err(Refusal::RoomUnavailable { nights: next.until(target.departure).collect() });
+        if asked < target.departure && !book.room(id).is_ok_and(is_of_type) {
+            return Err(Refusal::RoomUnavailable { nights: asked.until(target.departure).collect() });
         }
         let moves = clear(book, room_type, book.room(id)?, stay, kept)?;
         has_space(book, room_type, old, target)?;
@@ -274,10 +285,16 @@ fn find_place(book: &Book, old: &Reservation, target: &Target) -> Result<Place, 
     }
     has_space(book, room_type, old, target)?;
     let planned = old.room.as_ref().filter(|_| target.room_type == old.room_type);
+    // That the room was out of order on a night that is gone is no matter any more; that somebody was in it is.
+    let is_free = |room: &RoomBook| {
+        let (first, departure) = (first(&room.record.room.room), target.departure);
+        let is_closed = next < departure && !room.closures(first.max(today), departure).is_empty();
+        first >= departure || (room.calendar.is_free(first, departure) && !is_closed)
+    };
     if let Some(id) = planned
         && let Ok(room) = book.room(id)
         && room.record.room.room_type == target.room_type
-        && (first(id) >= target.departure || room.is_free(first(id), target.departure))
+        && is_free(room)
     {
         return Ok(Place { room: Some(id.clone()), room_from: room_from(id), moves: Vec::new() });
     }

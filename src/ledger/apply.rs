@@ -146,8 +146,8 @@ impl Ledger {
     }
 
     /// The commands that were set aside, the oldest first.
-    pub fn quarantined(&self) -> impl Iterator<Item = &Quarantined> {
-        self.quarantined.iter().map(|(_, record)| &**record)
+    pub fn quarantined(&self) -> impl Iterator<Item = &Arc<Quarantined>> {
+        self.quarantined.iter().map(|(_, record)| record)
     }
 }
 
@@ -381,7 +381,7 @@ mod tests {
             let after: Vec<Record> = house.ledger.records().collect();
             assert_eq!(after[..before.len() - 2], before[..before.len() - 2]);
             let set_aside: Vec<_> = house.ledger.quarantined().cloned().collect();
-            assert_eq!(set_aside, [Quarantined { lsn, code, submission: submission.clone() }]);
+            assert_eq!(set_aside, [Arc::new(Quarantined { lsn, code, submission: submission.clone() })]);
             house.ledger.audit().unwrap();
 
             let retried = house.submit(&submission);
@@ -496,7 +496,7 @@ mod tests {
         let mut house = House::new();
         house.reserved(by_room(1, "101", 10, 13));
         let Outcome::Quarantined { lsn } = house.run(by_room(1, "102", 10, 13)) else { panic!() };
-        let before: Vec<Quarantined> = house.ledger.quarantined().cloned().collect();
+        let before: Vec<_> = house.ledger.quarantined().cloned().collect();
         for _ in 0..3 {
             assert_eq!(
                 deal(&mut house, Command::Retry(SetAside { lsn })),

@@ -155,6 +155,10 @@ impl Book {
     }
 
     pub fn room_at(&self, slot: Slot) -> &RoomBook {
+        self.shared_room_at(slot)
+    }
+
+    pub fn shared_room_at(&self, slot: Slot) -> &Shared<RoomBook> {
         self.rooms.get(slot).expect("the index names rooms that exist")
     }
 
@@ -300,7 +304,16 @@ impl TypeBook {
 
     /// The nights of `[from, to)` on which no further stay may be taken.
     pub fn full(&self, from: Date, to: Date) -> Vec<Date> {
+        if self.has_space(from, to) {
+            return Vec::new();
+        }
         from.until(to).filter(|night| self.is_full(*night, 0)).collect()
+    }
+
+    /// Whether a further stay may be taken on each night of `[from, to)`.
+    pub fn has_space(&self, from: Date, to: Date) -> bool {
+        let capacity = self.capacity();
+        self.nights.all(from, to, |night| night.taken() < capacity)
     }
 
     /// Whether no further stay may be taken, where `kept` of what is taken is kept for it.

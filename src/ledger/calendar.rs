@@ -3,7 +3,7 @@
 //! Derived from reservations, never persisted.
 
 use super::date::Date;
-use super::store::{Shared, Slot};
+use super::store::{Pages, Shared, Slot};
 use crate::planted::{Bug, planted};
 
 /// A stay in a room: `[arrival, departure)`.
@@ -38,7 +38,8 @@ impl RoomCalendar {
 
     /// Whether nobody but `own` has the room on any night of `[from, to)`.
     pub fn is_free_for(&self, own: Option<Slot>, from: Date, to: Date) -> bool {
-        self.overlapping(from, to).iter().all(|stay| Some(stay.reservation) == own)
+        let is_own = |stay: &RoomStay| Some(stay.reservation) == own;
+        self.is_free(from, to) || self.overlapping(from, to).iter().all(is_own)
     }
 
     /// The stays that have the room on some night of `[from, to)`.
@@ -61,8 +62,12 @@ impl RoomCalendar {
 
     /// The caller has made sure that the room is free.
     pub fn insert(&mut self, stay: RoomStay) {
-        assert!(self.is_free(stay.arrival, stay.departure), "a room is sold once a night");
         let at = self.stays.partition_point(|other| other.arrival < stay.arrival);
+        let (before, behind) = self.stays.split_at(at);
+        let to = checked_to(stay.arrival, stay.departure);
+        let is_free = before.last().is_none_or(|before| before.departure <= stay.arrival)
+            && behind.first().is_none_or(|behind| to <= behind.arrival);
+        assert!(is_free, "a room is sold once a night");
         self.stays.insert(at, stay);
     }
 
@@ -115,22 +120,37 @@ const PAGE: i32 = 64;
 /// The counts of one room type, by night, in pages of [`PAGE`] nights; nights on no page have none.
 #[derive(Clone, Debug, Default)]
 pub struct NightCounts {
-    pages: Vec<(i32, Shared<[NightCount; PAGE as usize]>)>,
+    pages: Pages<[NightCount; PAGE as usize]>,
 }
 
 impl NightCounts {
     pub fn get(&self, night: Date) -> NightCount {
-        let page = night.days().div_euclid(PAGE);
-        match self.pages.binary_search_by_key(&page, |(page, _)| *page) {
-            Ok(at) => self.pages[at].1[night.days().rem_euclid(PAGE) as usize],
-            Err(_) => NightCount::default(),
+        let counts = self.pages.get(night.days().div_euclid(PAGE));
+        counts.map_or(NightCount::default(), |counts| counts[night.days().rem_euclid(PAGE) as usize])
+    }
+
+    /// Whether it is so of each night of `[from, to)`.
+    pub fn all(&self, from: Date, to: Date, is_so: impl Fn(&NightCount) -> bool) -> bool {
+        let mut day = from.days();
+        while day < to.days() {
+            let page = day.div_euclid(PAGE);
+            let end = to.days().min((page + 1) * PAGE);
+            let nights = day.rem_euclid(PAGE) as usize..(end - page * PAGE) as usize;
+            let is_so_here = match self.pages.get(page) {
+                Some(counts) => counts[nights].iter().all(&is_so),
+                None => is_so(&NightCount::default()),
+            };
+            if !is_so_here {
+                return false;
+            }
+            day = end;
         }
+        true
     }
 
     /// Nights of which something is taken, from `from` on, in order.
     pub fn from(&self, from: Date) -> impl Iterator<Item = (Date, NightCount)> + '_ {
-        let first = self.pages.partition_point(|(page, _)| (page + 1) * PAGE <= from.days());
-        let nights = self.pages[first..].iter().flat_map(|(page, counts)| {
+        let nights = self.pages.from(from.days().div_euclid(PAGE)).flat_map(|(page, counts)| {
             let date = move |n: usize| Date::from_days(page * PAGE + n as i32);
             counts.iter().enumerate().filter_map(move |(n, count)| Some((date(n)?, *count)))
         });
@@ -143,14 +163,8 @@ impl NightCounts {
         while day < to.days() {
             let page = day.div_euclid(PAGE);
             let end = to.days().min((page + 1) * PAGE);
-            let at = match self.pages.binary_search_by_key(&page, |(page, _)| *page) {
-                Ok(at) => at,
-                Err(at) => {
-                    self.pages.insert(at, (page, Shared::new([NightCount::default(); PAGE as usize])));
-                    at
-                }
-            };
-            let counts = Shared::make_mut(&mut self.pages[at].1);
+            let none = || Shared::new([NightCount::default(); PAGE as usize]);
+            let counts = Shared::make_mut(self.pages.get_or_insert_with(page, none));
             let nights = day.rem_euclid(PAGE) as usize..(end - page * PAGE) as usize;
             counts[nights].iter_mut().for_each(&change);
             day = end;

@@ -252,8 +252,11 @@ fn type_has_space(book: &Book, old: Option<&Reservation>, new: &Reservation) -> 
     let own = |night: Date| old.is_some_and(|old| old.room_type == new.room_type && has(old, night));
     // What the stay takes from its block is no longer kept by that; one that is upgraded to another type takes nothing.
     let taken = block.filter(|block| block.takes().is_some_and(|block| block.room_type == new.room_type));
-    let mut nights = from.max(book.business_date()).until(to);
-    require(nights.all(|night| {
+    let from = from.max(book.business_date());
+    if taken.is_none() && room_type.has_space(from, to) {
+        return Ok(());
+    }
+    require(from.until(to).all(|night| {
         let picks_up = taken.filter(|_| !own(night));
         let free = u64::from(own(night) || picks_up.is_some());
         let has_left = picks_up.is_none_or(|block| block.left(night) > 0);

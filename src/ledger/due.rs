@@ -170,6 +170,17 @@ impl Ledger {
         end.map(|(end, _)| *end).into_iter().chain((audit || release).then_some(self.stamp)).min()
     }
 
+    /// Commands that must run before the next one so that it finds ended all holds whose end has come at `at`: each ends
+    /// [`ENDED_MAX`], and so does that one itself. No more than `most`. None where a hold can't be ended: it would be waited
+    /// for in vain.
+    pub fn ends_before(&self, at: Timestamp, most: usize) -> usize {
+        if self.failing.iter().any(|part| matches!(part, Due::Hold(_))) {
+            return 0;
+        }
+        let ended = self.due.iter().take_while(|((end, _), ())| *end <= at);
+        ended.take((most + 1) * ENDED_MAX).count().saturating_sub(1) / ENDED_MAX
+    }
+
     /// What is due and failed when it was last tried, because of a defect of this build.
     pub fn failing_due(&self) -> &[Due] {
         &self.failing

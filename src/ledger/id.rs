@@ -51,12 +51,17 @@ impl Text {
     #[inline]
     fn as_bytes(&self) -> &[u8] {
         match self {
-            Text::Short(bytes) => {
-                let zeros = number(bytes).trailing_zeros() / u8::BITS;
-                &bytes[..size_of::<u128>() - zeros as usize]
-            }
+            Text::Short(bytes) => &bytes[..length(words(bytes))],
             Text::Long(text) => text.as_bytes(),
         }
+    }
+
+    /// A short one's length, and its bytes as two words, little end first.
+    #[inline]
+    fn as_words(&self) -> Option<(usize, [u64; 2])> {
+        let Text::Short(bytes) = self else { return None };
+        let words = words(bytes);
+        Some((length(words), words))
     }
 
     fn as_str(&self) -> &str {
@@ -69,12 +74,21 @@ impl Text {
     }
 }
 
-/// A short text as a number, in the order of its bytes.
+/// The bytes of a short text as two words, little end first.
 #[inline]
-fn number(bytes: &[u8; SHORT_BYTES_MAX]) -> u128 {
-    let mut number = [0; 16];
-    number[..SHORT_BYTES_MAX].copy_from_slice(bytes);
-    u128::from_be_bytes(number)
+fn words(bytes: &[u8; SHORT_BYTES_MAX]) -> [u64; 2] {
+    const WORD: usize = size_of::<u64>();
+    const TWICE: u32 = (2 * WORD - SHORT_BYTES_MAX) as u32 * u8::BITS;
+    let word = |from: usize| u64::from_le_bytes(std::array::from_fn(|n| bytes[from + n]));
+    // Two reads of whole words overlap: one that first put the bytes in order would wait for its own writes.
+    [word(0), word(SHORT_BYTES_MAX - WORD) >> TWICE]
+}
+
+/// How many bytes of a short text are not the zeros behind it.
+#[inline]
+fn length([first, second]: [u64; 2]) -> usize {
+    let zeros = if second == 0 { u64::BITS + first.leading_zeros() } else { second.leading_zeros() };
+    size_of::<[u64; 2]>() - (zeros / u8::BITS) as usize
 }
 
 impl Hash for Text {
@@ -82,7 +96,10 @@ impl Hash for Text {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
-            Text::Short(bytes) => state.write_u128(number(bytes)),
+            Text::Short(bytes) => {
+                let [first, second] = words(bytes);
+                state.write_u128(u128::from(first) << u64::BITS | u128::from(second));
+            }
             Text::Long(text) => text.hash(state),
         }
     }
@@ -99,7 +116,9 @@ impl Ord for Text {
     #[inline]
     fn cmp(&self, other: &Text) -> Ordering {
         match (self, other) {
-            (Text::Short(one), Text::Short(other)) => number(one).cmp(&number(other)),
+            (Text::Short(one), Text::Short(other)) => {
+                words(one).map(u64::swap_bytes).cmp(&words(other).map(u64::swap_bytes))
+            }
             _ => self.as_str().cmp(other.as_str()),
         }
     }
@@ -146,6 +165,11 @@ macro_rules! name {
             #[inline]
             pub fn as_bytes(&self) -> &[u8] {
                 self.0.as_bytes()
+            }
+
+            #[inline]
+            pub(super) fn as_words(&self) -> Option<(usize, [u64; 2])> {
+                self.0.as_words()
             }
         }
 

@@ -13,12 +13,10 @@ use super::command::{Command, Reserve, Submission, Wanted};
 use super::date::Date;
 use super::id::ReservationId;
 use super::state::Ledger;
-use super::store::Slot;
+use super::store::{Shared, Slot};
 
 /// Commands that are looked at together: what they touch stays well below a processor's second cache.
 pub const COMMANDS: usize = 64;
-/// Nights of a stay, at most: a long one touches more than it is worth.
-const NIGHTS: i32 = 64;
 
 impl Ledger {
     pub(super) fn look_ahead(&self, submissions: &[Submission]) {
@@ -33,13 +31,15 @@ impl Ledger {
     fn touch_rooms(&self, submissions: &[Submission]) {
         let found = submissions.iter().filter_map(|submission| self.find_room(&submission.command));
         let found: Vec<(&Book, Slot, &Reserve)> = found.collect();
-        let rooms = found.iter().map(|(book, slot, _)| book.room_at(*slot));
-        let rooms: Vec<&RoomBook> = rooms.collect();
+        let rooms = found.iter().map(|(book, slot, _)| book.shared_room_at(*slot));
+        let rooms: Vec<&Shared<RoomBook>> = rooms.collect();
         for room in &rooms {
+            // Who writes to it looks whether others have it.
+            black_box(Shared::count(room));
             black_box((room.is_in_service(), room.calendar.stays().len(), room.out_of_order.len()));
         }
         for room in &rooms {
-            black_box(room.record.room.room_type.as_bytes());
+            black_box(room.record.room.room_type.as_words());
         }
         for (room, (book, slot, asked)) in rooms.iter().zip(&found) {
             let Reserve { arrival, departure, .. } = *asked;
@@ -73,8 +73,8 @@ impl Book {
         else {
             return;
         };
-        if room.is_in_service() && from.nights_to(to) < NIGHTS {
-            black_box(room_type.taken.is_free(*place as usize, from, to));
+        if room.is_in_service() {
+            black_box(room_type.taken.touch(*place as usize, from, to));
         }
     }
 }

@@ -58,7 +58,7 @@ mod txn;
 mod waitlist;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use apply::Broken;
 pub use audit::Violation;

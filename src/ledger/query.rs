@@ -29,7 +29,7 @@ pub const AVAILABILITY_NIGHTS_MAX: i32 = stay::HORIZON_DAYS + stay::NIGHTS_MAX;
 pub const LISTED_NIGHTS_MAX: i32 = 36_525;
 
 /// Reservations that one page looks at, at most; a page may hold fewer than its limit, and say where to go on.
-const LOOKED_AT_MAX: usize = 50_000;
+const LOOKED_AT_MAX: usize = 5_000;
 
 /// Which reservations of a property are listed; every field that is set must match.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -19,6 +19,8 @@ pub const ROOMS_MAX: usize = 100;
 /// Properties and rooms that one page looks at, at most; a page may hold fewer than its limit, and say where to go on.
 const PROPERTIES_LOOKED_AT_MAX: usize = 1_000;
 const ROOMS_LOOKED_AT_MAX: usize = 50_000;
+/// Nights of rooms that a page lists with their prices, at most, but for those of its last property.
+const NIGHTS_LISTED_MAX: usize = 50_000;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchQuery {
@@ -82,10 +84,12 @@ impl Ledger {
 
 fn page<'a>(query: &SearchQuery, books: impl Iterator<Item = &'a Book>) -> FoundPage {
     let mut page = FoundPage { properties: Vec::new(), next: None };
-    let (mut properties, mut rooms) = (0, 0);
+    let (mut properties, mut rooms, mut nights) = (0, 0, 0);
     let mut last = None;
     for book in books {
-        let spent = properties >= PROPERTIES_LOOKED_AT_MAX || rooms >= ROOMS_LOOKED_AT_MAX;
+        let spent = properties >= PROPERTIES_LOOKED_AT_MAX
+            || rooms >= ROOMS_LOOKED_AT_MAX
+            || nights >= NIGHTS_LISTED_MAX;
         if page.properties.len() >= query.limit.max(1) || spent {
             page.next = last;
             break;
@@ -94,6 +98,7 @@ fn page<'a>(query: &SearchQuery, books: impl Iterator<Item = &'a Book>) -> Found
         properties += 1;
         let found = free(query, book, &mut rooms);
         if !found.is_empty() {
+            nights += found.len() * query.arrival.nights_to(query.departure) as usize;
             page.properties.push(Found { property: Arc::clone(&book.record.property), rooms: found });
         }
     }

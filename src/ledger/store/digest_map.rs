@@ -147,8 +147,12 @@ impl<V: Clone> DigestMap<V> {
     /// is there. Nothing is compared: a processor that guessed a comparison wrong waits for what is read before it goes on to
     /// the next digest.
     pub fn touch(&self, digest: &u128) -> bool {
-        let table = self.table(*digest);
-        table.is_some_and(|table| table.cells[table.home(*digest)].is_some())
+        let is_used = |table: &Table<V>| {
+            // A cell may lie in two lines.
+            let home = table.home(*digest);
+            table.cells[home].is_some() | table.cells[table.behind(home)].is_some()
+        };
+        self.table(*digest).is_some_and(is_used)
     }
 
     pub fn insert(&mut self, digest: u128, value: V) -> Option<V> {

@@ -8,9 +8,11 @@
 pub use triomphe::Arc as Shared;
 
 mod digest_map;
+mod pages;
 mod slab;
 mod sorted_map;
 
 pub use digest_map::DigestMap;
+pub use pages::Pages;
 pub use slab::{Slab, Slot};
 pub use sorted_map::SortedMap;

@@ -318,6 +318,63 @@ fn who_was_to_leave_does_not_stay_on_in_a_room_that_became_another() {
     sound(&house);
 }
 
+/// He has it by name, and has no night to come: what became of it is nothing to him.
+#[test]
+fn who_was_to_leave_is_changed_in_a_room_that_became_another_or_none() {
+    for became in [Command::from(put_room("102", "suite")), retire_room("102")] {
+        let mut house = House::on_clock();
+        house.reserved(by_type(1, "double", 0, 5));
+        house.run(House::roll(2));
+        house.reserved(by_room(2, "101", 2, 3));
+        house.changed(Command::CheckIn(change(1)));
+        house.changed(assign(1, "102"));
+        house.changed(dates(1, 0, 2).into());
+        assert!(!matches!(house.run(became), Outcome::Refused(_)));
+        let alone = house.changed(Amend { occupancy: Some(1), ..amend(1) }.into());
+        let is = (Some("102".into()), true, "double".into(), 0, 2, vec![140, 140]);
+        assert_eq!((shape(&alone), alone.occupancy), (is, 1));
+        let unavailable = Refusal::RoomUnavailable { nights: vec![day(2), day(3)] };
+        assert_eq!(house.refused(dates(1, 0, 4)), unavailable);
+        // Neither do nights count that went by since, and that he asks for only now.
+        house.run(House::roll(4));
+        assert_eq!(house.refused(dates(1, 0, 4)), unavailable);
+        house.changed(Command::CheckOut(change(1)));
+        sound(&house);
+    }
+}
+
+/// Nobody told the house that he stayed on, and the room went to another for a night.
+#[test]
+fn nights_that_are_gone_and_were_anothers_are_not_added() {
+    let mut house = House::on_clock();
+    house.reserved(by_room(1, "101", 0, 2));
+    house.changed(Command::CheckIn(change(1)));
+    house.reserved(by_room(2, "101", 2, 3));
+    house.reserved(by_room(3, "102", 0, 2));
+    house.changed(Command::CheckIn(change(3)));
+    house.reserved(by_type(4, "double", 0, 2));
+    assert_eq!(house.get(4).room, Some(room("103")));
+    house.reserved(by_room(5, "103", 2, 3));
+    house.run(House::roll(3));
+    assert_eq!(house.refused(dates(1, 0, 3)), Refusal::RoomUnavailable { nights: vec![day(2)] });
+    assert_eq!(house.changed(dates(3, 0, 3).into()).room, Some(room("102")));
+    // Whom nobody has seen is planned for the nights to come, wherever that is.
+    let planned = house.changed(dates(4, 0, 5).into());
+    assert_eq!((planned.room.clone(), planned.room_from), (Some(room("101")), Some(day(3))));
+    sound(&house);
+}
+
+#[test]
+fn a_planned_room_that_was_out_of_order_on_a_night_that_is_gone_stays_planned() {
+    let mut house = House::on_clock();
+    house.reserved(by_type(1, "double", 0, 4));
+    assert_eq!(house.get(1).room, Some(room("101")));
+    house.run(House::roll(2));
+    assert!(matches!(house.run(put_out_of_order("101", 0, 1)), Outcome::OutOfOrder(_)));
+    assert_eq!(house.changed(dates(1, 0, 5).into()).room, Some(room("101")));
+    sound(&house);
+}
+
 #[test]
 fn a_room_that_was_out_of_order_on_a_night_that_is_gone_can_be_kept() {
     let mut house = House::on_clock();

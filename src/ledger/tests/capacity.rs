@@ -60,6 +60,17 @@ fn within_the_overbooking_limit_a_stay_has_no_room_until_one_is_freed_oldest_fir
 }
 
 #[test]
+fn a_room_that_is_freed_on_the_last_night_of_the_longest_stay_is_planned_for_it() {
+    let mut house = House::new();
+    house.run(put_room_type("suite", 1));
+    house.reserved(by_room(1, "201", 365, 366));
+    assert_eq!(house.reserved(by_type(2, "suite", 0, 366)).room, None);
+    house.changed(Command::Cancel(change(1)));
+    assert_eq!(house.get(2).room, Some(room("201")));
+    house.ledger.audit().unwrap();
+}
+
+#[test]
 fn a_named_room_also_needs_space_in_its_type() {
     let mut house = House::new();
     house.run(put_room_type("suite", 1));

@@ -53,6 +53,32 @@ fn one_hold_that_can_not_be_ended_stops_no_other_and_no_command() {
 }
 
 #[test]
+fn what_ends_holds_before_a_command_leaves_it_as_many_as_it_ends_itself() {
+    let mut house = House::new();
+    let mut end = house.now;
+    for n in 0..513 {
+        let ends = |most| house.ledger.ends_before(Timestamp(u64::MAX), most);
+        let expected = match n {
+            0..=256 => [0, 0, 0],
+            257..=512 => [0, 1, 1],
+            _ => [0, 1, 2],
+        };
+        assert_eq!([ends(0), ends(1), ends(32)], expected, "{n} holds");
+        let room = format!("d{n}");
+        house.run(put_room(&room, "double"));
+        end = held(&mut house, 1_000 + n, &room, 1 + u32::from(n == 0), 60);
+    }
+    assert_eq!(house.ledger.ends_before(end, 32), 2);
+    assert_eq!(house.ledger.ends_before(Timestamp(end.0 - 1), 32), 0);
+    // One that can't be ended would be waited for in vain.
+    plant(Some(Bug::DuePanics));
+    house.now = end;
+    house.run(Command::EndDue(EndDue {}));
+    assert_eq!(house.ledger.failing_due(), [Due::Hold(id(1_000))]);
+    assert_eq!(house.ledger.ends_before(end, 32), 0);
+}
+
+#[test]
 fn more_failures_than_one_command_bears_still_let_commands_through() {
     let mut house = House::new();
     for n in 0..260 {

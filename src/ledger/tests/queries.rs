@@ -225,6 +225,44 @@ fn pages_of_search_neither_lose_nor_repeat() {
     }
 }
 
+/// A hundred rooms of a house, each with the prices of a year: a page of many such would be hundreds of megabytes.
+#[test]
+fn a_page_of_search_ends_where_it_lists_many_nights() {
+    let mut house = chain(&["Wien", "Wien", "Wien"]);
+    for n in 0..3 {
+        let property = PropertyId::new(&format!("p{n}")).unwrap();
+        for room in 2..=100 {
+            house.run(PutRoom { property: property.clone(), ..put_room(&format!("{room:03}"), "double") });
+        }
+        let rates =
+            put_rates(RateTarget::RoomType(kind("double")), day(0), day(400), prices(&[("EUR", 2, 9)]));
+        house.run(PutRates { property, ..rates });
+    }
+    let mut query = SearchQuery { departure: day(367), ..search(None) };
+    let first = house.ledger.search(&query).unwrap();
+    assert_eq!(names(&first), ["p0", "p1"]);
+    assert!(first.properties.iter().all(|found| found.rooms.len() == 100));
+    query.after = first.next;
+    let rest = house.ledger.search(&query).unwrap();
+    assert_eq!((names(&rest), rest.next), (vec!["p2".to_owned()], None));
+}
+
+/// A page that found nothing says where to go on.
+#[test]
+fn a_page_of_reservations_looks_at_some_thousands_of_them() {
+    let mut house = House::new();
+    for n in 0..5_001 {
+        house.reserved(by_room(n, "101", 10, 11));
+        house.changed(Command::Cancel(change(n)));
+    }
+    let filter = ReservationFilter { guest: Some("guest-5000".into()), ..Default::default() };
+    let page = |after| house.ledger.reservations(&hotel(), &filter, after, 10).unwrap();
+    let first = page(None);
+    assert_eq!((first.reservations, first.next), (vec![], Some(id(4_999))));
+    let second = page(first.next);
+    assert_eq!((second.reservations[0].id, second.next), (id(5_000), None));
+}
+
 #[test]
 fn lists_are_by_id_and_their_property_must_exist() {
     let house = House::new();

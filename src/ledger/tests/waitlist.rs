@@ -200,6 +200,27 @@ fn many_are_offered_in_turns() {
 }
 
 #[test]
+fn who_waits_behind_more_than_one_command_looks_at_is_come_to() {
+    let mut house = full_house();
+    for n in 2..5 {
+        house.reserved(by_type(n, "double", 10, 13));
+    }
+    let last = 4_200;
+    for n in 0..last {
+        joined(&mut house, join_waitlist(n, "suite", 10, 13));
+    }
+    joined(&mut house, join_waitlist(last, "double", 10, 13));
+    // Nobody of a type of which nothing is free is tried: many are looked at.
+    house.changed(Command::Cancel(change(2)));
+    assert_eq!(entry(&house, last), (WaitlistStatus::Waiting, None));
+    assert_eq!(house.ledger.next_due(), Some(house.ledger.stamp()), "it is gone on with");
+    house.run(Command::EndDue(EndDue {}));
+    let hold = house.ledger.reservation(offered(&house, last)).unwrap();
+    assert_eq!(house.ledger.next_due(), hold.hold_expires_at, "and comes to its end");
+    house.ledger.audit().unwrap();
+}
+
+#[test]
 fn the_key_of_a_wish_answers_as_it_was_made() {
     let mut house = full_house();
     let command = Command::JoinWaitlist(Box::new(join_waitlist(1, "suite", 10, 13)));

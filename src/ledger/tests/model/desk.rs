@@ -228,10 +228,11 @@ impl Model {
         }
         let old = self.find(command.reservation, command.if_match)?;
         let was_pinned = old.room.clone().filter(|_| old.room_pinned);
-        // A room that it keeps may be of another type by now.
+        // A room that it keeps may be of another type by now. Who is in it had it as what it was.
         let keeps = was_pinned.clone().filter(|_| command.room.is_none());
-        let of_kept =
-            keeps.as_ref().and_then(|room| self.type_of(room).ok()).unwrap_or(old.room_type.clone());
+        let in_house = old.status == Status::InHouse;
+        let anew = keeps.as_ref().filter(|_| !in_house).and_then(|room| self.type_of(room).ok());
+        let of_kept = anew.unwrap_or(old.room_type.clone());
         let of_named = named.as_ref().map(|(_, room_type)| room_type.clone());
         let room_type = of_named.or(command.room_type.clone()).unwrap_or(of_kept.clone());
         let pinned = match named {
@@ -261,8 +262,8 @@ impl Model {
         if state == Status::InHouse && moves {
             return Err(Refusal::InvalidState { state });
         }
-        // What is kept may be in service no longer.
-        if let Some(room) = &pinned {
+        // What is kept may be in service no longer, but by who is in it.
+        if let Some(room) = pinned.as_ref().filter(|_| !in_house) {
             self.type_of(room)?;
         }
         let today = self.today();
@@ -356,6 +357,11 @@ impl Model {
         (!slept.is_empty()).then_some(slept.into())
     }
 
+    /// Whether a stay has the room on some night.
+    fn was_had(&self, room: &RoomId, from: Date, to: Date) -> bool {
+        from.until(to).any(|night| self.stays.iter().any(|stay| has_room(stay, room, night)))
+    }
+
     /// The room of the changed stay and its first night there, where the arrival is before it.
     fn find_place(
         &self,
@@ -390,12 +396,16 @@ impl Model {
             let unavailable = |nights| Refusal::RoomUnavailable { nights };
             let first = from(room).unwrap_or(arrival);
             let next = arrival.max(today);
-            if next < departure && self.type_of(room).as_ref() != Ok(room_type) {
-                return Err(unavailable(next.until(departure).collect()));
+            let adds_gone = arrival == old.arrival && departure > old.departure;
+            let asked = if adds_gone { next.min(old.departure) } else { next };
+            if asked >= departure && old.room.as_ref() == Some(room) {
+                return Ok((Some(room.clone()), from(room)));
+            }
+            if asked < departure && self.type_of(room).as_ref() != Ok(room_type) {
+                return Err(unavailable(asked.until(departure).collect()));
             }
             self.type_of(room)?;
-            let gone = |night: Date| self.stays.iter().any(|stay| has_room(stay, room, night));
-            if first.until(departure.min(today)).any(gone) {
+            if self.was_had(room, first, departure.min(today)) {
                 return Err(unavailable(self.room_taken(room, first, departure)));
             }
             self.clear(room, first, departure, kept).map_err(unavailable)?;
@@ -407,7 +417,8 @@ impl Model {
         }
         has_space()?;
         if let Some(room) = old.room.as_ref().filter(|_| old.room_type == *room_type)
-            && self.is_free(room, from(room).unwrap_or(arrival), departure)
+            && self.is_free(room, from(room).unwrap_or(arrival).max(today), departure)
+            && !self.was_had(room, from(room).unwrap_or(arrival), departure.min(today))
             && self.type_of(room).as_ref() == Ok(room_type)
         {
             return Ok((Some(room.clone()), from(room)));

@@ -418,9 +418,10 @@ impl Model {
         if stale { Some(revision + 1) } else { (revision % 3 == 0).then_some(revision) }
     }
 
-    /// The command of the step; what it makes has ids from `n` on.
+    /// The command of the `n`th step; what it makes has ids that no other step's has, and that don't grow with time: a
+    /// restored ledger then has its reservations in another order than the one that made them.
     pub fn command(&self, ask: &Ask, n: u128) -> Command {
-        let id_of = |index: usize| n * 16 + index as u128;
+        let id_of = |index: usize| n * 101 % 257 * 16 + index as u128;
         match ask {
             Ask::Reserve(stay) => stay.reserve(id_of(0)).into(),
             Ask::Group(stays) => {
