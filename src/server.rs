@@ -1,6 +1,6 @@
 //! A node with its two ports, from start to stop. What `innkeeper serve` runs.
 
-use std::future::{Future, pending};
+use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,11 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::history::Keeping;
-use crate::http::{self, BoundedListener};
+use crate::http::{self, BoundedListener, ClientPort};
 use crate::node::clock::SystemClock;
 use crate::node::{Config, IdSource, Node, StartError, World};
 use crate::replication::{DiskThreads, HttpTransport, SNAPSHOT_BYTES_MAX, loaded_within};
@@ -37,6 +38,9 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     // Taken next: an address in use is found before anything is written.
     let client_port = listen("--client-addr", &config.client_addr).await?;
     let peer_port = listen("--peer-addr", &config.peer_addr).await?;
+    let (clients_max, peers_max) = connections_max();
+    let client_port = BoundedListener::new(client_port, clients_max, CLIENT_SILENCE_MAX);
+    let peer_port = BoundedListener::new(peer_port, peers_max, PEER_SILENCE_MAX);
     let transport = HttpTransport::new().map_err(|error| StartError::PeerClient(error.to_string()))?;
     let clock = Arc::new(SystemClock::new());
     let ids = IdSource::from_system(clock.clone());
@@ -45,28 +49,21 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let history = Keeping::OnDisk(history_dir(&config.data_dir));
     let transport = Arc::new(transport);
     let world = World { clock, transport, ids, disk: Arc::new(DiskThreads), history };
-    let mut start = Box::pin(Node::start(config, world));
-    let node = tokio::select! {
-        started = &mut start => started?,
-        () = signals.stop() => {
-            tracing::info!("asked to stop while starting");
-            // What was begun is ended where that is soon; nobody has been promised anything yet.
-            if let Ok(started) = timeout(shutdown_wait, start).await {
-                let node = started?;
-                shut_down(&node, shutdown_wait).await;
-            }
-            return Ok(());
+    // Before there is a node: a start may take a minute, and whoever watches over the process asks sooner whether it lives.
+    // The start runs on this thread; connections are served by the runtime's own.
+    let port = ClientPort::new(config.node_id);
+    let clients = Clients::serve(client_port, port.clone());
+    let node = match start(config, world, &mut signals).await {
+        Ok(Some(node)) => node,
+        ended => {
+            clients.end(shutdown_wait).await;
+            return ended.map(drop);
         }
     };
 
-    let (clients_max, peers_max) = connections_max();
-    let client_port = BoundedListener::new(client_port, clients_max, CLIENT_SILENCE_MAX);
-    let peer_port = BoundedListener::new(peer_port, peers_max, PEER_SILENCE_MAX);
-    let peers = tokio::spawn(run(peer_port, http::peer_router(node.clone()), pending()));
-    let clients_stop = Arc::new(Notify::new());
-    let stop = clients_stop.clone();
-    let clients = http::client_router(node.clone());
-    let clients = tokio::spawn(run(client_port, clients, async move { stop.notified().await }));
+    let peers = axum::serve(peer_port, http::peer_router(node.clone())).with_graceful_shutdown(pending());
+    let peers = tokio::spawn(run(peers.into_future()));
+    port.open(node.clone());
     tracing::info!(node = node.id(), %client_addr, %peer_addr, "serving");
 
     let stopped = stop_reason(&node, &mut signals).await;
@@ -75,10 +72,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     }
     node.close_streams();
     // Clients first: their requests still need the peers.
-    clients_stop.notify_one();
-    if timeout(shutdown_wait, clients).await.is_err() {
-        tracing::warn!("some requests did not end in time");
-    }
+    clients.end(shutdown_wait).await;
     shut_down(&node, shutdown_wait).await;
     // Peers keep their connections open; there is nothing left to wait for.
     peers.abort();
@@ -87,6 +81,24 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     match stopped {
         None => Ok(()),
         Some(reason) => Err(StartError::Stopped(reason)),
+    }
+}
+
+/// The node once it has started; `None` where it was asked to stop before, and has stopped.
+async fn start(config: Config, world: World, signals: &mut Signals) -> Result<Option<Arc<Node>>, StartError> {
+    let shutdown_wait = config.timings.shutdown;
+    let mut start = Box::pin(Node::start(config, world));
+    tokio::select! {
+        started = &mut start => started.map(Some),
+        () = signals.stop() => {
+            tracing::info!("asked to stop while starting");
+            // What was begun is ended where that is soon; nobody has been promised anything yet.
+            if let Ok(started) = timeout(shutdown_wait, start).await {
+                let node = started?;
+                shut_down(&node, shutdown_wait).await;
+            }
+            Ok(None)
+        }
     }
 }
 
@@ -121,12 +133,31 @@ async fn listen(what: &'static str, address: &str) -> Result<TcpListener, StartE
     listened.map_err(|source| StartError::Listen { what, address: address.to_owned(), source })
 }
 
-async fn run(
-    listener: BoundedListener,
-    router: axum::Router,
-    stop: impl Future<Output = ()> + Send + 'static,
-) {
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
+/// The client port while it is served.
+struct Clients {
+    stop: Arc<Notify>,
+    serving: JoinHandle<()>,
+}
+
+impl Clients {
+    fn serve(listener: BoundedListener, port: ClientPort) -> Clients {
+        let stop = Arc::new(Notify::new());
+        let stopped = stop.clone();
+        let serving = port.serve(listener).with_graceful_shutdown(async move { stopped.notified().await });
+        Clients { stop, serving: tokio::spawn(run(serving.into_future())) }
+    }
+
+    /// Accepts nobody any more, and waits until the requests in flight are answered.
+    async fn end(self, wait: Duration) {
+        self.stop.notify_one();
+        if timeout(wait, self.serving).await.is_err() {
+            tracing::warn!("some requests did not end in time");
+        }
+    }
+}
+
+async fn run(serving: impl Future<Output = std::io::Result<()>>) {
+    if let Err(error) = serving.await {
         tracing::error!(%error, "a port is no longer served");
     }
 }

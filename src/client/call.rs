@@ -39,6 +39,11 @@ impl Call {
         Call::new(Method::GET, path)
     }
 
+    /// Whether it asks for what was, which may be far to go back to.
+    pub(super) fn is_of_past(&self) -> bool {
+        self.query.iter().any(|(name, _)| *name == "as_of")
+    }
+
     /// A write with `PUT`, under a fresh key.
     pub fn put<S: AsRef<str>>(path: impl IntoIterator<Item = S>, body: &impl Serialize) -> Call {
         Call::new(Method::PUT, path).body(body).key(Key::Fresh)

@@ -54,6 +54,13 @@ pub struct Patience {
     pub unreachable: Duration,
 }
 
+impl Patience {
+    /// For a question about the past: a node goes back for half a minute before it says that it is too far.
+    fn of_past(self) -> Patience {
+        Patience { attempt: 5 * self.attempt, total: 3 * self.total, ..self }
+    }
+}
+
 impl Default for Patience {
     fn default() -> Patience {
         Patience {
@@ -522,7 +529,8 @@ impl Client {
     /// Asks one node after the other until one gives an answer that counts, or patience ends.
     async fn drive(&self, call: &Call) -> Result<attempt::Reply, ClientError> {
         let start = self.preferred.load(Ordering::Relaxed) % self.endpoints.len();
-        let mut course = Course::new(self.endpoints.len(), start, self.patience, Instant::now());
+        let patience = if call.is_of_past() { self.patience.of_past() } else { self.patience };
+        let mut course = Course::new(self.endpoints.len(), start, patience, Instant::now());
         loop {
             let Some(turn) = course.next(Instant::now()) else {
                 return Err(course.give_up(call));

@@ -64,7 +64,8 @@ impl Asker {
         asker
     }
 
-    fn still_waits(&self) -> Result<(), NotTold> {
+    /// Asked before each step of a walk.
+    pub fn still_waits(&self) -> Result<(), NotTold> {
         if self.waiting.strong_count() == 0 { Err(NotTold::Missing) } else { Ok(()) }
     }
 }
@@ -83,6 +84,7 @@ impl History {
             return Err(NotTold::InFuture);
         }
         while upto > lsn {
+            asker.still_waits()?;
             let (commits, before) = self.before_of(upto, lsn, property)?;
             for commit in commits.iter().take_while(|commit| commit.lsn > lsn) {
                 if ledger.rewind(commit, Some(property)).is_err() {
@@ -91,7 +93,6 @@ impl History {
                 }
             }
             upto = before;
-            asker.still_waits()?;
         }
         Ok(ledger)
     }
@@ -108,6 +109,8 @@ impl History {
         let mut versions = Vec::new();
         let mut changed = Some(newest.changed_lsn());
         while let Some(lsn) = changed {
+            // Of a booking's reservations each may be one step away, and that is 500 of them.
+            asker.still_waits()?;
             let version = match self.version(id, lsn, asker) {
                 // Older ones are no longer kept.
                 Err(NotTold::Gone { .. }) if !versions.is_empty() => break,
@@ -119,7 +122,6 @@ impl History {
             if is_enough {
                 break;
             }
-            asker.still_waits()?;
         }
         Ok(versions)
     }
@@ -252,5 +254,6 @@ mod tests {
         let property = PropertyId::new("grand").unwrap();
         let walk = history.state_at(ledger, Lsn(1), &property, &asker);
         assert_eq!(walk.map(|ledger| ledger.lsn()), Err(NotTold::Missing));
+        assert_eq!(history.version_at(&newest, Lsn(1), &asker).map(drop), Err(NotTold::Missing));
     }
 }

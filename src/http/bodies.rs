@@ -9,15 +9,15 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use super::extract::{BODY_BYTES_MAX, GROUP_BYTES_MAX, Params, check_is_json, parse, read};
+use super::extract::{BODY_BYTES_MAX, GROUP_BYTES_MAX, Params, check_is_json, check_length, parse, read};
 use super::problem::Problem;
 use crate::node::Limits;
 
 /// Bodies that are parsed at the same time. To parse one takes as long as a message to a peer or a flush may be late: with
 /// thousands of them ready, replication would come to its turn too seldom.
 const PARSED_TOGETHER: usize = 2;
-/// How long one may wait for that.
-const TURN_WAIT: Duration = Duration::from_secs(1);
+/// How long one may wait for its turn, here and for a page of events.
+pub const TURN_WAIT: Duration = Duration::from_secs(1);
 
 /// Shared by all calls that have such bodies.
 #[derive(Clone)]
@@ -46,11 +46,18 @@ impl Bodies {
         parse(&bytes)
     }
 
-    /// A body without a length may become as long as any.
-    pub fn room_for(&self, body: &Body) -> Result<OwnedSemaphorePermit, Problem> {
+    /// A body without a length may become as long as any. One that is no longer than any other call's takes none of the room:
+    /// it does not wait for those who send slowly. For one that is too long there never is room, and its client is not told
+    /// to come again.
+    pub fn room_for(&self, body: &Body) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+        check_length(body, GROUP_BYTES_MAX)?;
         let length = body.size_hint().upper().unwrap_or(u64::MAX).min(GROUP_BYTES_MAX as u64);
+        if length <= BODY_BYTES_MAX as u64 {
+            return Ok(None);
+        }
         let room = self.bytes.clone().try_acquire_many_owned(length as u32);
-        room.map_err(|_| Problem::overloaded("as many large bodies are being served as this node takes"))
+        room.map(Some)
+            .map_err(|_| Problem::overloaded("as many large bodies are being served as this node takes"))
     }
 
     /// Waits for a turn to parse.
@@ -76,10 +83,14 @@ mod tests {
     #[test]
     fn bodies_that_would_not_fit_in_memory_are_shed() {
         let bodies = Bodies::new(&Limits { batch_bodies_bytes_max: 40 << 20, ..Limits::default() });
-        let short = Body::from("x");
-        let held = bodies.room_for(&unknown()).unwrap();
-        assert!(bodies.room_for(&short).is_ok());
+        let long = || Body::from(vec![b' '; BODY_BYTES_MAX + 1]);
+        let mut held = vec![bodies.room_for(&unknown()).unwrap()];
+        held.extend((0..7).map(|_| bodies.room_for(&long()).unwrap()));
+        assert_eq!(bodies.room_for(&long()).unwrap_err().to_wire().status, 429);
+        assert!(bodies.room_for(&Body::from("x")).unwrap().is_none(), "a short one needs none");
         assert_eq!(bodies.room_for(&unknown()).unwrap_err().to_wire().status, 429);
+        let too_long = Body::from(vec![b' '; GROUP_BYTES_MAX + 1]);
+        assert_eq!(bodies.room_for(&too_long).unwrap_err().to_wire().status, 413);
         drop(held);
         assert!(bodies.room_for(&unknown()).is_ok());
     }

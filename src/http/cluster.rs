@@ -20,7 +20,7 @@ pub async fn show(State(node): State<Arc<Node>>, request: Request) -> Result<Res
     let mut params = Params::of(request.uri())?;
     params.always_local()?;
     params.finish()?;
-    let cluster = node.cluster().await;
+    let cluster = node.cluster().await?;
     let leader_last = (cluster.members.iter())
         .find(|member| Some(member.id) == cluster.leader)
         .and_then(|member| member.status.as_ref()?.last_log_index);
@@ -29,14 +29,14 @@ pub async fn show(State(node): State<Arc<Node>>, request: Request) -> Result<Res
         node_id: node.id(),
         leader: cluster.leader,
         term: cluster.term,
-        nodes: (cluster.members.into_iter())
+        nodes: (cluster.members.iter())
             .map(|member| render_member(member, cluster.leader, leader_last))
             .collect(),
     };
     Ok(render::json(StatusCode::OK, node.position().lsn, &body))
 }
 
-fn render_member(view: MemberView, leader: Option<NodeId>, leader_last: Option<u64>) -> wire::Member {
+fn render_member(view: &MemberView, leader: Option<NodeId>, leader_last: Option<u64>) -> wire::Member {
     let status = view.status.as_ref();
     // The contract knows no member without a role.
     let known_role = if leader == Some(view.id) {
@@ -50,8 +50,8 @@ fn render_member(view: MemberView, leader: Option<NodeId>, leader_last: Option<u
     wire::Member {
         id: view.id,
         role: status.map_or(known_role, |status| &status.role).to_owned(),
-        client_addr: view.member.client_addr,
-        peer_addr: view.member.peer_addr,
+        client_addr: view.member.client_addr.clone(),
+        peer_addr: view.member.peer_addr.clone(),
         last_log_index: status.and_then(|status| status.last_log_index),
         committed_index: status.and_then(|status| status.committed_index),
         applied_index: applied,
@@ -137,7 +137,7 @@ mod tests {
             let disk_id = DiskId(Uuid::nil());
             let member = Member { peer_addr: address(), client_addr: address(), disk_id };
             let view = MemberView { id: 2, member, is_voter, status: None, last_contact: None };
-            let shown = render_member(view, leader, Some(7));
+            let shown = render_member(&view, leader, Some(7));
             assert_eq!((shown.role.as_str(), shown.reachable), (role, false));
         }
     }

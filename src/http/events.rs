@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::accept;
+use super::bodies::TURN_WAIT;
 use super::extract::Params;
 use super::problem::Problem;
 use super::render;
@@ -93,7 +94,7 @@ pub async fn list(
     let query = Query { after, limit, bytes_max: PAGE_BYTES, property };
     let wait_ms = params.optional("wait_ms")?.unwrap_or(0);
     let min_lsn = params.optional("min_lsn")?.map(Lsn);
-    params.always_local()?;
+    let consistency = params.local_consistency()?;
     params.finish()?;
     if wait_ms > WAIT_MS_MAX {
         return Err(Problem::malformed("wait_ms", "must be at most 60,000"));
@@ -101,9 +102,9 @@ pub async fn list(
     let streams = wants_stream(&headers);
     let query = if streams { Query { after: resumed(&headers, query.after)?, ..query } } else { query };
     let deadline = node.deadline();
-    node.ready_to_read(Consistency::Local { max_staleness: None }, min_lsn, deadline).await?;
+    node.ready_to_read(consistency, min_lsn, deadline).await?;
     node.reach(query.after.lsn, deadline).await?;
-    if streams { stream(node, query).await } else { page(&node, query, wait_ms).await }
+    if streams { stream(node, query).await } else { page(&node, query, wait_ms, consistency).await }
 }
 
 /// A stream is for who names it, and no page more gladly.
@@ -124,18 +125,33 @@ fn resumed(headers: &HeaderMap, after: Position) -> Result<Position, Problem> {
     text.parse().map_err(|error| Problem::malformed("Last-Event-ID", error))
 }
 
-async fn page(node: &Node, query: Query, wait_ms: u64) -> Result<Response, Problem> {
+async fn page(
+    node: &Node,
+    query: Query,
+    wait_ms: u64,
+    consistency: Consistency,
+) -> Result<Response, Problem> {
     let until = Instant::now() + Duration::from_millis(wait_ms);
     let (mut tips, mut closing) = (node.tips(), node.closing());
     let mut scan = Scan::new(query.clone());
+    let mut waits = None;
     loop {
         let (known, looked_at) = (tips.borrow_and_update().lsn, Instant::now());
-        let (next, events) = scan_on(node, scan).await?;
+        let (next, events, place) = read_page(node, scan).await?;
         scan = next;
-        if !events.is_empty() || Instant::now() >= until || *closing.borrow() {
+        let is_over = !events.is_empty() || Instant::now() >= until || *closing.borrow();
+        if is_over {
             let next = events.last().map_or(query.after.to_string(), |event| event.position.clone());
             let lsn = known.max(scan.seen);
             return Ok(render::json(StatusCode::OK, lsn, &wire::Events { events, next }));
+        }
+        drop(place);
+        if waits.is_none() {
+            waits = Some(node.place_for_poll().ok_or_else(|| {
+                Problem::overloaded(
+                    "as many requests wait for events as may; the other places are for bookings",
+                )
+            })?);
         }
         // News, the end of the wait and the end of the node are alike: the answer is looked for once more.
         tokio::select! {
@@ -143,7 +159,28 @@ async fn page(node: &Node, query: Query, wait_ms: u64) -> Result<Response, Probl
             _ = closing.wait_for(|closing| *closing) => {}
         }
         sleep_until(until.min(looked_at + LOOK_EVERY)).await;
+        // Meanwhile it may have paused, or heard from no leader for too long.
+        node.ready_to_read(consistency, None, until).await?;
     }
+}
+
+/// What a page may be made of, and the place that it has until it is text. A few are read at once, apart from streams.
+async fn read_page(
+    node: &Node,
+    mut scan: Scan,
+) -> Result<(Scan, Vec<wire::Event>, Option<OwnedSemaphorePermit>), Problem> {
+    if scan.is_quiet(node) {
+        return Ok((scan, Vec::new(), None));
+    }
+    let Some(place) = node.place_for_page(TURN_WAIT).await else {
+        return Err(Problem::overloaded("more pages of events are asked for than this node can read"));
+    };
+    let read = node.ask_history(move |history| {
+        let events = scan.next(history)?;
+        // It goes with what was read: whoever asked may be gone, and the thread is not.
+        Ok((scan, events, Some(place)))
+    });
+    Ok(read.await?)
 }
 
 /// Goes through the commits, and remembers where it has come to.
@@ -393,7 +430,78 @@ fn tell(piece: &mut String, event: &wire::Event) {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::to_bytes;
+    use tower::ServiceExt;
+
     use super::*;
+    use crate::http::routes::router;
+    use crate::node::Limits;
+    use crate::node::tests::node;
+
+    /// Status and body.
+    async fn asked(node: &Arc<Node>, query: &str) -> (u16, String) {
+        let request = Request::get(format!("/v1/events?{query}")).body(Body::empty()).unwrap();
+        let response = router(node.clone()).oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_few_pages_are_read_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = node(&dir).await;
+        let mut read = Vec::new();
+        for _ in 0..Limits::default().event_pages_max {
+            read.push(node.place_for_page(TURN_WAIT).await.unwrap());
+        }
+        let (status, problem) = asked(&node, "").await;
+        assert_eq!(status, 429, "{problem}");
+        // What is known to hold nothing new takes no place, and one that comes free is soon taken.
+        assert_eq!(asked(&node, "property=quiet").await.0, 200);
+        read.pop();
+        assert_eq!(asked(&node, "").await.0, 200);
+        assert!(node.place_for_page(TURN_WAIT).await.is_some(), "it was given back");
+        node.shut_down().await;
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_place_to_wait_is_told_to_come_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = node(&dir).await;
+        let limits = Limits::default();
+        let take_all = || std::iter::from_fn(|| node.place_for_poll()).collect::<Vec<_>>();
+        let waiting = take_all();
+        assert_eq!((waiting.len(), 2 * waiting.len()), (limits.long_polls_max, limits.requests_max));
+        let at_once = timeout(Duration::from_secs(10), asked(&node, "wait_ms=60000")).await.unwrap();
+        assert_eq!(at_once.0, 429, "{}", at_once.1);
+        assert_eq!(asked(&node, "").await, (200, r#"{"events":[],"next":"0-0"}"#.to_owned()));
+        drop(waiting);
+        let waits = timeout(Duration::from_millis(200), asked(&node, "wait_ms=60000")).await;
+        assert!(waits.is_err(), "{waits:?}");
+        assert_eq!(take_all().len(), limits.long_polls_max, "who goes away waits no longer");
+        node.shut_down().await;
+    }
+
+    #[tokio::test]
+    async fn events_are_told_unless_they_are_too_old_for_who_asks() {
+        let dir = tempfile::tempdir().unwrap();
+        // It hears from no leader.
+        let node = node(&dir).await;
+        for (query, status, named) in [
+            ("consistency=local", 200, "events"),
+            ("max_staleness_ms=60000", 503, "too_stale"),
+            ("consistency=local&max_staleness_ms=60000", 503, "too_stale"),
+            ("consistency=local&max_staleness_ms=60000&wait_ms=60000", 503, "too_stale"),
+            ("consistency=local&max_staleness_ms=soon", 400, "max_staleness_ms"),
+            ("consistency=linearizable&max_staleness_ms=1", 400, "consistency"),
+        ] {
+            let (answered, body) = asked(&node, query).await;
+            assert_eq!(answered, status, "{query}: {body}");
+            assert!(body.contains(named), "{query}: {body}");
+        }
+        node.shut_down().await;
+    }
 
     #[test]
     fn who_takes_a_stream_gets_one() {

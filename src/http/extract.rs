@@ -14,6 +14,7 @@ use futures_util::StreamExt;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use tokio::time::{Instant, timeout_at};
 
 use super::fields;
 use super::problem::{Code, Problem};
@@ -24,7 +25,12 @@ use crate::node::Consistency;
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// The longest body of a group booking.
 pub const GROUP_BYTES_MAX: usize = 32 << 20;
+/// A body of which nothing has come for so long comes no more.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long a body may take at any pace, and how much of it must have come in each millisecond past that. Two megabits a second
+/// are enough for any; one that only drips keeps its place, and memory for all of its length, from others no longer than this.
 const BODY_WAIT: Duration = Duration::from_secs(30);
+const BODY_BYTES_A_MS: u64 = 256;
 
 /// The variable segments of the path, decoded, in order.
 pub struct Segments(Option<Vec<String>>);
@@ -119,6 +125,13 @@ impl Params {
         }
     }
 
+    /// As [`always_local`](Params::always_local), for reads that are refused where this node is too far behind.
+    pub fn local_consistency(&mut self) -> Result<Consistency, Problem> {
+        self.always_local()?;
+        let max_staleness = self.optional("max_staleness_ms")?.map(Duration::from_millis);
+        Ok(Consistency::Local { max_staleness })
+    }
+
     pub fn finish(self) -> Result<(), Problem> {
         match self.0.into_keys().next() {
             None => Ok(()),
@@ -206,30 +219,42 @@ pub fn media_type(headers: &HeaderMap) -> Option<String> {
     Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
+/// Refuses a body that is longer than `bytes_max` as its head says, unread.
+pub fn check_length(body: &Body, bytes_max: usize) -> Result<(), Problem> {
+    if body.size_hint().lower() > bytes_max as u64 { Err(too_large(bytes_max)) } else { Ok(()) }
+}
+
+fn too_large(bytes_max: usize) -> Problem {
+    Problem::new(Code::TooLarge, format!("a body has at most {bytes_max} bytes"))
+}
+
 /// All of a body, where it has at most `bytes_max`.
 pub async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(Code::TooLarge, format!("a body has at most {bytes_max} bytes"));
-    if body.size_hint().lower() > bytes_max as u64 {
-        return Err(too_large());
-    }
-    let mut bytes = Vec::new();
+    check_length(&body, bytes_max)?;
+    let began = Instant::now();
+    let mut bytes: Vec<u8> = Vec::new();
     let mut pieces = body.into_data_stream();
-    let whole = tokio::time::timeout(BODY_WAIT, async {
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|_| Problem::malformed("body", "broke off before its end"))?;
-            if bytes.len() + piece.len() > bytes_max {
-                return Ok(false);
-            }
-            bytes.extend_from_slice(&piece);
+    loop {
+        let all_wait = BODY_WAIT + Duration::from_millis(bytes.len() as u64 / BODY_BYTES_A_MS);
+        let latest = (began + all_wait).min(Instant::now() + SILENCE_MAX);
+        let Some(piece) = timeout_at(latest, pieces.next()).await.map_err(|_| too_slow())? else {
+            return Ok(bytes.into());
+        };
+        let piece = piece.map_err(|_| Problem::malformed("body", "broke off before its end"))?;
+        if bytes.len() + piece.len() > bytes_max {
+            return Err(too_large(bytes_max));
         }
-        Ok(true)
-    });
-    match whole.await {
-        Ok(Ok(true)) => Ok(bytes.into()),
-        Ok(Ok(false)) => Err(too_large()),
-        Ok(Err(problem)) => Err(problem),
-        Err(_) => Err(Problem::malformed("body", format!("did not arrive within {} s", BODY_WAIT.as_secs()))),
+        bytes.extend_from_slice(&piece);
     }
+}
+
+fn too_slow() -> Problem {
+    let (silence, whole) = (SILENCE_MAX.as_secs(), BODY_WAIT.as_secs());
+    let reason = format!(
+        "came too slowly; what takes more than {whole} s must come at {BODY_BYTES_A_MS} kB a second, and nothing may rest for \
+         {silence} s: send less at once"
+    );
+    Problem::malformed("body", reason)
 }
 
 /// Reads JSON strictly: no unknown field, no duplicate, nothing behind the value, at most 128 levels.
@@ -399,6 +424,33 @@ mod tests {
         count: u32,
         #[serde(default)]
         prices: Option<UniqueMap<String, i64>>,
+    }
+
+    /// A body in pieces of so many bytes, each so long after the last.
+    fn in_pieces(pieces: usize, bytes: usize, every: Duration) -> Body {
+        Body::from_stream(futures_util::stream::iter(0..pieces).then(move |_| async move {
+            tokio::time::sleep(every).await;
+            Ok::<_, std::convert::Infallible>(vec![b' '; bytes])
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_may_take_its_time_while_it_comes() {
+        let read = async |pieces, bytes, every_ms| {
+            let began = Instant::now();
+            let body = in_pieces(pieces, bytes, Duration::from_millis(every_ms));
+            let read = read(body, GROUP_BYTES_MAX).await.map(|all| all.len());
+            (read.map_err(|problem| problem.to_wire().code), began.elapsed().as_secs())
+        };
+        let refused = || Err("malformed".to_owned());
+        // The longest over two megabits a second, and over half of that.
+        assert_eq!(read(64, 512 << 10, 2_000).await, (Ok(GROUP_BYTES_MAX), 128));
+        assert_eq!(read(64, 512 << 10, 4_000).await.0, refused());
+        assert_eq!(read(2, 1, 9_999).await.0, Ok(2));
+        assert_eq!(read(2, 1, 10_001).await, (refused(), 10));
+        // One that drips takes no longer than one of which little comes.
+        assert_eq!(read(1_000, 1, 9_000).await, (refused(), 30));
+        assert_eq!(read(65, 512 << 10, 1).await.0, Err("too_large".to_owned()));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod blocks;
 mod bodies;
 mod bookings;
 mod calendar;
+mod client_port;
 mod cluster;
 mod drain;
 mod events;
@@ -33,6 +34,7 @@ mod routes;
 mod waitlist;
 
 pub use bookings::STAYS_MAX;
+pub use client_port::ClientPort;
 pub use fields::{TEXT_CHARS_MAX, is_text};
 pub use listen::BoundedListener;
 pub use peer::router as peer_router;

@@ -404,6 +404,12 @@ impl From<NotInPast> for Problem {
             NotInPast::NotTold(not_told) => not_told.into(),
             NotInPast::NotRead(not_read) => not_read.into(),
             NotInPast::Refused(refusal) => refusal.into(),
+            NotInPast::TooLong => Problem::new(
+                Code::NotReady,
+                format!(
+                    "{not_in_past}; ask for what is not so long ago, ask another node, or retry when less is asked of this one"
+                ),
+            ),
         }
     }
 }

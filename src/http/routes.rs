@@ -1,8 +1,9 @@
-//! Every route of the client port, and what is true of every answer.
+//! Every route of the client port, and what is true of every answer of a node that has started.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 
 use super::bodies::Bodies;
 use super::drain::drain_bodies;
+use super::extract::{BODY_BYTES_MAX, GROUP_BYTES_MAX};
 use super::metrics::Metrics;
 use super::problem::{Code, Problem};
 use super::{
@@ -25,7 +27,7 @@ use crate::node::{Limits, Node};
 use crate::replication::NotApplied;
 
 pub const LSN: HeaderName = HeaderName::from_static("innkeeper-lsn");
-const NODE: HeaderName = HeaderName::from_static("innkeeper-node");
+pub const NODE: HeaderName = HeaderName::from_static("innkeeper-node");
 const LEADER: HeaderName = HeaderName::from_static("innkeeper-leader");
 
 pub fn router(node: Arc<Node>) -> Router {
@@ -153,11 +155,12 @@ impl Around {
     async fn bound(&self, request: Request, next: Next) -> Response {
         let health = matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics");
         let place = self.places.try_acquire();
-        if place.is_err() && !health {
+        let is_too_long = is_too_long(&request);
+        if place.is_err() && !health && !is_too_long {
             return Problem::overloaded("as many requests are being served as this node takes")
                 .into_response();
         }
-        if is_for_the_log(&request) && self.node.would_shed(1) {
+        if is_for_the_log(&request) && !is_too_long && self.node.would_shed(1) {
             return Problem::from(NotApplied::Overloaded).into_response();
         }
         next.run(request).await
@@ -189,6 +192,15 @@ impl Around {
 fn is_for_the_log(request: &Request) -> bool {
     let route = request.extensions().get::<MatchedPath>();
     !request.method().is_safe() && route.is_some_and(|route| !route.as_str().starts_with("/v1/cluster"))
+}
+
+/// Whether the body is longer than its route takes, as its head says. That is refused unread and for good, so its client is
+/// not told to come again, however much waits.
+fn is_too_long(request: &Request) -> bool {
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let takes_many = ["/bookings", "/imports", "/batch"].iter().any(|end| route.ends_with(end));
+    let bytes_max = if takes_many { GROUP_BYTES_MAX } else { BODY_BYTES_MAX };
+    request.body().size_hint().lower() > bytes_max as u64
 }
 
 /// A panic is a bug in one request: its client is told, and the others go on. The panic itself has been printed.
@@ -256,6 +268,15 @@ mod tests {
                 assert_eq!((status, retry_after), (429, true), "{path}");
                 assert!(took >= node.config.timings.refusal, "{took:?}");
             }
+            let too_long = [
+                ("PUT", "/v1/properties/p", BODY_BYTES_MAX),
+                ("POST", "/v1/properties/p/bookings", GROUP_BYTES_MAX),
+                ("POST", "/v1/batch", GROUP_BYTES_MAX),
+            ];
+            for (method, path, bytes_max) in too_long {
+                let answer = self::asked(&node, method, path, " ".repeat(bytes_max + 1)).await;
+                assert_eq!((answer.0, answer.1), (413, false), "{path}");
+            }
             assert_eq!(asked("POST", "/v1/nowhere").await.0, 404);
             assert_eq!(asked("GET", "/v1/cluster").await.0, 200);
             assert_ne!(asked("POST", "/v1/cluster/snapshot").await.0, 429);
@@ -303,6 +324,7 @@ mod tests {
             assert_eq!(asked(600).await, 200);
             assert_eq!(asked(601).await, 429);
             assert_eq!(asked(9_000).await, 429);
+            assert_eq!(asked(10_001).await, 413);
         })
         .await;
         node.shut_down().await;

@@ -15,7 +15,8 @@ use super::dispatch::dispatch;
 use super::submit::Pending;
 use crate::replication::ApplyCost;
 
-/// Bytes that an entry of the log needs beside its commands.
+/// Bytes that an entry of the log needs beside its commands. All builds of a cluster count with the same: a follower fills
+/// what it forwards up to here.
 pub(super) const BATCH_OVERHEAD_BYTES: usize = 256;
 
 /// While a batch is under way, the next waits for so many commands, or until nothing is under way any more, and no longer

@@ -36,7 +36,7 @@ pub struct Limits {
     /// Entries that this node has proposed or forwarded and that are not answered yet. One is flushed while the next
     /// gathers; more would only be smaller.
     pub batches_in_flight_max: usize,
-    /// Reads that wait for one round of confirmation.
+    /// Reads that wait for one round of confirmation, and as many that wait for one round of what the members say.
     pub queued_reads_max: usize,
     /// Requests of the client port that are served at once.
     pub requests_max: usize,
@@ -46,6 +46,10 @@ pub struct Limits {
     pub snapshot_piece_bytes: usize,
     /// Streams of events that are open at once.
     pub streams_max: usize,
+    /// Pages of events that are read at once: each takes a thread, and memory until it is text.
+    pub event_pages_max: usize,
+    /// Requests that wait for events, at most: half of those that are served at once, so that bookings have the other half.
+    pub long_polls_max: usize,
     /// Questions about the past that are answered at once.
     pub past_reads_max: usize,
     /// How much of the past is kept. The leader's counts.
@@ -66,6 +70,8 @@ impl Default for Limits {
             batch_bodies_bytes_max: 256 << 20,
             snapshot_piece_bytes: 1 << 20,
             streams_max: 512,
+            event_pages_max: 8,
+            long_polls_max: 4_096,
             past_reads_max: 4,
             history: Retention::default(),
         }
@@ -81,6 +87,9 @@ pub struct Timings {
     pub election_max: Duration,
     /// How long a client's request may take on this node, forwarding included.
     pub request: Duration,
+    /// How long a walk back in the history may take: well below the silence after which the port closes the connection of who
+    /// waits for it.
+    pub past_walk: Duration,
     /// How much later than at once it is answered that a command was shed: a client that asks again as soon as it is answered,
     /// whatever `Retry-After` says, would have the node do little else than refuse it.
     pub refusal: Duration,
@@ -110,6 +119,7 @@ impl Default for Timings {
             election_min: Duration::from_millis(150),
             election_max: Duration::from_millis(350),
             request: Duration::from_secs(5),
+            past_walk: Duration::from_secs(30),
             refusal: Duration::from_secs(2),
             peer_message: Duration::from_secs(2),
             // A piece of a mebibyte; one that is lost on its way holds a snapshot up for so long.

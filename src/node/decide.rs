@@ -70,7 +70,8 @@ impl Node {
         if !pause.is_readable {
             return Err(NotDecided::Unreadable { index });
         }
-        let goes_on = (self.cluster().await.members.into_iter())
+        let cluster = self.cluster().await.map_err(|_| NotDecided::NoLeader)?;
+        let goes_on = (cluster.members.iter())
             .find(|member| member.status.as_ref().is_some_and(|status| status.paused.is_none()));
         if let Some(member) = goes_on {
             return Err(NotDecided::OthersGoOn { node: member.id });

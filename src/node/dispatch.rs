@@ -7,11 +7,12 @@ use tokio::time::Instant;
 
 use super::admission::Origin;
 use super::append::Appended;
+use super::batcher::BATCH_OVERHEAD_BYTES;
 use super::submit::{Outcomes, Pending};
 use super::{Node, change_of_leader};
 use crate::planted::{Bug, planted};
 use crate::replication::{
-    Batch, BatchReply, EncodedSubmission, Forwarded, NodeId, NotApplied, Reply, Request,
+    Batch, BatchReply, CodecError, EncodedSubmission, Forwarded, NodeId, NotApplied, Payload, Reply, Request,
 };
 
 /// How long to wait before a refused proposal is tried again, where no change of leader is seen earlier.
@@ -74,13 +75,30 @@ fn answer_all(batch: Vec<Pending>, not_applied: NotApplied) {
 }
 
 /// The batch's commands in their order.
-fn submissions(batch: &[Pending]) -> Vec<EncodedSubmission> {
-    batch.iter().flat_map(|pending| &pending.submissions).cloned().collect()
+fn submissions(batch: &[Pending]) -> impl Iterator<Item = EncodedSubmission> {
+    batch.iter().flat_map(|pending| &pending.submissions).cloned()
+}
+
+fn commands(batch: &[Pending]) -> usize {
+    batch.iter().map(|pending| pending.submissions.len()).sum()
 }
 
 /// The time until which the most patient command of the batch waits.
 fn latest_deadline(batch: &[Pending]) -> Instant {
     batch.iter().map(|pending| pending.deadline).max().unwrap_or_else(Instant::now)
+}
+
+/// The entry of the log with the batch's commands, and how many commands stand before them in it: those that end what must
+/// not stand in their way.
+fn entry(node: &Node, batch: &[Pending]) -> Result<(Payload, usize), CodecError> {
+    let stamp = node.log_time();
+    let bytes: usize = batch.iter().map(|pending| pending.bytes).sum();
+    let left = (node.config.limits.batch_bytes_max - BATCH_OVERHEAD_BYTES).saturating_sub(bytes);
+    let mut all = node.ends_before(stamp, left)?;
+    let ends = all.len();
+    all.extend(submissions(batch));
+    let entry = Batch { stamp, check: node.state.check(), submissions: all };
+    Ok((entry.encode()?, ends))
 }
 
 /// Appends the batch to this leader's log and waits until it is applied here.
@@ -89,11 +107,8 @@ pub(super) async fn propose(node: &Node, batch: Vec<Pending>) -> Attempt {
     if node.state.pause().is_some() {
         return Attempt::Again(batch);
     }
-    let submissions = submissions(&batch);
-    let commands = submissions.len();
-    let entry = Batch { stamp: node.log_time(), check: node.state.check(), submissions };
-    let payload = match entry.encode() {
-        Ok(payload) => payload,
+    let (payload, ends) = match entry(node, &batch) {
+        Ok(entry) => entry,
         Err(error) => {
             tracing::error!(%error, "a batch could not be encoded");
             answer_all(batch, NotApplied::TooLarge);
@@ -101,7 +116,10 @@ pub(super) async fn propose(node: &Node, batch: Vec<Pending>) -> Attempt {
         }
     };
     match node.append(payload, latest_deadline(&batch)).await {
-        Appended::Applied(_, BatchReply::Applied(mut outcomes)) if outcomes.len() == commands => {
+        Appended::Applied(_, BatchReply::Applied(mut outcomes))
+            if outcomes.len() == ends + commands(&batch) =>
+        {
+            outcomes.drain(..ends);
             if planted(Bug::AnswersSwapped) {
                 outcomes.reverse();
             }
@@ -126,10 +144,12 @@ pub(super) async fn propose(node: &Node, batch: Vec<Pending>) -> Attempt {
 async fn forward(node: &Node, leader: NodeId, batch: Vec<Pending>) -> Attempt {
     let Some(member) = node.member(leader) else { return Attempt::Again(batch) };
     let wait = latest_deadline(&batch).saturating_duration_since(Instant::now());
-    let submissions = submissions(&batch);
-    let commands = submissions.len();
+    let commands = commands(&batch);
     let wait_there = wait.saturating_sub(ANSWER_ON_ITS_WAY);
-    let request = Request::Submit(Forwarded { submissions, wait_ms: wait_there.as_millis() as u64 });
+    let request = Request::Submit(Forwarded {
+        submissions: submissions(&batch).collect(),
+        wait_ms: wait_there.as_millis() as u64,
+    });
     match node.peers.call_member(leader, &member, request, wait).await {
         Ok(Reply::Submitted(results)) if results.len() == commands => {
             let mut again = Vec::new();

@@ -7,17 +7,23 @@ use jiff::tz::TimeZone;
 use tokio::time::Instant;
 
 use super::Node;
+use super::batcher::commands_max;
 use crate::ledger::{
     BusinessDateMode, Command, Date, EndDue, Ledger, Lsn, RollBusinessDate, Submission, Timestamp,
 };
 use crate::planted::{Bug, planted};
-use crate::replication::NotApplied;
+use crate::replication::{CodecError, EncodedSubmission, NotApplied};
 
 /// How often properties on `clock` are looked at.
 const ROLL_EVERY: Duration = Duration::from_secs(1);
 
 /// Rolls that are proposed together.
 const ROLLS_MAX: usize = 256;
+
+/// Commands that end holds which an entry of the log takes ahead of those that were asked for, at most. They and what these
+/// do before themselves end some 8,000: more than desks let end at one instant, and where nobody waits for the rooms it is
+/// done in some 50 ms. Where commands are dear of late they are fewer, as those of an entry are.
+pub(super) const ENDS_MAX: usize = 32;
 
 /// Ends holds as they come due, until the node is gone.
 pub async fn end_holds(node: Weak<Node>) {
@@ -64,12 +70,32 @@ pub fn time_zone_known(time_zone: &str) -> bool {
     TimeZone::get(time_zone).is_ok_and(|zone| !zone.is_unknown())
 }
 
+fn end_due() -> Submission {
+    Submission { key: None, command: Command::EndDue(EndDue {}) }
+}
+
 impl Node {
     /// The last LSN that this node has applied, where all has ended there that a read must not see, by this leader's log
     /// clock.
     pub(super) fn all_ended_at(&self) -> Option<Lsn> {
-        let (end, lsn) = self.with_ledger(|ledger| (ledger.next_end(), ledger.lsn()));
-        (!self.is_due(end)).then_some(lsn)
+        let position = self.position();
+        (!self.is_due(position.next_end)).then_some(position.lsn)
+    }
+
+    /// What must stand in the log before a command that comes at `at`, so that no hold that has ended stands in its way: as
+    /// much as so many bytes hold. A command ends some before itself, which is nearly always enough.
+    pub(super) fn ends_before(
+        &self,
+        at: Timestamp,
+        bytes: usize,
+    ) -> Result<Vec<EncodedSubmission>, CodecError> {
+        if !self.is_due(self.position().next_end) {
+            return Ok(Vec::new());
+        }
+        let end = EncodedSubmission::new(&end_due())?;
+        let most = commands_max(self.state.apply_cost(), ENDS_MAX).min(bytes / end.len());
+        let ends = self.with_ledger(|ledger| ledger.ends_before(at, most));
+        Ok(vec![end; ends])
     }
 
     fn is_due(&self, from: Option<Timestamp>) -> bool {
@@ -78,8 +104,7 @@ impl Node {
 
     /// Proposes an entry that ends what is due.
     pub(super) async fn end_due(&self, deadline: Instant) -> Result<(), NotApplied> {
-        let submission = Submission { key: None, command: Command::EndDue(EndDue {}) };
-        let ended = self.submit_ahead(&[submission], deadline).await.pop();
+        let ended = self.submit_ahead(&[end_due()], deadline).await.pop();
         ended.unwrap_or(Err(NotApplied::Unknown)).map(|_| ())
     }
 
@@ -110,7 +135,102 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
+    use super::super::Timings;
+    use super::super::tests::{in_order, property, start_with};
     use super::*;
+    use crate::ledger::{
+        BookGroup, BookingId, Currency, GroupStay, Outcome, Prices, PropertyId, PutRates, PutRoom,
+        PutRoomType, RateTarget, ReservationId, RoomId, RoomTypeId, Wanted,
+    };
+
+    const ROOMS: usize = 500;
+
+    fn command(command: Command) -> Submission {
+        Submission { key: None, command }
+    }
+
+    fn room(n: usize) -> RoomId {
+        format!("{n}").parse().unwrap()
+    }
+
+    fn house() -> Vec<Submission> {
+        let hotel: PropertyId = "p0".parse().unwrap();
+        let room_type: RoomTypeId = "double".parse().unwrap();
+        let put_type = PutRoomType {
+            property: hotel.clone(),
+            room_type: room_type.clone(),
+            name: "Double".into(),
+            max_occupancy: 2,
+            overbooking_limit: 0,
+        };
+        let mut prices = Prices::new();
+        prices.entry(Currency::new("EUR").unwrap()).or_default().insert(2, 100);
+        let rates = PutRates {
+            property: hotel.clone(),
+            target: RateTarget::RoomType(room_type.clone()),
+            from: "2027-01-01".parse().unwrap(),
+            to: "2027-02-01".parse().unwrap(),
+            prices,
+            currencies_known: true,
+        };
+        let put_room = |n| PutRoom { property: hotel.clone(), room: room(n), room_type: room_type.clone() };
+        let rooms = (0..ROOMS).map(|n| command(Command::PutRoom(put_room(n))));
+        let mut all = vec![property(0, 1), command(Command::PutRoomType(put_type))];
+        all.extend(rooms);
+        all.push(command(Command::PutRates(rates)));
+        all
+    }
+
+    fn stay(n: usize, hold_seconds: Option<u64>) -> GroupStay {
+        GroupStay {
+            id: ReservationId(Uuid::from_u128(n as u128)),
+            wanted: Wanted::Room(room(n)),
+            arrival: "2027-01-02".parse().unwrap(),
+            departure: "2027-01-04".parse().unwrap(),
+            occupancy: 2,
+            currency: None,
+            currency_known: true,
+            hold_seconds,
+            expected_total: None,
+            block: None,
+            external_ref: None,
+        }
+    }
+
+    /// Nobody ends them in time: the leader does not come to look.
+    #[tokio::test]
+    async fn holds_that_have_ended_stand_in_no_commands_way_however_many_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let timings = Timings { due_every: Duration::from_secs(3_600), ..Timings::default() };
+        let node = start_with(&dir, &[(1, "127.0.0.1:2")], timings).await.unwrap();
+        let group = |stays: Vec<GroupStay>, id| {
+            let (booking_id, property) = (BookingId(Uuid::from_u128(id)), "p0".parse().unwrap());
+            command(Command::BookGroup(BookGroup { booking_id, property, guest: "group".into(), stays }))
+        };
+        let mut submissions = house();
+        submissions.push(group((0..ROOMS).map(|n| stay(n, Some(1))).collect(), 1_000_000));
+        let outcomes = in_order(&node, &submissions).await;
+        let Some(Ok(held)) = outcomes.last() else { panic!("{outcomes:?}") };
+        let Outcome::Booked(held) = &held.outcome else { panic!("{held:?}") };
+        let end = held.reservations[0].hold_expires_at.unwrap();
+        let ended = async {
+            while node.log_time() <= end {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), ended).await.expect("the clock goes on");
+        // The last of them is the last to end.
+        let again = group(
+            vec![GroupStay { id: ReservationId(Uuid::from_u128(2_000_000)), ..stay(ROOMS - 1, None) }],
+            2_000_000,
+        );
+        let outcome = node.submit(&again).await.unwrap().outcome;
+        assert!(matches!(outcome, Outcome::Booked(_)), "{outcome:?}");
+        assert_eq!(node.position().next_end, None);
+        node.shut_down().await;
+    }
 
     #[test]
     fn a_business_date_begins_at_the_propertys_own_midnight() {

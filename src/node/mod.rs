@@ -26,6 +26,8 @@ mod read;
 mod recovery;
 mod snapshots;
 mod status;
+#[cfg(test)]
+mod stub_leader;
 mod submit;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -37,7 +39,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::{RecvError, WatchReceiver};
 use openraft::{Instant as _, Raft, RaftMetrics, ServerState};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
@@ -83,6 +85,7 @@ pub struct Node {
     /// One permit a batch that is proposed or forwarded and not answered yet.
     in_flight: Arc<Semaphore>,
     reads: read::Reads,
+    asks_members: mpsc::Sender<status::Asking>,
     log_clock: LogClock,
     flush_seconds: prometheus::Histogram,
     heard: Mutex<Heard>,
@@ -90,8 +93,11 @@ pub struct Node {
     refusals: peers::Refusals,
     history: Arc<History>,
     disk: Arc<dyn Disk>,
-    /// One permit a stream of events, and one a question about the past.
+    /// One permit a stream of events, one a page of events that is read, one a request that waits for events, and one a
+    /// question about the past.
     streams: Arc<Semaphore>,
+    pages: Arc<Semaphore>,
+    polls: Arc<Semaphore>,
     in_past: Arc<Semaphore>,
     /// True once streams and long polls should end.
     closing: watch::Sender<bool>,
@@ -181,7 +187,10 @@ impl Node {
 
         let (submitter, batcher) = submit::queue(&config.limits, state.apply_cost().clone());
         let (reads, rounds) = read::queue(config.limits.queued_reads_max);
+        let (asks_members, asked) = mpsc::channel(config.limits.queued_reads_max);
         let streams = Arc::new(Semaphore::new(config.limits.streams_max));
+        let pages = Arc::new(Semaphore::new(config.limits.event_pages_max));
+        let polls = Arc::new(Semaphore::new(config.limits.long_polls_max));
         let in_past = Arc::new(Semaphore::new(config.limits.past_reads_max));
         let node = Arc::new(Node {
             config,
@@ -195,6 +204,7 @@ impl Node {
             submitter,
             in_flight: batcher.in_flight(),
             reads,
+            asks_members,
             log_clock: LogClock::default(),
             flush_seconds,
             heard: Mutex::default(),
@@ -203,6 +213,8 @@ impl Node {
             history,
             disk: world.disk,
             streams,
+            pages,
+            polls,
             in_past,
             closing: watch::Sender::new(false),
             fatal: watch::Sender::new(None),
@@ -210,6 +222,7 @@ impl Node {
         });
         node.spawn("proposes", batcher.run(Arc::downgrade(&node)));
         node.spawn("confirms reads", rounds.run(Arc::downgrade(&node)));
+        node.spawn("asks the members", status::run(asked, Arc::downgrade(&node)));
         node.spawn("watches", watchdog::run(Arc::downgrade(&node), storage_fatal));
         tokio::spawn(past::keep(Arc::downgrade(&node), keeping));
         node.spawn_upkeep();

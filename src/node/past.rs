@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Consistency, Node, NotRead};
 use crate::history::{Asker, History, NotTold, Run, Version};
@@ -76,6 +76,9 @@ pub enum NotInPast {
     /// What was asked for is not there, or was not yet.
     #[error("what was asked for is not there")]
     Refused(Refusal),
+    /// The walk back to it was given up.
+    #[error("going back so far took this node too long")]
+    TooLong,
 }
 
 impl From<Refusal> for NotInPast {
@@ -108,6 +111,16 @@ impl Node {
     /// A place for one stream of events; `None` where as many are open as may be.
     pub fn place_for_stream(&self) -> Option<OwnedSemaphorePermit> {
         self.streams.clone().try_acquire_owned().ok()
+    }
+
+    /// A place for one page of events while it is read; `None` where none comes free within `wait`.
+    pub async fn place_for_page(&self, wait: Duration) -> Option<OwnedSemaphorePermit> {
+        timeout(wait, self.pages.clone().acquire_owned()).await.ok()?.ok()
+    }
+
+    /// A place for one request that waits for events; `None` where as many wait as may.
+    pub fn place_for_poll(&self) -> Option<OwnedSemaphorePermit> {
+        self.polls.clone().try_acquire_owned().ok()
     }
 
     /// Asks the history, which may have to be read from the disk.
@@ -196,7 +209,7 @@ impl Node {
         self.go_back(place, move |history, asker| history.versions(&newest, asker)).await
     }
 
-    /// Goes back in the history, for as long as this future is waited for.
+    /// Goes back in the history, for as long as this future is waited for, and no longer than a walk may take.
     async fn go_back<T: Send + 'static>(
         &self,
         place: OwnedSemaphorePermit,
@@ -208,12 +221,40 @@ impl Node {
             let _place = place;
             walk(history, &asker)
         });
-        Ok(walked.await?)
+        let walked = timeout(self.config.timings.past_walk, walked).await;
+        Ok(walked.map_err(|_| NotInPast::TooLong)??)
     }
 
     /// Going back takes a thread and memory, so only a few do at once.
     async fn place_in_past(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, NotRead> {
         let place = timeout_at(deadline, self.in_past.clone().acquire_owned()).await;
         place.ok().and_then(Result::ok).ok_or(NotRead::Overloaded)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::Timings;
+    use crate::node::tests::start_with;
+
+    #[tokio::test]
+    async fn a_walk_that_takes_too_long_is_given_up_and_its_place_comes_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let timings = Timings { past_walk: Duration::from_millis(50), ..Timings::default() };
+        let node = start_with(&dir, &[(1, "127.0.0.1:2")], timings).await.unwrap();
+        for _ in 0..=node.config.limits.past_reads_max {
+            let place = node.place_in_past(node.deadline()).await.unwrap();
+            let walked = node.go_back(place, |_: &History, asker: &Asker| {
+                while asker.still_waits().is_ok() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Ok(())
+            });
+            assert_eq!(walked.await, Err(NotInPast::TooLong));
+        }
+        let all = node.in_past.acquire_many(node.config.limits.past_reads_max as u32);
+        assert!(timeout(Duration::from_secs(5), all).await.is_ok(), "a walk goes on that nobody waits for");
+        node.shut_down().await;
     }
 }

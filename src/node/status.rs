@@ -1,12 +1,15 @@
 //! What a node tells of itself and of the cluster.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use openraft::ServerState;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout_at;
 
-use super::Node;
+use super::{Node, NotRead};
 use crate::replication::{Member, MemberStatus, NodeId, Pause, Reply, Request};
 
 /// The version of this build.
@@ -18,6 +21,11 @@ const READY_WAIT: Duration = Duration::from_secs(1);
 /// Why a node may not serve.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unready {
+    /// What the client port says as long as there is no node yet that could be asked.
+    #[error(
+        "the node is starting: it serves once it has loaded its snapshot and replayed its log; until then ask another"
+    )]
+    Starting,
     #[error("the node has paused applying: {0}")]
     Paused(String),
     #[error("no leader is known, or it does not answer")]
@@ -30,6 +38,7 @@ impl Unready {
     /// The failed check's name.
     pub fn check(&self) -> &'static str {
         match self {
+            Unready::Starting => "starting",
             Unready::Paused(_) => "apply",
             Unready::NoLeader => "leader",
             Unready::NotCaughtUp => "caught_up",
@@ -52,6 +61,26 @@ pub struct ClusterView {
     pub leader: Option<NodeId>,
     pub term: u64,
     pub members: Vec<MemberView>,
+}
+
+/// Where an answer goes to whoever asks for the cluster.
+pub(super) type Asking = oneshot::Sender<Arc<ClusterView>>;
+
+/// Asks all members, one round after the other, until the node is gone. Who asks joins the first round that begins after
+/// that: a thousand who ask at once take no more of the members' connections, which heartbeats need, than two do.
+pub(super) async fn run(mut asked: mpsc::Receiver<Asking>, node: Weak<Node>) {
+    while let Some(first) = asked.recv().await {
+        let mut all = vec![first];
+        while let Ok(next) = asked.try_recv() {
+            all.push(next);
+        }
+        let Some(node) = node.upgrade() else { return };
+        let view = Arc::new(node.ask_members().await);
+        for asking in all {
+            // Who went away waits for nothing.
+            let _ = asking.send(view.clone());
+        }
+    }
 }
 
 impl Node {
@@ -86,8 +115,16 @@ impl Node {
         }
     }
 
-    /// Asks every member; one that does not answer within half a second is shown as unreachable.
-    pub async fn cluster(&self) -> ClusterView {
+    /// The cluster, as a round of questions found it that began after this one: it ends within the time of two. A member that
+    /// does not answer within half a second is shown as unreachable; an error where as many ask as may, or this node ends.
+    pub async fn cluster(&self) -> Result<Arc<ClusterView>, NotRead> {
+        let (asking, view) = oneshot::channel();
+        self.asks_members.try_send(asking).map_err(|_| NotRead::Overloaded)?;
+        let view = timeout_at(self.deadline(), view).await;
+        view.ok().and_then(Result::ok).ok_or(NotRead::Overloaded)
+    }
+
+    async fn ask_members(&self) -> ClusterView {
         let voters: BTreeSet<NodeId> = self.metrics().membership_config.membership().voter_ids().collect();
         let asked = self.members().into_iter().map(|(id, member)| {
             let is_voter = voters.contains(&id);

@@ -21,7 +21,7 @@ use crate::replication::{
 };
 
 /// Nobody else is there.
-struct Alone;
+pub(super) struct Alone;
 
 impl Transport for Alone {
     fn exchange(&self, address: &str, _: Bytes, _: Duration) -> BoxFuture<'static, Result<Bytes, Lost>> {
@@ -68,12 +68,22 @@ pub(crate) async fn start_with(
     members: &[(u64, &str)],
     timings: Timings,
 ) -> Result<Arc<Node>, StartError> {
+    start_over(Arc::new(Alone), dir, members, timings).await
+}
+
+/// Starts a node whose messages are carried by `transport`.
+pub(super) async fn start_over(
+    transport: Arc<dyn Transport>,
+    dir: &tempfile::TempDir,
+    members: &[(u64, &str)],
+    timings: Timings,
+) -> Result<Arc<Node>, StartError> {
     let listed = members.iter().map(|(id, address)| (*id, address.to_string())).collect();
     let config = Config { initial_cluster: Some(listed), timings, ..config(dir) };
     let clock = Arc::new(SystemClock::new());
     let ids = IdSource::from_system(clock.clone());
     let (disk, history) = (Arc::new(DiskThreads), Keeping::InMemory);
-    Node::start(config, World { clock, transport: Arc::new(Alone), ids, disk, history }).await
+    Node::start(config, World { clock, transport, ids, disk, history }).await
 }
 
 pub(super) const CLUSTER: Uuid = Uuid::from_u128(7);

@@ -24,11 +24,19 @@ pub struct Position {
     /// The log time of the last batch.
     pub stamp: Timestamp,
     pub state_hash: StateHash,
+    /// From this instant on something is due that a read must not see undone.
+    pub next_end: Option<Timestamp>,
 }
 
 impl Position {
     pub fn new(log_id: Option<LogId>, ledger: &Ledger) -> Position {
-        Position { log_id, lsn: ledger.lsn(), stamp: ledger.stamp(), state_hash: ledger.state_hash() }
+        Position {
+            log_id,
+            lsn: ledger.lsn(),
+            stamp: ledger.stamp(),
+            state_hash: ledger.state_hash(),
+            next_end: ledger.next_end(),
+        }
     }
 
     pub fn index(&self) -> Option<u64> {

@@ -47,6 +47,11 @@ pub async fn run(
     let turn = bodies.turn().await?;
     let (places, commands) = {
         let texts = form.commands(&body)?;
+        // Asked before places are: a client that finds none is told to come again. What groups count for is known only once
+        // they are read.
+        if texts.len() > RESERVATIONS_MAX {
+            return Err(too_many());
+        }
         // What could only be shed is not worth being parsed. A command takes about as much in the log as in JSON.
         let places = node.places_for(texts.len(), body.len())?;
         (places, parse_all(&node.ids, &texts).await?)
@@ -96,13 +101,17 @@ async fn parse_all(ids: &IdSource, commands: &[&[u8]]) -> Result<Vec<Result<Subm
             let Parsed { submission, reservations: more } = parse(ids, text);
             reservations += more;
             if reservations > RESERVATIONS_MAX {
-                let detail = format!("a batch has at most {RESERVATIONS_MAX} reservations; split it");
-                return Err(Problem::new(Code::TooLarge, detail));
+                return Err(too_many());
             }
             parsed.push(submission);
         }
     }
     Ok(parsed)
+}
+
+fn too_many() -> Problem {
+    let detail = format!("a batch has at most {RESERVATIONS_MAX} reservations; split it");
+    Problem::new(Code::TooLarge, detail)
 }
 
 /// Submits what could be read, and puts the outcomes where their commands stood.

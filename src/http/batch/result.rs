@@ -30,7 +30,7 @@ pub struct Results {
     detail: Detail,
     state: State,
     /// The batch's share of the node's memory, until the answer is sent.
-    _room: OwnedSemaphorePermit,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 enum State {
@@ -44,7 +44,7 @@ impl Results {
         results: Vec<Result<Applied, Problem>>,
         form: Form,
         detail: Detail,
-        room: OwnedSemaphorePermit,
+        room: Option<OwnedSemaphorePermit>,
     ) -> Results {
         Results { rest: results.into_iter().peekable(), form, detail, state: State::Begins, _room: room }
     }

@@ -195,7 +195,7 @@ async fn results_keep_their_order_over_the_pieces_they_are_sent_in() {
         [(Form::Json, Detail::Whole), (Form::Lines, Detail::Whole), (Form::Lines, Detail::Minimal)]
     {
         let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let body = Results::new(results(), form, detail, room).into_body();
+        let body = Results::new(results(), form, detail, Some(room)).into_body();
         let body = String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
         let written: Vec<Value> = match form {
             Form::Json => {
@@ -223,7 +223,7 @@ async fn results_keep_their_order_over_the_pieces_they_are_sent_in() {
 async fn an_empty_batch_has_an_empty_answer() {
     for (form, expected) in [(Form::Json, r#"{"results":[]}"#), (Form::Lines, "")] {
         let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let body = Results::new(Vec::new(), form, Detail::Whole, room).into_body();
+        let body = Results::new(Vec::new(), form, Detail::Whole, Some(room)).into_body();
         assert_eq!(to_bytes(body, usize::MAX).await.unwrap(), expected);
     }
 }

@@ -400,8 +400,8 @@ pub const CALLS: &[Call] = &[
         "What was changed, in order; with `Accept: text/event-stream` as a stream",
         &[(200, "Events")],
     )
-    .query(&["after", "limit", "wait_ms", "property", "min_lsn"])
-    .refusals(&[PAST, &["malformed", "too_stale", "not_ready"]]),
+    .query(&["after", "limit", "wait_ms", "property", "consistency", "max_staleness_ms", "min_lsn"])
+    .refusals(&[PAST, &["malformed", "too_stale"]]),
     call(Local, "GET", "/v1/quarantine", "Commands that applying set aside", &[(200, "Quarantine")])
         .refusals(&[&["malformed"]]),
     call(
@@ -433,8 +433,7 @@ pub const CALLS: &[Call] = &[
     call(Local, "GET", "/v1/cluster/state-hash", "The hash of this node's state", &[(200, "StateHash")])
         .refusals(&[&["malformed"]]),
     call(Local, "GET", "/livez", "Whether the process runs", &[(200, "Health")]),
-    call(Local, "GET", "/readyz", "Whether the node may serve", &[(200, "Health")])
-        .refusals(&[&["not_ready"]]),
+    call(Local, "GET", "/readyz", "Whether the node may serve", &[(200, "Health")]),
     call(Local, "GET", "/metrics", "Numbers for Prometheus", &[(200, "text/plain")]),
     call(Local, "GET", "/openapi.json", "This document", &[(200, "Document")]),
     call(Local, "GET", "/docs", "This document, for people", &[(200, "text/html")]),
@@ -443,10 +442,14 @@ pub const CALLS: &[Call] = &[
 /// What a kind of call can be refused for, whichever it is.
 pub fn common_refusals(call: &Call) -> Vec<&'static str> {
     let mut codes = vec!["overloaded", "internal"];
+    // All else is refused while a node starts.
+    if call.path != "/livez" {
+        codes.push("not_ready");
+    }
     match call.kind {
         Local => {}
-        Read => codes.extend(["malformed", "no_leader", "too_stale", "not_ready"]),
-        Kind::Batch => codes.extend(["malformed", "idempotency_key_invalid", "not_ready"]),
+        Read => codes.extend(["malformed", "no_leader", "too_stale"]),
+        Kind::Batch => codes.extend(["malformed", "idempotency_key_invalid"]),
         Write | Change => codes.extend([
             "malformed",
             "idempotency_key_invalid",
@@ -455,7 +458,6 @@ pub fn common_refusals(call: &Call) -> Vec<&'static str> {
             "quarantined",
             "no_leader",
             "outcome_unknown",
-            "not_ready",
         ]),
     }
     if call.kind == Change {

@@ -127,7 +127,10 @@ fn parameters(call: &Call) -> Vec<Value> {
     let common = if call.kind == Kind::Read { READ_QUERY } else { &[] };
     for name in call.query.iter().chain(common) {
         let (name, required) = name.strip_suffix('!').map_or((*name, false), |name| (name, true));
-        let mut parameter = known.get(name).unwrap_or_else(|| panic!("{name} is described")).clone();
+        let is_local = name == "consistency" && call.kind == Kind::Local;
+        let described = if is_local { "always_local" } else { name };
+        let parameter = known.get(described).unwrap_or_else(|| panic!("{described} is described"));
+        let mut parameter = parameter.clone();
         parameter.extend([
             ("name".to_owned(), json!(name)),
             ("in".to_owned(), json!("query")),
