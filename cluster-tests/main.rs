@@ -18,6 +18,7 @@ mod dev;
 mod events;
 mod export;
 mod failover;
+mod flushes;
 mod holds;
 mod idempotency;
 mod identity;

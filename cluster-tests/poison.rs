@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use crate::events::{open_stream, read_events, read_to_end};
@@ -10,6 +10,9 @@ use crate::support::{Cluster, Hotel, eventually};
 
 /// What such a build panics at: every cancellation.
 const BROKEN: &str = "cancel-panics";
+
+/// Times that node 3 may be started because it was handed the lead before a paused leader was asked.
+const STARTS_MAX: usize = 5;
 
 /// Restarts a node, one after the other, as the build that has the bug, or as the one that has not.
 async fn restart_as(cluster: &mut Cluster, ids: &[u64], bug: Option<&str>) {
@@ -271,6 +274,30 @@ async fn a_broken_build_that_replays_what_the_others_applied_pauses_and_recovers
     assert_eq!(cluster.agree().await.0, lsn);
 }
 
+/// Node 3 has all of the log, and the highest number.
+#[tokio::test]
+async fn leadership_passes_over_who_has_paused() {
+    let mut cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", 3).await;
+    let path = reserved(&cluster, &hotel, 1).await;
+    comes_back_broken(&mut cluster, &hotel, &path, 4).await;
+    reserved(&cluster, &hotel, 6).await;
+    let leader = cluster.leader_of_others(3).await;
+    let last = cluster.own_row(leader).await.expect("a node that answers")["last_log_index"].as_u64();
+    for id in [3 - leader, 3] {
+        eventually(&format!("node {id} has all of the log"), async || {
+            let row = cluster.own_row(id).await?;
+            if row["last_log_index"].as_u64() >= last { Ok(()) } else { Err(row.to_string()) }
+        })
+        .await;
+    }
+    cluster.stop(leader).await;
+    // Whether it was taken in time is another matter.
+    let heir = format!("heir={}", 3 - leader);
+    let node = cluster.node(leader);
+    assert!(node.log().contains(&heir), "{}", node.log_tail(20));
+}
+
 #[tokio::test]
 async fn a_stream_of_a_node_that_pauses_ends_so_that_its_reader_turns_to_another() {
     let mut cluster = Cluster::start(3).await;
@@ -285,6 +312,74 @@ async fn a_stream_of_a_node_that_pauses_ends_so_that_its_reader_turns_to_another
     hotel.reserve(&cluster.api(leader), "n1", 2, 3, "next").expect(201).await;
     says_that_it_has_paused(&mut cluster, 3).await;
     timeout(Duration::from_secs(10), read_to_end(&mut stream)).await.expect("the stream ends");
+}
+
+/// Starts node 3, and asks the leader, which has paused, for a decision as soon as it hears node 3. Within two seconds it
+/// passes its lead on to node 3, which has not paused: then it is asked too late, and all of this begins anew.
+async fn refused_by_a_paused_leader(cluster: &mut Cluster, paused_at: &Value) -> Map<String, Value> {
+    for _ in 0..STARTS_MAX {
+        let leader = cluster.leader_of_others(3).await;
+        cluster.node(3).spawn();
+        eventually("the leader hears that node 3 goes on", async || {
+            let seen = cluster.cluster_seen_by(leader).await?;
+            let rows = seen["nodes"].as_array().cloned().unwrap_or_default();
+            let goes_on = |row: &Value| row["id"] == 3 && row["reachable"] == true && row["paused"].is_null();
+            if rows.iter().any(goes_on) { Ok(()) } else { Err(seen.to_string()) }
+        })
+        .await;
+        let resume = cluster.api(leader).post("/v1/cluster/resume", paused_at);
+        let problem = resume.refused(409, "invalid_state").await;
+        if problem["state"] != "not_paused" {
+            return problem;
+        }
+        cluster.stop(3).await;
+    }
+    panic!("{STARTS_MAX} times node 3 led before a decision was asked for");
+}
+
+#[tokio::test]
+async fn where_one_goes_on_nothing_is_decided_and_its_snapshot_mends_the_others() {
+    let mut cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", 3).await;
+
+    // Phase 1: what all have applied two of them do otherwise when they are back. The third is away.
+    let path = reserved(&cluster, &hotel, 1).await;
+    cluster.api(1).post(&format!("{path}/cancel"), &json!({})).expect(200).await;
+    reserved(&cluster, &hotel, 2).await;
+    let (lsn, _) = cluster.agree().await;
+    cluster.stop_all().await;
+    for id in [1, 2] {
+        cluster.node(id).plant(Some(BROKEN));
+        cluster.node(id).spawn();
+    }
+    let mut places = Vec::new();
+    for id in [1, 2] {
+        says_that_it_has_paused(&mut cluster, id).await;
+        places.push(cluster.own_row(id).await.expect("a node that answers")["paused_at"].clone());
+    }
+    assert_eq!(places[0], places[1]);
+
+    // Phase 2: the third is back, and has what the others lack. To decide would be to make its past another.
+    let problem = refused_by_a_paused_leader(&mut cluster, &places[0]).await;
+    assert_eq!(problem["state"], "others_go_on");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("node 3")), "{problem:?}");
+    cluster.wait_ready_of(&[3]).await;
+    for id in cluster.ids() {
+        let row = cluster.own_row(id).await.expect("a node that answers");
+        assert!(row["decided"].is_null(), "{row}");
+    }
+
+    // Phase 3: what the refusal advises.
+    cluster.snapshot(3).await;
+    cluster.wait_ready().await;
+    assert_eq!(cluster.agree().await.0, lsn);
+    for id in cluster.ids() {
+        assert_eq!(cluster.api(id).get(&path).expect(200).await["status"], "canceled");
+        assert_eq!(quarantine(&cluster, id).await, Vec::<Value>::new());
+    }
+    restart_as(&mut cluster, &[1, 2], None).await;
+    reserved(&cluster, &hotel, 3).await;
+    cluster.agree().await;
 }
 
 #[tokio::test]

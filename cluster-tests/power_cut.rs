@@ -35,6 +35,77 @@ async fn what_was_acknowledged_survives_power_cuts_of_all_nodes_at_once() {
     survives(Struck::All, asked("INNKEEPER_POWER_CUTS_ALL", 2)).await;
 }
 
+/// From then on nothing but the snapshots has what was booked before, and nothing but the histories tells of it. Both are
+/// small: neither is flushed because it grows.
+#[tokio::test]
+async fn what_the_log_is_purged_of_survives_a_cut_of_all_nodes_right_behind() {
+    let mut cluster = Cluster::start_on_disks(3).await;
+    let hotel = Hotel::open(&cluster, "grand", 3).await;
+    let ids = cluster.ids();
+
+    // Phase 1: two snapshots of each node, with bookings before each. The log up to the older one goes.
+    let mut older = Vec::new();
+    for phase in 0..2 {
+        for n in phase * SOME..(phase + 1) * SOME {
+            let (api, key) = (cluster.api(1 + n % 3), format!("booking-{n}"));
+            hotel.reserve(&api, "n1", n, n + 1, &key).expect(201).await;
+        }
+        cluster.agree().await;
+        for &id in &ids {
+            let index = cluster.snapshot(id).await;
+            if phase == 0 {
+                older.push((id, index));
+            }
+        }
+    }
+    let state = cluster.agree().await;
+    let listed = hotel.reservations(&cluster.api(1)).await;
+    for (id, index) in older {
+        eventually(&format!("node {id} has purged its log up to {index}"), async || {
+            let row = cluster.own_row(id).await?;
+            if row["purged_index"].as_u64() >= Some(index) { Ok(()) } else { Err(row.to_string()) }
+        })
+        .await;
+    }
+
+    // Phase 2: the power goes, and comes back.
+    cluster.cut_power(&ids);
+    cluster.restore_power(&ids).await;
+    assert_eq!(cluster.agree().await, state);
+    for api in cluster.apis() {
+        assert_eq!(hotel.reservations(&api).await, listed);
+    }
+    tells_all(&cluster, listed.len()).await;
+    cluster.stop_all().await;
+    for id in ids {
+        cluster.verify(id).await;
+    }
+}
+
+/// How far the log is committed is written behind what was booked, and not flushed: it is what every node writes last. A
+/// process that is killed leaves it in memory, where the next one finds it and counts on it.
+#[tokio::test]
+async fn what_a_start_finds_in_memory_survives_a_power_cut_right_behind_it() {
+    let mut cluster = Cluster::start_on_disks(3).await;
+    let hotel = Hotel::open(&cluster, "grand", ROOMS).await;
+    let load = Load::start(&cluster, &hotel, CLIENTS);
+    load.acknowledges(SOME, "before the kill").await;
+    let history = load.stop().await;
+    cluster.agree().await;
+    // A leader that is killed is followed by another, whose first entry flushes the logs.
+    for id in cluster.followers().await {
+        cluster.kill9(id);
+        cluster.restart(id).await;
+        cluster.cut_power(&[id]);
+        cluster.restore_power(&[id]).await;
+    }
+    checker::holds(&cluster, &hotel, &history).await;
+    cluster.stop_all().await;
+    for id in cluster.ids() {
+        cluster.verify(id).await;
+    }
+}
+
 fn asked(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable} must be a number, got `{text}`")),

@@ -225,7 +225,7 @@ fn rows_of_stays() -> Vec<Row> {
     ]
 }
 
-/// Batches that announce bodies and never send them take all of a node's room for batches.
+/// Batches that announce bodies and never send them take all of a node's room for long ones.
 async fn overloaded(cluster: &Cluster, produced: &mut Produced) {
     let api = cluster.api(2);
     let mut silent = Vec::new();
@@ -239,8 +239,9 @@ async fn overloaded(cluster: &Cluster, produced: &mut Produced) {
     for _ in 0..Limits::default().batch_bodies_bytes_max >> 25 {
         silent.push(announce().await);
     }
-    eventually("a node that holds all the batches it can sheds one more", async || {
-        let answer = api.post("/v1/batch", &json!({"commands": []})).send().await?;
+    let long = json!({"commands": ["x".repeat(1 << 20)]});
+    eventually("a node that holds all the long batches it can sheds one more", async || {
+        let answer = api.post("/v1/batch", &long).send().await?;
         if answer.status != 429 {
             // This question may have come before the last of them, and left it no room.
             silent.push(announce().await);

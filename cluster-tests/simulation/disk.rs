@@ -210,8 +210,8 @@ impl SimulatedDisk {
     }
 
     /// Turns over a bit of the newest snapshot. The machine's process is gone already. `sent` are the positions of the
-    /// snapshots that leaders sent to this node: behind these its log began anew.
-    pub fn flip_snapshot_bit(&self, sent: &BTreeSet<u64>) -> Option<Damage> {
+    /// snapshots that leaders sent to this node: behind these its log began anew, and behind `begun`.
+    pub fn flip_snapshot_bit(&self, sent: &BTreeSet<u64>, begun: Option<u64>) -> Option<Damage> {
         let entries = fs::read_dir(&self.snapshots).ok()?;
         let paths = entries.flatten().map(|entry| entry.path());
         let mut kept: Vec<PathBuf> =
@@ -221,10 +221,12 @@ impl SimulatedDisk {
         let length = newest.metadata().ok()?.len();
         let mut state = self.state();
         let (at, bit) = (state.random.random_range(0..length), state.random.random_range(0..8));
-        // The log reaches back to the older one, where both were taken here.
-        let name = newest.file_stem()?.to_str()?;
-        let index: u64 = name.split('-').next()?.parse().ok()?;
-        let is_needed = if kept.is_empty() || sent.contains(&index) { None } else { Some(false) };
+        let index_of =
+            |path: &Path| -> Option<u64> { path.file_stem()?.to_str()?.split('-').next()?.parse().ok() };
+        // The log reaches back to the older one, unless it began anew.
+        let older = kept.last().and_then(|older| index_of(older));
+        let reaches_back = older.is_some_and(|older| begun.is_none_or(|begun| begun <= older));
+        let is_needed = if reaches_back && !sent.contains(&index_of(&newest)?) { Some(false) } else { None };
         Some(Damage::flip(newest, at, bit, is_needed))
     }
 

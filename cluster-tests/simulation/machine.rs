@@ -296,6 +296,14 @@ impl Machine {
             .is_some_and(|process| process.suspended_ms.is_none() && process.node().is_some())
     }
 
+    /// Behind which index its log begins anew, while nothing has come there.
+    pub fn log_begins_behind(&self) -> Option<u64> {
+        let node = self.process.as_ref()?.node()?;
+        let metrics = node.raft().metrics().borrow_watched().clone();
+        let purged = metrics.purged.map(|id| id.index);
+        purged.filter(|_| purged == metrics.last_log_index)
+    }
+
     pub fn position(&self) -> Option<Position> {
         self.process.as_ref()?.node().map(|node| node.position())
     }

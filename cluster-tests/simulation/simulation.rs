@@ -342,6 +342,9 @@ impl Simulation {
                 let bytes = format!("{id} {:?} {:?}", position.lsn, position.state_hash);
                 self.trace.lock().expect("one thread").mix(self.now_ms, bytes.as_bytes());
             }
+            if let Some(index) = self.machines[at].log_begins_behind() {
+                self.damaged.begins_behind(id, index);
+            }
             if self.machines[at].is_running() {
                 self.failed_flush.runs(id, self.machines[at].disk.has_failed())?;
                 self.damaged.started(id)?;
@@ -424,10 +427,9 @@ impl Simulation {
             Fault::Members(wanted) => self.operator.iter_mut().for_each(|it| it.want(wanted.clone())),
             Fault::DamageLog(id) => self.damage(id, SimulatedDisk::damage_log),
             Fault::FlipSnapshot(id) => {
-                let observer = self.observer.clone();
-                self.damage(id, move |disk| {
-                    disk.flip_snapshot_bit(&observer.lock().expect("one thread").snapshots_sent(id))
-                });
+                let sent = self.observer.lock().expect("one thread").snapshots_sent(id);
+                let begun = self.damaged.log_begins_behind(id);
+                self.damage(id, move |disk| disk.flip_snapshot_bit(&sent, begun));
             }
             Fault::Wall(id, ms) => self.machine(id).wall.set(ms),
         }

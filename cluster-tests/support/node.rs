@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::strace::recorder;
 use super::wait::{SETTLED_WITHIN, eventually_within};
 
 /// A leader that is asked to stop hands over, ends what is in flight and syncs its log.
@@ -171,6 +172,11 @@ impl Node {
         }
     }
 
+    /// What it flushes, names and removes from its next start on is written to a file, which begins anew with each start.
+    pub fn record(&mut self, file: &Path) {
+        self.launcher.extend(recorder(file));
+    }
+
     /// From its next start on it has a wall clock of its own.
     pub fn give_clock(&mut self) {
         let library = FAKETIME.iter().find(|path| Path::new(path).exists()).unwrap_or_else(|| {
@@ -257,6 +263,12 @@ impl Said {
 
 /// Runs `innkeeper` with these arguments to its end, which must come within `bound`.
 pub async fn run(arguments: &[&str], bound: Duration) -> Said {
+    run_until(arguments, None, bound).await
+}
+
+/// Runs `innkeeper` with these arguments to its end, which must come within `bound`, and sends it a signal once it has
+/// printed a text.
+pub async fn run_until(arguments: &[&str], mut told: Option<(&str, Signal)>, bound: Duration) -> Said {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (out, err) = (dir.path().join("stdout"), dir.path().join("stderr"));
     let words: Vec<String> =
@@ -274,6 +286,9 @@ pub async fn run(arguments: &[&str], bound: Duration) -> Said {
     let status = loop {
         if let Some(status) = child.try_wait().expect("the state of a child") {
             break status;
+        }
+        if let Some((_, signal)) = told.take_if(|(text, _)| read(&out).contains(*text)) {
+            let _ = kill_process(pid, signal);
         }
         if began.elapsed() > bound {
             // TERM first, so that a command with children of its own ends these too.

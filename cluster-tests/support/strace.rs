@@ -1,7 +1,8 @@
-//! A process's flushes, made slow or made to fail by `strace`, which tampers with its system calls.
+//! A process's flushes, made slow or made to fail by `strace`, which tampers with its system calls; or written down.
 //!
 //! Needs strace and the right to trace. A story that can't have them fails and says so.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -51,6 +52,23 @@ impl Strace {
     pub fn detach(self) {
         drop(self);
     }
+}
+
+/// The words before a command by which its flushes, and the names that it gives and takes away, are written to a file as
+/// they begin. The process that is started is the command's own.
+pub fn recorder(file: &Path) -> Vec<String> {
+    let version = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
+    assert!(
+        version.is_ok_and(|status| status.success()),
+        "This story sees by strace what is flushed: install it (scripts/test does), or leave the story out on purpose with \
+         `cargo test -- --skip flushes::`."
+    );
+    // Those with a question mark are not known on every machine.
+    let calls = "trace=fsync,fdatasync,?rename,?renameat,?renameat2,?unlink,?unlinkat";
+    let file = file.to_str().expect("a name in UTF-8");
+    ["strace", "-D", "-f", "-q", "-y", "--seccomp-bpf", "-e", "signal=none", "-e", calls, "-o", file]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 impl Drop for Strace {

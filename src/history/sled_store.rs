@@ -148,6 +148,13 @@ fn place_in(key: &[u8]) -> Result<(Lsn, u16), HistoryError> {
     Ok((Lsn(u64::from_be_bytes(*after)), u16::from_be_bytes(part)))
 }
 
+/// The parts of a new chunk as they are put. The first comes last, and the end of a process loses what was written last:
+/// what has a first part has all.
+fn parts(packed: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let parts: Vec<(u16, &[u8])> = (0..).zip(packed.chunks(PART_BYTES_MAX)).collect();
+    parts.into_iter().rev()
+}
+
 impl SledStore {
     /// All parts of a chunk, of which one was there; `None` where it was never written to its end, or is gone meanwhile.
     fn whole(&self, after: Lsn) -> Result<Option<Vec<u8>>, HistoryError> {
@@ -165,16 +172,19 @@ impl SledStore {
         unpack(packed).map(Some)
     }
 
-    /// Puts a chunk where none is. Its first part comes last, and the end of a process loses what was written last: what has a
-    /// first part has all. It is several times cheaper than a batch.
-    fn put_new(&self, after: Lsn, packed: &[u8], of: &BTreeSet<PropertyId>) -> Result<(), HistoryError> {
+    /// Puts a chunk where none is, part by part. It is several times cheaper than a batch.
+    fn put_new<'p>(
+        &self,
+        after: Lsn,
+        parts: impl Iterator<Item = (u16, &'p [u8])>,
+        of: &BTreeSet<PropertyId>,
+    ) -> Result<(), HistoryError> {
         // What a crash left of one that was not written to its end.
         if !self.told_of(after)?.is_empty() {
             self.unindex(after)?;
         }
         self.index(after, of)?;
-        let parts: Vec<(u16, &[u8])> = (0..).zip(packed.chunks(PART_BYTES_MAX)).collect();
-        for (part, bytes) in parts.into_iter().rev() {
+        for (part, bytes) in parts {
             self.chunks.insert(key(after, part), bytes)?;
         }
         Ok(())
@@ -231,7 +241,7 @@ impl Store for SledStore {
             let packed = pack(frame);
             let old = self.chunks.scan_prefix(after.0.to_be_bytes()).keys().collect::<Result<Vec<_>, _>>()?;
             if old.is_empty() {
-                self.put_new(after, &packed, of)
+                self.put_new(after, parts(&packed), of)
             } else {
                 self.replace(old, after, &packed, of)
             }
@@ -370,6 +380,31 @@ mod tests {
             (state >> 56) as u8
         };
         (0..bytes).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn a_chunk_is_there_once_all_its_parts_are() {
+        let (first, second) = (frame(1, 12_000), frame(2, 12_000));
+        let (packed, grand) = (pack(&second), of(&["grand"]));
+        assert_eq!(parts(&packed).count(), 3);
+        for written in 0..=3 {
+            let dir = tempfile::tempdir().unwrap();
+            let store = SledStore::open(dir.path()).unwrap();
+            store.put(Lsn(0), &first, &grand).unwrap();
+            store.put_new(Lsn(100), parts(&packed).take(written), &grand).unwrap();
+            store.sync().unwrap();
+            drop(store);
+            let store = SledStore::open(dir.path()).unwrap();
+            let (place, newest, next) =
+                if written == 3 { (100, &second, Some(&second)) } else { (0, &first, None) };
+            let end = Lsn(u64::MAX);
+            assert_eq!(store.place(end).unwrap(), Some(Lsn(place)), "{written} parts");
+            assert_eq!(store.at_or_before(end).unwrap().as_ref(), Some(newest), "{written} parts");
+            assert_eq!(store.next(Lsn(1)).unwrap().as_ref(), next, "{written} parts");
+            // It is told anew.
+            store.put(Lsn(100), &second, &grand).unwrap();
+            assert_eq!(store.next(Lsn(1)).unwrap().as_ref(), Some(&second), "{written} parts");
+        }
     }
 
     #[test]

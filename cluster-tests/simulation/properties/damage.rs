@@ -12,11 +12,24 @@ use crate::disk::Damage;
 #[derive(Default)]
 pub struct Damaged {
     by_node: BTreeMap<NodeId, Damage>,
+    /// Behind which index a node's log began anew. One does that ends before the newest snapshot when its node starts, as that
+    /// of a leader may which applied what the others had flushed.
+    begun: BTreeMap<NodeId, u64>,
 }
 
 impl Damaged {
     pub fn add(&mut self, node: NodeId, damage: Damage) {
         self.by_node.insert(node, damage);
+    }
+
+    /// A node's log begins anew behind this index.
+    pub fn begins_behind(&mut self, node: NodeId, index: u64) {
+        self.begun.insert(node, index);
+    }
+
+    /// Behind which index the log of a node began anew, when it last did.
+    pub fn log_begins_behind(&self, node: NodeId) -> Option<u64> {
+        self.begun.get(&node).copied()
     }
 
     /// A node started. It must not have, from a damaged log.

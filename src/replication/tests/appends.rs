@@ -9,16 +9,16 @@ use futures_util::future::{BoxFuture, pending, ready};
 use futures_util::{StreamExt, stream};
 use openraft::network::RPCOption;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError};
-use openraft::{EntryPayload, RaftNetworkFactory, RaftNetworkV2, Vote};
+use openraft::{RaftNetworkFactory, RaftNetworkV2, Vote};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::support::{blank, log_id, membership};
+use super::support::{blank, log_id, membership, opaque};
 use crate::ledger::Timestamp;
 use crate::replication::{
-    Endpoint, Entry, Envelope, GROUP, Kind, LINE_FRAMES_MAX, Line, Link, LogId, Lost, NodeId, Payload, Peers,
-    Reply, Request, Sender, Timeouts, Transport, TypeConfig, decode, encode,
+    Endpoint, Envelope, GROUP, Kind, LINE_FRAMES_MAX, Line, Link, LogId, Lost, NodeId, Peers, Reply, Request,
+    Sender, Timeouts, Transport, TypeConfig, decode, encode,
 };
 
 const WAIT: Duration = Duration::from_secs(2);
@@ -66,6 +66,12 @@ impl Follower {
             panic!("not an append")
         };
         let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+        // No leader of these tests has committed more than it wants to send.
+        assert!(
+            request.leader_commit <= last,
+            "{:?} is committed, up to {last:?} is sent",
+            request.leader_commit
+        );
         self.0.lock().unwrap().appended.push((how, last.unwrap().index));
     }
 
@@ -221,28 +227,39 @@ async fn nothing_comes_behind_one_that_was_not_taken_whole() {
     }
 }
 
+/// One session: all that the follower lacks up to this index in one append, each entry with so many bytes. Gives how far it
+/// has acknowledged them.
+async fn session(link: &mut Link, follower: &Follower, acked: u64, upto: u64, bytes: usize) -> u64 {
+    let entries: Vec<_> = (acked + 1..=upto).map(|index| opaque(3, index, bytes)).collect();
+    let request = AppendEntriesRequest { entries, leader_commit: Some(at(upto)), ..append(acked + 1) };
+    let mut answers = link.stream_append(stream::iter([request]), option()).await.unwrap();
+    let Some(Ok(answer)) = answers.next().await else { return acked };
+    let acked = answer.unwrap().unwrap().index;
+    assert!(answers.next().await.is_none());
+    // What counts towards a majority is what was given, and not what was meant to be.
+    assert_eq!(follower.appended().last().map(|(_, given)| *given), Some(acked));
+    acked
+}
+
+/// Holds sessions until the follower has acknowledged all up to this index.
+async fn catch_up(link: &mut Link, follower: &Follower, upto: u64, bytes: usize, sessions_max: usize) {
+    let mut acked = 0;
+    for _ in 0..sessions_max {
+        acked = session(link, follower, acked, upto, bytes).await;
+        if acked == upto {
+            return;
+        }
+    }
+    panic!("it came to {acked}");
+}
+
 /// What a slow way does not carry in the time that a message has is sent in smaller parts, until it catches up.
 #[tokio::test]
 async fn a_follower_behind_a_slow_way_is_sent_less_at_once() {
-    const ENTRIES: u64 = 64;
     let follower = follower(std::iter::repeat_n(AppendEntriesResponse::Success, 100));
     follower.0.lock().unwrap().arrives = Some(600 << 10);
     let (mut link, _) = link(&follower).await;
-    let batch =
-        |index| Entry { log_id: at(index), payload: EntryPayload::Normal(Payload(vec![0; 60 << 10].into())) };
-    let (mut acked, mut sessions) = (0, 0);
-    while acked < ENTRIES {
-        let entries: Vec<_> = (acked + 1..=ENTRIES).map(batch).collect();
-        let leader_commit = Some(at(ENTRIES));
-        let request = AppendEntriesRequest { entries, leader_commit, ..append(acked + 1) };
-        let mut answers = link.stream_append(stream::iter([request]), option()).await.unwrap();
-        if let Some(Ok(answer)) = answers.next().await {
-            acked = answer.unwrap().unwrap().index;
-            assert!(answers.next().await.is_none());
-        }
-        sessions += 1;
-        assert!(sessions < 40, "it came to {acked}");
-    }
+    catch_up(&mut link, &follower, 64, 60 << 10, 40).await;
     // Once all arrives again, as much goes at once as before, and on the line.
     follower.0.lock().unwrap().arrives = None;
     for index in 0..8 {
@@ -251,6 +268,22 @@ async fn a_follower_behind_a_slow_way_is_sent_less_at_once() {
         answers.for_each(|_| ready(())).await;
     }
     assert_eq!(follower.appended().last(), Some(&("line", 115)));
+}
+
+/// Else it would never arrive, nor would anything behind it.
+#[tokio::test]
+async fn an_entry_that_is_more_than_may_go_at_once_goes_alone() {
+    const ENTRY_BYTES: usize = 1 << 20;
+    let follower = follower(std::iter::repeat_n(AppendEntriesResponse::Success, 100));
+    let (mut link, _) = link(&follower).await;
+    // Nothing arrives, until nothing less is tried.
+    follower.0.lock().unwrap().arrives = Some(0);
+    for _ in 0..8 {
+        assert_eq!(session(&mut link, &follower, 0, 4, ENTRY_BYTES).await, 0);
+    }
+    follower.0.lock().unwrap().arrives = Some(2 * ENTRY_BYTES);
+    catch_up(&mut link, &follower, 4, ENTRY_BYTES, 10).await;
+    assert_eq!(follower.appended(), [1, 2, 3, 4].map(|index| ("exchange", index)));
 }
 
 #[tokio::test]
