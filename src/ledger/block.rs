@@ -45,6 +45,11 @@ impl BlockRecord {
 }
 
 impl BlockBook {
+    /// Whether it keeps, or kept, rooms of the type.
+    pub fn is_of(&self, room_type: &RoomTypeId) -> bool {
+        self.record.as_ref().is_some_and(|record| record.block.room_type == *room_type)
+    }
+
     /// What is picked up of it as of rooms of the type, by night.
     pub fn picked_up_of(&self, room_type: &RoomTypeId) -> &BTreeMap<Date, u32> {
         static NONE: BTreeMap<Date, u32> = BTreeMap::new();

@@ -14,6 +14,7 @@ use super::id::{PropertyId, ReservationId, Timestamp};
 use super::quarantine::Failure;
 use super::reservation::Reservation;
 use super::state::Ledger;
+use super::store::SortedMap;
 use super::txn::{Halt, Txn};
 use super::{block, night_audit, plan, status, waitlist};
 
@@ -170,15 +171,28 @@ impl Ledger {
         end.map(|(end, _)| *end).into_iter().chain((audit || release).then_some(self.stamp)).min()
     }
 
-    /// Commands that must run before the next one so that it finds ended all holds whose end has come at `at`: each ends
-    /// [`ENDED_MAX`], and so does that one itself. No more than `most`. None where a hold can't be ended: it would be waited
-    /// for in vain.
+    /// Commands that must run before the next one so that it finds ended all holds whose end has come at `at`, and done what
+    /// night audits have left and blocks to release: each ends [`ENDED_MAX`], and so does that one itself. No more than
+    /// `most`. What can't be done is not counted: it would be waited for in vain.
     pub fn ends_before(&self, at: Timestamp, most: usize) -> usize {
-        if self.failing.iter().any(|part| matches!(part, Due::Hold(_))) {
-            return 0;
-        }
-        let ended = self.due.iter().take_while(|((end, _), ())| *end <= at);
-        ended.take((most + 1) * ENDED_MAX).count().saturating_sub(1) / ENDED_MAX
+        let limit = (most + 1) * ENDED_MAX;
+        let fails = |part: Due| self.failing.contains(&part);
+        let a_hold_fails = self.failing.iter().any(|part| matches!(part, Due::Hold(_)));
+        let holds =
+            self.due.iter().take_while(|((end, _), ())| *end <= at && !a_hold_fails).take(limit).count();
+        let books = |properties: &SortedMap<PropertyId, ()>, part: fn(PropertyId) -> Due| {
+            let found = properties.iter().filter(|(property, ())| !fails(part((*property).clone())));
+            found.filter_map(|(property, ())| self.book(property).ok()).take(limit).collect::<Vec<_>>()
+        };
+        let (audits, releasing) = (books(&self.audits, Due::NightAudit), books(&self.releasing, Due::Blocks));
+        let no_shows = audits.iter().flat_map(|book| {
+            book.expected.iter().take_while(|((arrival, _), _)| *arrival < book.business_date())
+        });
+        let releases = releasing.iter().flat_map(|book| {
+            book.releases.iter().take_while(|((date, _), ())| *date <= book.business_date())
+        });
+        let due = holds + no_shows.take(limit).count() + releases.take(limit).count();
+        due.min(limit).saturating_sub(1) / ENDED_MAX
     }
 
     /// What is due and failed when it was last tried, because of a defect of this build.

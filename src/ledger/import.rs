@@ -158,8 +158,9 @@ fn place(book: &Book, block: Option<&BlockBook>, stay: &mut Reservation) -> Resu
     let kept = block::kept_of(taken_from, &stay.room_type);
     let mut none_left = match block {
         Some(block) if kept > 0 => block::not_left(block, first, to),
-        Some(block) => block::outside(block, first, to),
-        None => Vec::new(),
+        // Who was upgraded keeps what he had, though the block moved since.
+        Some(block) if block.is_of(&stay.room_type) => block::outside(block, first, to),
+        Some(_) | None => Vec::new(),
     };
     if none_left.is_empty() {
         none_left = first.until(to).filter(|night| room_type.is_full(*night, kept)).collect();

@@ -226,7 +226,7 @@ pub fn roll_business_date(txn: &mut Txn<'_>, command: &RollBusinessDate) -> Resu
     let key = key.map(|key| key.keeping(&property));
     let property = Arc::new(Property { business_date: command.date, ..(*property).clone() });
     txn.put(Record::Property(PropertyRecord { property, key, auditing, offering }))?;
-    let left = block::release(txn, &command.property, ENDED_MAX)?;
-    plan::give_late(txn, &command.property, left)?;
+    block::release(txn, &command.property, ENDED_MAX)?;
+    plan::give_late(txn, &command.property)?;
     Ok(Outcome::Done)
 }

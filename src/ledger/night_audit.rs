@@ -75,7 +75,7 @@ pub fn mark(txn: &mut Txn<'_>, property: &PropertyId, left: usize) -> Result<usi
     if left > 0 {
         let record = PropertyRecord { auditing: None, ..txn.book(property)?.record.clone() };
         txn.put(Record::Property(record))?;
-        plan::give_late(txn, property, left)?;
+        plan::give_late(txn, property)?;
     }
     Ok(left)
 }

@@ -82,7 +82,7 @@ impl Node {
         (!self.is_due(position.next_end)).then_some(position.lsn)
     }
 
-    /// What must stand in the log before a command that comes at `at`, so that no hold that has ended stands in its way: as
+    /// What must stand in the log before a command that comes at `at`, so that nothing that has ended stands in its way: as
     /// much as so many bytes hold. A command ends some before itself, which is nearly always enough.
     pub(super) fn ends_before(
         &self,

@@ -9,12 +9,19 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::fstatvfs;
+
 use crate::planted::disk_takes;
 
 /// The ending of a file that was never finished.
 pub const TEMPORARY: &str = "tmp";
 /// A file is flushed as often as so much was written: a flush of the log waits behind what the disk was given before it.
 const FLUSH_BYTES: usize = 2 << 20;
+
+/// What a file that is written bit by bit leaves free of its disk, for the log: a node without a new snapshot goes on, and one
+/// whose log can't be written stops. A small disk keeps this part of itself.
+const LEFT_FREE_BYTES: u64 = 256 << 20;
+const LEFT_FREE_PART: u64 = 16;
 
 /// Bytes of a file that are given back at once when it is removed, and the time that flushes of other files have then: while
 /// ext4 gives back 0.8 GB all of them wait, for a tenth of a second.
@@ -61,12 +68,26 @@ impl NewFile {
         &self.temporary
     }
 
+    fn leave_room(&self) -> io::Result<()> {
+        let disk = fstatvfs(&self.file)?;
+        if is_left(disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize)) {
+            return Ok(());
+        }
+        let reason = "the disk is nearly full, and what is left is for the log";
+        Err(io::Error::new(io::ErrorKind::StorageFull, reason))
+    }
+
     /// Makes the content and then the name durable. `path` lies in the same folder; what was there is replaced.
     pub fn finish(&self, path: &Path) -> io::Result<()> {
         self.file.sync_all()?;
         fs::rename(&self.temporary, path)?;
         sync_dir(path.parent().expect("a file of ours lies in a folder"))
     }
+}
+
+/// Whether as much of a disk is free as the log may need.
+fn is_left(free_bytes: u64, all_bytes: u64) -> bool {
+    free_bytes >= LEFT_FREE_BYTES.min(all_bytes / LEFT_FREE_PART)
 }
 
 impl Write for NewFile {
@@ -76,6 +97,7 @@ impl Write for NewFile {
         if self.unflushed >= FLUSH_BYTES {
             self.file.sync_data()?;
             self.unflushed = 0;
+            self.leave_room()?;
         }
         Ok(written)
     }
@@ -143,6 +165,15 @@ mod tests {
         remove_temporary_files(dir.path()).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"first");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_disk_is_not_filled_to_its_end() {
+        let (gibibyte, mebibyte) = (1 << 30, 1 << 20);
+        assert!(is_left(256 * mebibyte, 500 * gibibyte));
+        assert!(!is_left(255 * mebibyte, 500 * gibibyte));
+        assert!(is_left(10 * mebibyte, 160 * mebibyte));
+        assert!(!is_left(9 * mebibyte, 160 * mebibyte));
     }
 
     #[test]

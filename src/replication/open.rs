@@ -124,17 +124,35 @@ fn retell(
             None => None,
         };
         if let Some((index, ledger)) = start {
-            let from = index.map_or(0, |index| index + 1);
+            let from = behind(index);
             tracing::info!(lsn = witness.tip().lsn.0, "the history is told again from the log");
             witness.restored(Mark::of(&ledger));
-            if let Err(reason) =
-                replay(log, from, newest.index().map_or(0, |index| index + 1), ledger, witness)
-            {
+            if let Err(reason) = replay(log, from, past_upto(log, newest), ledger, witness) {
                 tracing::warn!(%reason, "the history was not told again to its end");
             }
         }
     }
     witness.restored(end);
+}
+
+/// The index behind this one, or the first.
+fn behind(index: Option<u64>) -> u64 {
+    index.map_or(0, |index| index + 1)
+}
+
+/// Up to where the log is the past of the newest snapshot. One that does not lead there, as when a crash came between a peer's
+/// snapshot and its log, may go on with entries that were never committed.
+fn past_upto(log: &RaftLog<LogTypes>, newest: &SnapshotMeta) -> u64 {
+    let upto = behind(newest.index());
+    let leads_there = newest.last_log_id.is_some_and(|at| leads_to(log, at).unwrap_or(false));
+    let committed = log.log_state().committed().map(|id| id.0.index);
+    if leads_there { upto } else { upto.min(behind(committed)) }
+}
+
+/// Whether the log holds this entry.
+pub fn leads_to(log: &RaftLog<LogTypes>, at: LogId) -> io::Result<bool> {
+    let found = log.read(at.index, at.index + 1).next().transpose()?;
+    Ok(found.is_some_and(|(id, _)| id.0 == at))
 }
 
 /// After so many entries, each of a mebibyte at most, what was told of them is kept: it stands in memory until then, and nobody

@@ -16,7 +16,7 @@ use super::decision::Decision;
 use super::identity::{self, Identity, IdentityError};
 use super::log_record::LogTypes;
 use super::log_store::{self, LogError};
-use super::open::{GroupDirs, OpenError, reaches_back};
+use super::open::{GroupDirs, OpenError, leads_to, reaches_back};
 use super::snapshot::{SnapshotError, SnapshotStore};
 use super::types::LogId;
 use crate::ledger::{Ledger, Lsn, Mark, StateHash};
@@ -95,7 +95,11 @@ pub fn verify(data_dir: &Path, told: Told<'_>) -> Result<Report, VerifyError> {
     let end = |id: Option<LogId>| id.map_or(0, |id| id.index + 1);
     let committed = end(state.committed().map(|id| id.0)).max(end(snapshot_at));
     let kept = store.kept();
-    let leads_there = is_in_log(&log, snapshot_at)?;
+    // One that was cut short while a snapshot was installed ends before it, or goes on with entries that were never committed.
+    let leads_there = match snapshot_at {
+        Some(at) => leads_to(&log, at).map_err(|source| VerifyError::Log { index: at.index, source })?,
+        None => false,
+    };
     let starts_at_older = kept.last().filter(|older| leads_there && older.meta().last_log_id >= purged);
     let (start, passed) = match (starts_at_older, newest.loaded) {
         (Some(older), Some((_, newer))) if kept.len() > 1 => {
@@ -130,15 +134,6 @@ pub fn verify(data_dir: &Path, told: Told<'_>) -> Result<Report, VerifyError> {
         audited: replay.audits.done,
         state_hash: replay.ledger.state_hash(),
     })
-}
-
-/// Whether the log leads to this entry. One that was cut short while a snapshot was installed ends before it, or goes on
-/// with entries that were never committed.
-fn is_in_log(log: &RaftLog<LogTypes>, at: Option<LogId>) -> Result<bool, VerifyError> {
-    let Some(at) = at else { return Ok(false) };
-    let unreadable = |source| VerifyError::Log { index: at.index, source };
-    let found = log.read(at.index, at.index + 1).next().transpose().map_err(unreadable)?;
-    Ok(found.is_some_and(|(id, _)| id.0 == at))
 }
 
 /// The decisions among the entries of `[from, to)`, each with its index.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use super::book::{Book, RoomBook, TypeBook};
 use super::date::Date;
+use super::due::ENDED_MAX;
 use super::id::{Lsn, PropertyId, ReservationId, RoomId};
 use super::record::{Record, ReservationRecord};
 use super::reservation::Reservation;
@@ -207,13 +208,13 @@ pub fn give(txn: &mut Txn<'_>, freed: &[Freed]) -> Result<(), Halt> {
 }
 
 /// Offers rooms to the stays that have none and whose first nights are gone, now that the business date is another: what was
-/// full on those is not in their way any more. To the oldest, `left` at most.
-pub fn give_late(txn: &mut Txn<'_>, property: &PropertyId, left: usize) -> Result<(), Halt> {
+/// full on those is not in their way any more. To the oldest, as many as else one command ends.
+pub fn give_late(txn: &mut Txn<'_>, property: &PropertyId) -> Result<(), Halt> {
     let book = txn.book(property)?;
     let today = book.business_date();
     let late = book.room_types.values().flat_map(|room_type| roomless(txn, room_type, today, today));
     let late: BTreeSet<(Lsn, ReservationId)> = late.collect();
-    give_to(txn, late.into_iter().take(left), FAILED_MAX)
+    give_to(txn, late.into_iter().take(ENDED_MAX), FAILED_MAX)
 }
 
 /// Plans rooms for those for whom there are any, the oldest first. Once more than `failed_max` searches have come to nothing

@@ -387,3 +387,35 @@ fn a_retired_room_answers_the_key_that_made_it() {
         house = house.restored();
     }
 }
+
+/// Many blocks end on the day on which rooms come free for a stay that has none.
+#[test]
+fn releases_take_no_room_from_who_waits_for_one() {
+    let mut house = House::on_clock();
+    house.run(put_room_type("double", 1));
+    for (n, id) in [(1, "101"), (2, "102"), (3, "103")] {
+        house.reserved(by_room(n, id, 0, 1));
+    }
+    assert_eq!(house.reserved(by_type(4, "double", 0, 3)).room, None);
+    for n in 0..256 {
+        let ends = Some(day(1));
+        house.run(PutBlock { release_date: ends, ..put_block(&format!("b{n}"), 10, 12, 0) });
+    }
+    house.run(House::roll(1));
+    assert_eq!(house.get(4).room, Some(room("101")));
+    sound(&house);
+}
+
+/// An upgrade is no longer of the block's rooms, and outlives that the block moves; so it does in another ledger.
+#[test]
+fn who_was_upgraded_is_taken_over_though_the_block_has_moved() {
+    let mut house = House::new();
+    house.run(put_block("fair", 20, 22, 1));
+    let upgraded = ImportedStay {
+        room: Some(room("201")),
+        block: Some(BlockId::new("fair").unwrap()),
+        ..imported(1, "suite", 10, 12)
+    };
+    assert!(matches!(house.run(import(vec![upgraded])), Outcome::Booked(_)));
+    sound(&house);
+}

@@ -79,6 +79,24 @@ fn what_ends_holds_before_a_command_leaves_it_as_many_as_it_ends_itself() {
 }
 
 #[test]
+fn what_an_audit_has_left_is_done_before_the_commands_behind_it() {
+    let mut house = House::new();
+    for n in 0..600 {
+        let room = format!("d{n}");
+        house.run(put_room(&room, "double"));
+        house.reserved(by_room(1_000 + n, &room, 0, 9));
+    }
+    house.run(audit(1));
+    // 256 of them are marked, and 256 by the command that comes next.
+    let ends = |house: &House| house.ledger.ends_before(house.now, 32);
+    assert_eq!(ends(&house), 1);
+    house.run(Command::EndDue(EndDue {}));
+    assert_eq!(ends(&house), 0);
+    house.reserved(by_room(9_000, "d599", 1, 9));
+    house.ledger.audit().unwrap();
+}
+
+#[test]
 fn more_failures_than_one_command_bears_still_let_commands_through() {
     let mut house = House::new();
     for n in 0..260 {

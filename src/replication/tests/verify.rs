@@ -1,15 +1,18 @@
 //! Offline verification: sound data is reported, and what was put in wrong on purpose is found.
 
 use std::fs;
+use std::future::ready;
+use std::sync::{Arc, Mutex};
 
+use futures_util::future::BoxFuture;
 use openraft::storage::{RaftLogStorageExt, RaftStateMachine};
 use uuid::Uuid;
 
 use super::support::{Group, batch, cancel, entry_of, house, log_id, reserve};
-use crate::ledger::{Lsn, StateHash};
+use crate::ledger::{Commit, Lsn, Mark, StateHash};
 use crate::replication::{
-    Check, Decision, DiskId, GroupDirs, IdentityError, IdentityFile, OpenError, SnapshotMeta, SnapshotStore,
-    VerifyError, verify,
+    self, Check, Decision, Disk, DiskId, DiskThreads, GroupDirs, IdentityError, IdentityFile, OpenError,
+    SnapshotMeta, SnapshotStore, VerifyError, Witness, verify,
 };
 
 async fn group(dir: &std::path::Path, snapshots: usize) -> Group {
@@ -66,6 +69,61 @@ async fn the_newest_snapshot_is_reached_whatever_the_log_says_of_it() {
     let report = verify(dir.path(), &mut |_| Ok(())).unwrap();
     assert_eq!((report.first_lsn, report.last_lsn, report.entries), (ahead.lsn(), ahead.lsn(), 0));
     assert_eq!(report.state_hash, ahead.state_hash());
+}
+
+/// What is told of commands while a folder is opened.
+#[derive(Default)]
+struct Listener(Mutex<Vec<Lsn>>);
+
+impl Witness for Listener {
+    fn tip(&self) -> Mark {
+        Mark::default()
+    }
+
+    fn applied(&self, _: Mark, after: Mark, _: Vec<Commit>) {
+        self.0.lock().unwrap().push(after.lsn);
+    }
+
+    fn restored(&self, _: Mark) {}
+
+    fn diverged(&self, _: Mark) {}
+
+    fn forget(&self, _: Mark) {}
+
+    fn keep(&self) {}
+
+    fn has_room(&self) -> BoxFuture<'_, ()> {
+        Box::pin(ready(()))
+    }
+
+    fn has_kept(&self, _: Lsn) -> BoxFuture<'_, ()> {
+        Box::pin(ready(()))
+    }
+}
+
+/// A crash came between a peer's snapshot and the log, which goes on with what this node once proposed alone.
+#[tokio::test]
+async fn what_was_never_committed_is_not_told_as_the_past_of_a_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut group = group(dir.path(), 1).await;
+    group.snapshot().await;
+    let last = group.state().position();
+    let alone = entry_of(1, group.next, batch(9_000, group.check(), &[cancel(1)]).encode().unwrap());
+    group.storage.log.blocking_append(vec![alone]).await.unwrap();
+    let mut others = group.state().with_ledger(Clone::clone);
+    for n in 2..=4 {
+        others.apply(last.stamp, &cancel(n)).unwrap();
+    }
+    let membership = group.storage.state_machine.applied_state().await.unwrap().1;
+    let meta = SnapshotMeta { last_log_id: Some(log_id(1, group.next + 100)), membership };
+    group.state().snapshots().write(meta, &others).unwrap();
+    group.close().await;
+
+    let (disk, listener): (Arc<dyn Disk>, _) = (Arc::new(DiskThreads), Arc::new(Listener::default()));
+    let storage = replication::open(dir.path(), false, &disk, listener.clone()).unwrap();
+    assert_eq!(storage.state_machine.state().position().lsn, others.lsn());
+    let told = listener.0.lock().unwrap().clone();
+    assert!(told.iter().all(|lsn| *lsn <= last.lsn), "{told:?} behind {}", last.lsn);
 }
 
 #[tokio::test]

@@ -190,7 +190,10 @@ impl Model {
             let none_left = |night: &Date| self.left_of(block, *night) == 0;
             no_availability(first.until(departure).filter(none_left).collect())?;
         }
-        no_availability(self.outside(made.block.as_ref(), first, departure).collect())?;
+        // Who was upgraded keeps what he had.
+        let is_of_type = |block: &&BlockId| self.blocks[*block].0.room_type == made.room_type;
+        let block = made.block.as_ref().filter(is_of_type);
+        no_availability(self.outside(block, first, departure).collect())?;
         no_availability(self.full(&made.room_type, first, departure, kept(&made.room_type)))?;
         if space::may_move(made) && first < departure {
             made.room = match self.choose(&made.room_type, first, departure) {
