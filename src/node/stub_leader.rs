@@ -255,9 +255,12 @@ async fn a_thousand_who_ask_for_the_cluster_share_a_few_questions() {
         let node = node.clone();
         async move { node.cluster().await.is_ok() }
     });
-    while asked() == before {
-        tokio::task::yield_now().await;
-    }
+    let under_way = async {
+        while asked() == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), under_way).await.expect("a round begins");
     node.cluster().await.unwrap();
     assert!(first.await.unwrap());
     assert_eq!(asked(), before + 2);
