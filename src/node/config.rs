@@ -42,7 +42,7 @@ pub struct Limits {
     pub requests_max: usize,
     /// Bytes of batches that are read or answered at once.
     pub batch_bodies_bytes_max: usize,
-    /// Bytes of one piece of a snapshot that is sent to a peer.
+    /// Bytes of one piece of a snapshot that is sent to a peer, at most: over a slow way pieces become smaller.
     pub snapshot_piece_bytes: usize,
     /// Streams of events that are open at once.
     pub streams_max: usize,
@@ -102,7 +102,7 @@ pub struct Timings {
     pub snapshot_every: Duration,
     /// A snapshot is taken when the log has grown by so many entries since the last, at once.
     pub snapshot_entries: u64,
-    /// The same for the bytes of the log.
+    /// The same for the bytes of the log. So many more are kept for a follower that is long in taking a snapshot.
     pub snapshot_bytes: u64,
     /// How often the ledger is looked at for holds that are due and business dates that roll.
     pub due_every: Duration,
@@ -122,7 +122,8 @@ impl Default for Timings {
             past_walk: Duration::from_secs(30),
             refusal: Duration::from_secs(2),
             peer_message: Duration::from_secs(2),
-            // A piece of a mebibyte; one that is lost on its way holds a snapshot up for so long.
+            // A piece of a mebibyte, or of less where that takes longer; one that is lost on its way holds a snapshot up for so
+            // long.
             snapshot_piece: Duration::from_secs(3),
             snapshot_every: Duration::from_secs(60),
             // Single bookings of 64 connections make some 1,000 a second. A start replays all of it: up to two million

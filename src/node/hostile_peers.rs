@@ -47,8 +47,9 @@ fn heartbeat(term: u64) -> Request {
 
 fn piece(offset: u64, bytes: &'static [u8], last: bool) -> Request {
     let meta = SnapshotMeta { last_log_id: None, last_membership: Default::default() };
-    let (vote, transfer) = (Vote::new_committed(3, 2), Uuid::from_u128(5));
-    Request::Snapshot(SnapshotPiece { vote, meta, transfer, offset, bytes: Bytes::from_static(bytes), last })
+    let (vote, transfer) = (Vote::new_committed(9, 2), Uuid::from_u128(5));
+    let bytes = Bytes::from_static(bytes);
+    Request::Snapshot(SnapshotPiece { vote, meta, transfer, offset, bytes, last, length: None })
 }
 
 /// One of each kind, as a member would send it.

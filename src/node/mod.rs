@@ -19,6 +19,7 @@ mod error;
 #[cfg(test)]
 mod hostile_peers;
 mod ids;
+mod incoming;
 mod numbers;
 mod past;
 mod peers;
@@ -89,7 +90,7 @@ pub struct Node {
     log_clock: LogClock,
     flush_seconds: prometheus::Histogram,
     heard: Mutex<Heard>,
-    incoming: peers::IncomingSnapshots,
+    incoming: incoming::IncomingSnapshots,
     refusals: peers::Refusals,
     history: Arc<History>,
     disk: Arc<dyn Disk>,
@@ -120,7 +121,6 @@ struct Heard {
 struct Me {
     identity: Mutex<IdentityFile>,
     clock: Arc<dyn Clock>,
-    ids: Arc<IdSource>,
     sightings: Sightings,
 }
 
@@ -144,10 +144,6 @@ impl Sender for Me {
         self.clock.wall()
     }
 
-    fn new_transfer(&self) -> Uuid {
-        self.ids.next()
-    }
-
     fn saw_wall(&self, member: NodeId, theirs: Timestamp) {
         self.sightings.saw(member, theirs, &*self.clock);
     }
@@ -165,17 +161,16 @@ impl Node {
         let me = Arc::new(Me {
             identity: Mutex::new(identity),
             clock: world.clock.clone(),
-            ids: ids.clone(),
             sightings: Sightings::default(),
         });
         let timeouts =
             Timeouts { message: config.timings.peer_message, snapshot_piece: config.timings.snapshot_piece };
-        let peers = Peers::new(world.transport, me.clone(), timeouts, config.limits.snapshot_piece_bytes);
+        let piece_bytes = config.limits.snapshot_piece_bytes;
+        let peers = Peers::new(world.transport, me.clone(), world.disk.clone(), timeouts, piece_bytes);
         let state = storage.state_machine.state();
         let storage_fatal = storage.log.fatal();
         let log_closed = storage.log_closed.clone();
         let flush_seconds = storage.log.flush_seconds();
-        let incoming = peers::IncomingSnapshots::new(storage.state_machine.snapshots(), world.disk.clone());
         let raft_config = raft_config(&config.timings)?;
         // Before raft is there: it applies what the log has, and apply waits for a history that is too far behind.
         let mut keeping = tokio::spawn(history::run(Arc::downgrade(&history), world.disk.clone()));
@@ -184,6 +179,8 @@ impl Node {
             raft = raft => raft?,
             ended = &mut keeping => return Err(StartError::Stopped(past::why_ended(ended))),
         };
+        let snapshots = state.snapshots().clone();
+        let incoming = incoming::IncomingSnapshots::new(snapshots, world.disk.clone(), raft.clone());
 
         let (submitter, batcher) = submit::queue(&config.limits, state.apply_cost().clone());
         let (reads, rounds) = read::queue(config.limits.queued_reads_max);

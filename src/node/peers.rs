@@ -4,76 +4,17 @@
 //! message that fails is answered with the reason and changes nothing.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::RaftState;
-use openraft::alias::SnapshotOf;
-use openraft::raft::SnapshotResponse;
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Node;
 use crate::replication::{
-    Claim, Disk, Endpoint, Envelope, GROUP, Hello, IncomingSnapshot, Kind, NodeId, PeerRefusal, Reply,
-    Request, SNAPSHOT_BYTES_MAX, Sender, SnapshotFile, SnapshotMeta, SnapshotPiece, SnapshotStore,
-    TypeConfig, blocking, decode, encode,
+    Claim, Endpoint, Envelope, GROUP, Hello, Kind, NodeId, PeerRefusal, Reply, Request, Sender, decode,
+    encode,
 };
-
-/// The one snapshot that may be under way to this node.
-pub struct IncomingSnapshots {
-    store: Arc<SnapshotStore>,
-    disk: Arc<dyn Disk>,
-    /// Held across a write to disk, so an async lock; its only users are messages of one transfer after the other.
-    current: Mutex<Option<(Uuid, IncomingSnapshot)>>,
-}
-
-impl IncomingSnapshots {
-    pub fn new(store: Arc<SnapshotStore>, disk: Arc<dyn Disk>) -> IncomingSnapshots {
-        IncomingSnapshots { store, disk, current: Mutex::new(None) }
-    }
-
-    /// Takes a piece; gives the file once it is whole and its checksums hold.
-    async fn take(&self, piece: &SnapshotPiece) -> Result<Option<SnapshotFile>, PeerRefusal> {
-        let refused = |reason: String| PeerRefusal::SnapshotRefused { reason };
-        let mut current = self.current.lock().await;
-        if piece.offset == 0 {
-            // A new transfer takes the place of one that broke off, whose file may be large.
-            let (broken_off, store) = (current.take(), self.store.clone());
-            let begun = blocking(&*self.disk, move || {
-                drop(broken_off);
-                store.begin_receive()
-            });
-            let incoming = begun.await.map_err(|error| refused(error.to_string()))?;
-            *current = Some((piece.transfer, incoming.map_err(|error| refused(error.to_string()))?));
-        }
-        let Some((transfer, incoming)) = current.as_ref() else {
-            return Err(refused("its beginning is missing".to_owned()));
-        };
-        if *transfer != piece.transfer || incoming.received() != piece.offset {
-            return Err(refused("its pieces are out of order".to_owned()));
-        }
-        if piece.offset + piece.bytes.len() as u64 > SNAPSHOT_BYTES_MAX {
-            return Err(refused(format!("it is longer than {SNAPSHOT_BYTES_MAX} bytes")));
-        }
-        let Some((transfer, incoming)) = current.take() else { return Ok(None) };
-        let incoming = incoming.take(piece.bytes.clone(), &*self.disk).await;
-        let incoming = incoming.map_err(|error| refused(error.to_string()))?;
-        if !piece.last {
-            *current = Some((transfer, incoming));
-            return Ok(None);
-        }
-        // The whole file is read again: seconds, for a large one.
-        let finished = blocking(&*self.disk, move || incoming.finish()).await;
-        match finished {
-            Ok(Ok(file)) => Ok(Some(file)),
-            Ok(Err(error)) => Err(refused(error.to_string())),
-            Err(error) => Err(refused(error.to_string())),
-        }
-    }
-}
 
 /// Which refusals were logged last. A peer that is refused asks again many times a second; its reason is logged once.
 #[derive(Default)]
@@ -199,7 +140,7 @@ impl Node {
             Request::TransferLeader(request) => {
                 Ok(Reply::TransferLeader(self.raft.handle_transfer_leader(request).await.map_err(stopping)?))
             }
-            Request::Snapshot(piece) => self.take_snapshot(piece).await,
+            Request::Snapshot(piece) => self.incoming.take(piece).await,
             Request::Submit(forwarded) => {
                 if !self.leads() {
                     return Err(PeerRefusal::NotLeader);
@@ -222,37 +163,6 @@ impl Node {
             Request::Hello => Ok(Reply::Hello(self.own_hello().await)),
             Request::Claim(claim) => self.be_claimed(claim).await.map(|()| Reply::Claimed),
         }
-    }
-
-    async fn take_snapshot(&self, piece: SnapshotPiece) -> Result<Reply, PeerRefusal> {
-        let Some(file) = self.incoming.take(&piece).await? else { return Ok(Reply::SnapshotPieceTaken) };
-        // Refused here: to openraft it would be a failure of this node's storage.
-        if *file.meta() != SnapshotMeta::from(&piece.meta) {
-            let reason = "the file is not the snapshot that was announced".to_owned();
-            return Err(PeerRefusal::SnapshotRefused { reason });
-        }
-        if self.holds(&piece).await? {
-            // To remove a large file takes time.
-            self.disk.run(Box::new(move || drop(file)));
-            return Ok(Reply::SnapshotInstalled(SnapshotResponse::new(piece.vote)));
-        }
-        let snapshot: SnapshotOf<TypeConfig, SnapshotFile> =
-            SnapshotOf::<TypeConfig, SnapshotFile> { meta: piece.meta, snapshot: file };
-        let response =
-            self.raft.install_full_snapshot(piece.vote, snapshot).await.map_err(|_| PeerRefusal::Stopping)?;
-        tracing::info!("a snapshot from the leader was installed");
-        Ok(Reply::SnapshotInstalled(response))
-    }
-
-    /// Whether the log holds all that a snapshot of the leader that is followed does: only the answers to that leader's messages
-    /// were lost. openraft takes a snapshot from before the log's end for a step back, and with debug assertions panics. What
-    /// the log holds may not be flushed yet: a snapshot holds only what is committed, which counts on no answer of this node.
-    async fn holds(&self, piece: &SnapshotPiece) -> Result<bool, PeerRefusal> {
-        let (vote, last) = (piece.vote, piece.meta.last_log_id);
-        let holds = move |state: &RaftState<TypeConfig>| {
-            *state.vote_ref() == vote && last.is_some_and(|last| state.log_ids.get(last.index) == Some(last))
-        };
-        self.raft.with_raft_state(holds).await.map_err(|_| PeerRefusal::Stopping)
     }
 
     pub(super) async fn own_hello(&self) -> Hello {

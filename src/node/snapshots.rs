@@ -5,12 +5,14 @@
 //! for several times as long as that took, while the log is not too long. What Raft appends for itself, as after an election,
 //! is nothing to write the whole state for.
 
+use std::collections::BTreeMap;
 use std::sync::Weak;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Node, Timings};
+use crate::replication::NodeId;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How many times as long as the last snapshot took passes before the time for the next one counts.
@@ -31,10 +33,11 @@ pub async fn run(node: Weak<Node>) {
         let period = node.snapshot_period();
         let is_time = last_period.is_some_and(|last| last != period) && node.has_rested();
         last_period = Some(period);
-        if node.log_is_long() || is_time && node.state.bytes_since_snapshot() > 0 {
+        if node.log_is_long() || node.is_to_replace_newest() || is_time && node.needs_snapshot() {
             node.take_snapshot_now().await;
         }
         node.purge().await;
+        node.incoming.drop_applied(node.metrics().last_applied);
     }
 }
 
@@ -74,10 +77,28 @@ impl Node {
         is_long && !self.state.has_failed_to_take()
     }
 
-    /// Purges the log towards the older of the two kept snapshots, so that either can be replayed from.
+    /// Whether the newest does not do. Nobody can be sent one that is damaged, though nothing may have changed since.
+    fn needs_snapshot(&self) -> bool {
+        self.state.bytes_since_snapshot() > 0 || self.state.newest_snapshot_is_damaged()
+    }
+
+    /// At once where it is damaged; where that failed, when it is time.
+    fn is_to_replace_newest(&self) -> bool {
+        self.state.newest_snapshot_is_damaged() && !self.state.has_failed_to_take()
+    }
+
+    /// Purges the log towards the older of the two kept snapshots, so that either can be replayed from, and not past one that
+    /// a follower is long in taking, while the log is not much longer for that.
     async fn purge(&self) {
         let Some(last) = self.state.purge_upto() else { return };
-        let purged = self.metrics().purged.map(|log_id| log_id.index);
+        let metrics = self.metrics();
+        let followers = metrics.replication.into_iter().flatten();
+        let matched: BTreeMap<NodeId, Option<u64>> =
+            followers.map(|(id, matched)| (id, matched.map(|log_id| log_id.index))).collect();
+        let logged_max = self.config.timings.snapshot_bytes;
+        let last =
+            self.peers.sent_snapshots().purge_upto(last, self.state.taken_bytes(), logged_max, &matched);
+        let purged = metrics.purged.map(|log_id| log_id.index);
         let Some(upto) = purge_step(purged, last) else { return };
         if let Err(error) = self.raft.trigger().purge_log(upto).await {
             tracing::warn!(upto, %error, "the log could not be purged");
@@ -102,6 +123,7 @@ fn period(at: u64, length: Duration, (before, members): (usize, usize)) -> u64 {
 mod tests {
     use super::*;
     use crate::node::tests::{property, start_with};
+    use crate::replication::SnapshotFile;
 
     #[test]
     fn each_member_has_its_own_moment() {
@@ -124,6 +146,64 @@ mod tests {
                 .collect();
         assert!(steps.is_sorted() && steps.last() == Some(&9_999));
         assert!((20..40).contains(&steps.len()), "{} looks", steps.len());
+    }
+
+    async fn until(what: &str, holds: impl Fn() -> bool) {
+        for _ in 0..500 {
+            if holds() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("not in ten seconds: {what}");
+    }
+
+    /// The newest snapshot, once all that was booked is in it and it is sound.
+    async fn sound(node: &Node) -> SnapshotFile {
+        let newest = || node.state.snapshots().newest().filter(|newest| !newest.is_damaged());
+        until("a sound snapshot", || newest().is_some() && node.state.bytes_since_snapshot() == 0).await;
+        newest().unwrap()
+    }
+
+    fn damage(taken: &SnapshotFile) {
+        let mut bytes = std::fs::read(taken.path()).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(taken.path(), bytes).unwrap();
+    }
+
+    /// Else nobody could be sent one until something is booked.
+    #[tokio::test]
+    async fn a_damaged_snapshot_is_replaced_though_nothing_has_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = start_with(&dir, &[(1, "127.0.0.1:2")], Timings::default()).await.unwrap();
+        node.submit(&property(0, 1)).await.unwrap();
+        node.take_snapshot_now().await;
+        let taken = sound(&node).await;
+        damage(&taken);
+        assert!(taken.check().is_err() && node.state.newest_snapshot_is_damaged());
+        sound(&node).await.check().unwrap();
+        node.shut_down().await;
+    }
+
+    /// As where the disk is full for a while.
+    #[tokio::test]
+    async fn a_damaged_snapshot_that_could_not_be_replaced_at_once_is_replaced_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let timings = Timings { snapshot_every: Duration::from_millis(600), ..Timings::default() };
+        let node = start_with(&dir, &[(1, "127.0.0.1:2")], timings).await.unwrap();
+        node.submit(&property(0, 1)).await.unwrap();
+        let taken = sound(&node).await;
+        damage(&taken);
+        let folder = taken.path().parent().unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        std::fs::rename(folder, &elsewhere).unwrap();
+        assert!(taken.check().is_err());
+        until("a failure", || node.state.has_failed_to_take()).await;
+        std::fs::rename(&elsewhere, folder).unwrap();
+        assert_eq!(node.state.bytes_since_snapshot(), 0, "nothing was booked");
+        sound(&node).await.check().unwrap();
+        node.shut_down().await;
     }
 
     #[tokio::test]

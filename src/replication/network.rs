@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::future::{Future, ready};
-use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,10 +27,13 @@ use super::appends::{Answers, Appends};
 use super::batch::EncodedSubmission;
 use super::codec::{self, CodecError, Kind};
 use super::decision::{Decision, NotDecided};
+use super::disk::Disk;
 use super::hearing::Hearing;
 use super::log_record::entry_bytes;
 use super::log_store::READ_BYTES_MAX;
+use super::sent::SentSnapshots;
 use super::snapshot::{SnapshotFile, SnapshotMeta};
+use super::transfer::Pace;
 use super::transport::{Lost, Transport};
 use super::types::{
     DiskId, GROUP, GroupId, LogId, Member, NodeId, RaftSnapshotMeta, TypeConfig, bytes_field,
@@ -91,6 +93,11 @@ pub enum Reply {
     TransferLeader(TransferLeaderResponse<TypeConfig>),
     /// The piece was taken; more are expected.
     SnapshotPieceTaken,
+    /// The piece is not the next: so many bytes of that transfer are there, from its beginning. Said only to who has told how
+    /// long the snapshot is.
+    SnapshotHeld {
+        bytes: u64,
+    },
     SnapshotInstalled(SnapshotResponse<TypeConfig>),
     Submitted(Vec<Result<Applied, NotApplied>>),
     /// The index that a linearizable read must have applied.
@@ -104,17 +111,21 @@ pub enum Reply {
     Refused(PeerRefusal),
 }
 
-/// One piece of the file that [`SnapshotFile`] names; pieces come in order, each after the last was taken.
+/// One piece of the file that [`SnapshotFile`] names; pieces come in order, each after the last was taken, or again where no
+/// answer came.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SnapshotPiece {
     pub vote: VoteOf<TypeConfig>,
     pub meta: RaftSnapshotMeta,
-    /// Tells one transfer from the next.
+    /// Tells one transfer from the next. The same file from the same leader has the same one, so that what came of it counts.
     pub transfer: Uuid,
     pub offset: u64,
     #[serde(with = "bytes_field")]
     pub bytes: Bytes,
     pub last: bool,
+    /// Bytes of the whole. Who tells it goes on from where it is told that the receiver has come. Builds before did neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u64>,
 }
 
 /// A paused member's question for a piece of a snapshot with which it can go on: the newest that reaches at least to the
@@ -281,8 +292,6 @@ pub trait Sender: Send + Sync + 'static {
     fn cluster(&self) -> Option<Uuid>;
     fn endpoint(&self) -> Endpoint;
     fn wall(&self) -> Timestamp;
-    /// The id of a new transfer of a snapshot, unlike any before.
-    fn new_transfer(&self) -> Uuid;
     /// A member's wall clock, as its answer carried it.
     fn saw_wall(&self, member: NodeId, theirs: Timestamp);
 }
@@ -297,9 +306,12 @@ pub struct Peers {
     /// leader.
     appends_stopped: Arc<AtomicBool>,
     pub(super) timeouts: Timeouts,
-    /// Of one piece of a snapshot.
+    /// Of one piece of a snapshot, at most.
     piece_bytes: usize,
     hearing: Arc<Hearing>,
+    /// Where snapshots are read that are to be sent.
+    pub(super) disk: Arc<dyn Disk>,
+    sent_snapshots: Arc<SentSnapshots>,
 }
 
 /// The longest snapshot that is taken: some hundred million reservations.
@@ -325,11 +337,24 @@ impl Peers {
     pub fn new(
         transport: Arc<dyn Transport>,
         sender: Arc<dyn Sender>,
+        disk: Arc<dyn Disk>,
         timeouts: Timeouts,
         piece_bytes: usize,
     ) -> Peers {
-        let appends_stopped = Arc::new(AtomicBool::new(false));
-        Peers { transport, sender, appends_stopped, timeouts, piece_bytes, hearing: Arc::default() }
+        Peers {
+            transport,
+            sender,
+            appends_stopped: Arc::default(),
+            timeouts,
+            piece_bytes,
+            hearing: Arc::default(),
+            disk,
+            sent_snapshots: Arc::default(),
+        }
+    }
+
+    pub fn sent_snapshots(&self) -> &SentSnapshots {
+        &self.sent_snapshots
     }
 
     pub fn stop_appends(&self, stopped: bool) {
@@ -396,7 +421,8 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
     type Network = Link;
 
     async fn new_client(&mut self, target: NodeId, node: &Member) -> Link {
-        Link { peers: self.clone(), target, member: node.clone(), append_bytes: READ_BYTES_MAX }
+        let pace = Pace::new(self.piece_bytes);
+        Link { peers: self.clone(), target, member: node.clone(), append_bytes: READ_BYTES_MAX, pace }
     }
 }
 
@@ -407,6 +433,7 @@ pub struct Link {
     pub(super) member: Member,
     /// How much of the log goes into one append: as much as is read at once, and less where the way is slow.
     append_bytes: usize,
+    pub(super) pace: Pace,
 }
 
 /// openraft waits longer before it tries an unreachable member again, so only one to which no line could be opened is called
@@ -465,40 +492,6 @@ impl Link {
         request.leader_commit = request.leader_commit.min(last);
         last
     }
-
-    async fn send_pieces(
-        &self,
-        vote: VoteOf<TypeConfig>,
-        snapshot: SnapshotOf<TypeConfig, SnapshotFile>,
-    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let broken = |error: io::Error| StreamingError::Network(NetworkError::new(&error));
-        let meta = snapshot.meta.clone();
-        let transfer = self.peers.sender.new_transfer();
-        let mut reader = snapshot.snapshot.reader();
-        let mut offset = 0;
-        loop {
-            // Read between messages: a piece is small, and the page cache holds what was just written.
-            let bytes = read_piece(&mut reader, self.peers.piece_bytes).map_err(broken)?;
-            let length = bytes.len() as u64;
-            let last = offset + length >= snapshot.snapshot.len();
-            let piece = SnapshotPiece { vote, meta: meta.clone(), transfer, offset, bytes, last };
-            let mut deadline = self.peers.timeouts.snapshot_piece;
-            if last {
-                deadline += loaded_within(snapshot.snapshot.len());
-            }
-            match self.ask(Request::Snapshot(piece), deadline).await? {
-                Reply::SnapshotInstalled(response) => return Ok(response),
-                Reply::SnapshotPieceTaken if !last => offset += length,
-                _ => return Err(self.unexpected().into()),
-            }
-        }
-    }
-}
-
-fn read_piece(reader: &mut impl Read, bytes: usize) -> io::Result<Bytes> {
-    let mut piece = Vec::with_capacity(bytes);
-    reader.take(bytes as u64).read_to_end(&mut piece)?;
-    Ok(piece.into())
 }
 
 impl RaftNetworkV2<TypeConfig> for Link {
@@ -569,7 +562,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         tokio::select! {
             biased;
-            sent = self.send_pieces(vote, snapshot) => sent,
+            sent = self.send_snapshot(vote, snapshot) => sent,
             closed = cancel => Err(closed.into()),
         }
     }

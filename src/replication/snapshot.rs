@@ -10,8 +10,8 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -122,15 +122,40 @@ pub struct SnapshotFile {
     meta: SnapshotMeta,
     length: u64,
     file: Arc<File>,
+    found: Arc<Found>,
     /// Removes a received file that nobody adopted.
     received: Option<Arc<NewFile>>,
+}
+
+/// What checks of a snapshot's content have found, for all who hold it.
+#[derive(Debug, Default)]
+struct Found {
+    /// Stays so: what can't be read to its end once is replaced.
+    damaged: AtomicBool,
+    /// Of all but the end, where the last check found it sound.
+    checksum: Mutex<Option<u32>>,
+    /// Held while the content is read, so that nobody reads it who can wait for what another one finds.
+    reading: Mutex<()>,
+}
+
+impl Found {
+    fn checksum(&self) -> MutexGuard<'_, Option<u32>> {
+        self.checksum.lock().expect("no panic while a checksum is locked")
+    }
 }
 
 impl SnapshotFile {
     fn new(path: &Path, meta: SnapshotMeta) -> io::Result<SnapshotFile> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
-        Ok(SnapshotFile { path: path.to_owned(), meta, length, file: Arc::new(file), received: None })
+        Ok(SnapshotFile {
+            path: path.to_owned(),
+            meta,
+            length,
+            file: Arc::new(file),
+            found: Arc::default(),
+            received: None,
+        })
     }
 
     pub fn path(&self) -> &Path {
@@ -144,6 +169,11 @@ impl SnapshotFile {
     /// Whether somebody else holds it.
     fn is_read(&self) -> bool {
         Arc::strong_count(&self.file) > 1
+    }
+
+    /// Whether a [`check`](SnapshotFile::check) has failed.
+    pub fn is_damaged(&self) -> bool {
+        self.found.damaged.load(Ordering::Relaxed)
     }
 
     /// Bytes.
@@ -168,14 +198,53 @@ impl SnapshotFile {
         Ok(piece)
     }
 
+    /// Reads the whole snapshot and compares its checksums, which is a small part of what loading it takes; gives the one
+    /// over all but its end. Blocks.
+    pub fn check(&self) -> Result<u32, SnapshotError> {
+        let checked = self.checksum();
+        *self.found.checksum() = checked.as_ref().ok().copied();
+        if checked.is_err() {
+            self.found.damaged.store(true, Ordering::Relaxed);
+        }
+        checked
+    }
+
+    /// What the last [`check`](SnapshotFile::check) gave, where it is not in doubt.
+    pub fn checked(&self) -> Option<u32> {
+        *self.found.checksum()
+    }
+
+    /// As [`check`](SnapshotFile::check), where that is not known yet. Waits for one that is under way.
+    pub fn check_once(&self) -> Result<u32, SnapshotError> {
+        // It guards no value that a panic could have left half changed.
+        let _reading = self.found.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.checked().map_or_else(|| self.check(), Ok)
+    }
+
+    /// The content may be another than it was when it was checked: it is read again before it is sent.
+    pub fn doubt(&self) {
+        *self.found.checksum() = None;
+    }
+
+    fn checksum(&self) -> Result<u32, SnapshotError> {
+        let mut content = Content::open(&self.path, self.reader());
+        self.expects(&content.header()?)?;
+        content.check()
+    }
+
+    fn expects(&self, header: &SnapshotHeader) -> Result<(), SnapshotError> {
+        if header.meta == self.meta {
+            return Ok(());
+        }
+        let reason = "it holds another position than was announced".into();
+        Err(SnapshotError::Incomplete { file: self.path.clone(), reason })
+    }
+
     /// Reads and verifies the whole snapshot. Blocks.
     pub fn load(&self) -> Result<Ledger, SnapshotError> {
         let mut content = Content::open(&self.path, self.reader());
         let header = content.header()?;
-        if header.meta != self.meta {
-            let reason = "it holds another position than was announced".into();
-            return Err(SnapshotError::Incomplete { file: self.path.clone(), reason });
-        }
+        self.expects(&header)?;
         content.restore(header.ledger)
     }
 }

@@ -161,6 +161,11 @@ impl State {
         self.snapshots.newest().and_then(|snapshot| snapshot.meta().index())
     }
 
+    /// Whether it was found to be damaged when it was to be sent.
+    pub fn newest_snapshot_is_damaged(&self) -> bool {
+        self.snapshots.newest().is_some_and(|snapshot| snapshot.is_damaged())
+    }
+
     /// The last snapshot that this node has written since it started.
     pub fn last_taken(&self) -> Option<Taken> {
         *self.taken.lock().expect("no panic while the instant is locked")
@@ -184,7 +189,8 @@ impl State {
         self.taken_bytes().saturating_sub(self.covered_bytes.load(Ordering::Relaxed))
     }
 
-    pub(super) fn taken_bytes(&self) -> u64 {
+    /// Bytes of the log that were taken since the start, beside what Raft appends for itself.
+    pub fn taken_bytes(&self) -> u64 {
         self.taken_bytes.load(Ordering::Relaxed)
     }
 

@@ -63,6 +63,12 @@ impl<R: Read> Content<BufReader<R>> {
         }
     }
 
+    /// Reads all frames and compares their checksums, and the one over all of them, which it gives.
+    pub fn check(mut self) -> Result<u32, SnapshotError> {
+        while self.next_frame()?.is_some() {}
+        Ok(self.checksum)
+    }
+
     /// Reads and decodes all records, and tells what was wrong.
     pub fn read_to_end(mut self) -> Result<(), SnapshotError> {
         let mut found = 0;

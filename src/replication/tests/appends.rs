@@ -17,13 +17,13 @@ use uuid::Uuid;
 use super::support::{blank, log_id, membership, opaque};
 use crate::ledger::Timestamp;
 use crate::replication::{
-    Endpoint, Envelope, GROUP, Kind, LINE_FRAMES_MAX, Line, Link, LogId, Lost, NodeId, Peers, Reply, Request,
-    Sender, Timeouts, Transport, TypeConfig, decode, encode,
+    DiskThreads, Endpoint, Envelope, GROUP, Kind, LINE_FRAMES_MAX, Line, Link, LogId, Lost, NodeId, Peers,
+    Reply, Request, Sender, Timeouts, Transport, TypeConfig, decode, encode,
 };
 
 const WAIT: Duration = Duration::from_secs(2);
 
-struct Me;
+pub(super) struct Me;
 
 impl Sender for Me {
     fn cluster(&self) -> Option<Uuid> {
@@ -36,10 +36,6 @@ impl Sender for Me {
 
     fn wall(&self) -> Timestamp {
         Timestamp(0)
-    }
-
-    fn new_transfer(&self) -> Uuid {
-        Uuid::nil()
     }
 
     fn saw_wall(&self, _: NodeId, _: Timestamp) {}
@@ -143,7 +139,8 @@ fn notice(index: u64) -> AppendEntriesRequest<TypeConfig> {
 
 async fn link(follower: &Follower) -> (Link, Peers) {
     let timeouts = Timeouts { message: WAIT, snapshot_piece: WAIT };
-    let mut peers = Peers::new(Arc::new(follower.clone()), Arc::new(Me), timeouts, 1 << 20);
+    let (transport, disk) = (Arc::new(follower.clone()), Arc::new(DiskThreads));
+    let mut peers = Peers::new(transport, Arc::new(Me), disk, timeouts, 1 << 20);
     let members = membership(&[2]);
     let member = members.get_node(&2).unwrap();
     (peers.new_client(2, member).await, peers)

@@ -10,4 +10,5 @@ mod pause;
 mod raft;
 mod snapshot;
 pub mod support;
+mod transfer;
 mod verify;

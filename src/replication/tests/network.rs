@@ -62,8 +62,15 @@ fn golden_messages_keep_their_bytes() {
     let (meta, transfer) = (Default::default(), Uuid::from_u128(9));
     golden(
         "peer-snapshot.v1",
-        Request::Snapshot(SnapshotPiece { vote, meta, transfer, offset: 7, bytes, last: true }),
+        Request::Snapshot(SnapshotPiece { vote, meta, transfer, offset: 7, bytes, last: true, length: None }),
     );
+    let bytes = Bytes::from_static(b"a piece");
+    let (meta, length) = (Default::default(), Some(90_000));
+    golden(
+        "peer-snapshot-length.v1",
+        Request::Snapshot(SnapshotPiece { vote, meta, transfer, offset: 7, bytes, last: false, length }),
+    );
+    golden("peer-snapshot-held.v1", Reply::SnapshotHeld { bytes: 70_000 });
     golden("peer-read-index.v1", Request::ReadIndex { wait_ms: 2_000 });
 
     golden("peer-appended.v1", Reply::Append(AppendEntriesResponse::Success));

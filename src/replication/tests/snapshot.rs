@@ -20,11 +20,11 @@ fn snapshots_dir(group: &Group) -> PathBuf {
     GroupDirs::of(&group.dir).snapshots
 }
 
-fn store(dir: &Path) -> SnapshotStore {
+pub(super) fn store(dir: &Path) -> SnapshotStore {
     SnapshotStore::open(dir).unwrap().0
 }
 
-fn meta(index: u64) -> SnapshotMeta {
+pub(super) fn meta(index: u64) -> SnapshotMeta {
     let membership = StoredMembership::new(Some(log_id(1, 0)), membership(&[1, 2, 3]));
     SnapshotMeta { last_log_id: Some(log_id(1, index)), membership }
 }
@@ -33,7 +33,7 @@ fn ledger(reservations: u32) -> Ledger {
     ledger_of(30, reservations)
 }
 
-fn ledger_of(rooms: u32, reservations: u32) -> Ledger {
+pub(super) fn ledger_of(rooms: u32, reservations: u32) -> Ledger {
     let mut ledger = Ledger::new();
     let stays = (1..=reservations).map(|n| reserve(n.into(), n % rooms + 1, n / rooms + 1));
     for submission in house(rooms).into_iter().chain(stays) {
@@ -42,7 +42,7 @@ fn ledger_of(rooms: u32, reservations: u32) -> Ledger {
     ledger
 }
 
-fn content(file: &SnapshotFile) -> Vec<u8> {
+pub(super) fn content(file: &SnapshotFile) -> Vec<u8> {
     let mut bytes = Vec::new();
     file.reader().read_to_end(&mut bytes).unwrap();
     bytes
@@ -289,7 +289,7 @@ async fn group_with_two_snapshots(dir: &Path) -> Group {
     group
 }
 
-fn damage(path: &Path) {
+pub(super) fn damage(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
