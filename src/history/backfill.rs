@@ -1,9 +1,10 @@
 //! What is missing, given by one node to another.
 
+use super::aside::GivenUp;
 use super::chunk::{Chunk, StoredChunk, StoredCommit};
 use super::store::remove;
 use super::writer::Writer;
-use super::{Gap, History, HistoryError, NotTold};
+use super::{Gap, History, HistoryError, Keeping, NotTold};
 use crate::ledger::{Lsn, Mark};
 
 /// A piece holds no more than what brings it past so many bytes.
@@ -13,7 +14,7 @@ impl History {
     /// What lies between and is not there, where something does, and can be kept.
     pub fn gap(&self) -> Option<Gap> {
         let inner = self.lock();
-        inner.gap.filter(|_| !inner.suspended)
+        inner.gap.filter(|_| !inner.is_suspended())
     }
 
     /// What lies between because what was told of it was not this state's past.
@@ -113,23 +114,36 @@ impl History {
         match inner.check(after) {
             Ok(()) => None,
             // Its disk may hold it.
-            Err(_) if inner.suspended => None,
+            Err(_) if inner.is_suspended() => None,
             Err(NotTold::Gone { .. }) => Some(inner.first),
             Err(_) => inner.gap.map(|gap| gap.upto),
         }
     }
 
     /// Nobody has what comes next in the gap. What is kept begins where a peer's does, or behind the gap: a history has no
-    /// hole for good, and what went before one is given up with it.
+    /// hole for good, and what went before one is given up with it. Where something did, it is set aside first, and until that
+    /// is done the gap stays; whoever finds that again may say so again.
     pub fn give_up(&self, gap: Gap, peers: Option<Mark>) {
         let mut inner = self.lock();
-        if inner.gap != Some(gap) {
+        if inner.gap != Some(gap) || inner.is_suspended() {
             return;
         }
         let within = |mark: &Mark| mark.lsn > gap.filled_upto().lsn && mark.lsn < gap.upto.lsn;
         let first = peers.filter(within).unwrap_or(gap.upto);
+        if let Some(given_up) = inner.given_up.as_mut().filter(|given_up| given_up.gap == gap) {
+            // Meanwhile the peers may have forgotten more.
+            given_up.first = first;
+            return;
+        }
         tracing::warn!(first = first.lsn.next().0, "nobody has the history before this command");
-        inner.forget(first);
+        // Nobody else may have what went before the hole: it is set aside before any of it is removed.
+        let has_more = gap.filled_upto().chain != inner.first.chain;
+        if has_more && matches!(self.keeping, Keeping::OnDisk(_)) {
+            inner.given_up = Some(GivenUp::new(gap, first));
+        } else {
+            inner.forget(first);
+        }
+        self.hurry.notify_one();
     }
 
     fn has_filled(&self, generation: u64, gap: Gap, upto: Mark, removed: u64, put: u64) {

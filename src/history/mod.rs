@@ -7,6 +7,7 @@
 //!
 //! Knows the ledger and what replication tells; knows no Raft, no HTTP, and nobody who asks.
 
+mod aside;
 mod backfill;
 mod chunk;
 mod kept;
@@ -17,13 +18,14 @@ mod repair;
 mod retention;
 mod sled_store;
 mod store;
+mod suspension;
 #[cfg(test)]
 mod tests;
 mod witness;
 mod writer;
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
@@ -32,10 +34,12 @@ use tokio::sync::{Notify, watch};
 use crate::ledger::{Commit, Lsn, Mark};
 use crate::planted::{Bug, planted};
 use crate::replication::{CodecError, codec};
+use aside::{GivenUp, set_aside_and_open};
 use chunk::Chunk;
 use repair::last_following;
 use sled_store::SledStore;
 use store::{MemoryStore, Store};
+use suspension::Suspension;
 use writer::Writer;
 
 pub use kept::Kept;
@@ -49,8 +53,8 @@ const RECENT_CHANGES: usize = 16_384;
 /// Commits that one read from memory gives, at most.
 const RUN_MAX: usize = 1_024;
 /// What is said where the disk fails.
-const SUSPENDED: &str = "the history is not kept until the next start; what is on the disk is left as it is, and what it then lacks \
-    is fetched from a peer (to have all of it fetched, move its folder away)";
+const SUSPENDED: &str = "the history is not kept for now: what is on the disk is left as it is, new events are told from memory, and \
+    it is tried again by itself, at least once a minute. Make room, or mend the disk; what is then lacking is fetched from a peer";
 
 /// Where a history is kept.
 #[derive(Clone, Debug)]
@@ -177,9 +181,10 @@ struct Inner {
     diverged_at: Option<Mark>,
     /// What the store held can't be used, or is not the past of this state: it is to be set aside for an empty one.
     unusable: bool,
-    /// The disk took nothing more, or one command was too much. What is on it is left alone, and nothing is kept until the
-    /// next start.
-    suspended: bool,
+    /// A hole that nobody can fill, until what stands before it is set aside.
+    given_up: Option<GivenUp>,
+    /// The disk took nothing more, or one command was too much. What is on it is left alone, and nothing is kept.
+    suspended: Option<Suspension>,
 }
 
 fn mark_of(commit: &Commit) -> Mark {
@@ -189,6 +194,7 @@ fn mark_of(commit: &Commit) -> Mark {
 impl History {
     /// Opens what is kept, or begins anew where that can't be read. Blocks.
     pub fn open(keeping: Keeping) -> Arc<History> {
+        aside::clear(&keeping);
         let found = Inner::open(&keeping).and_then(|(mut inner, noted)| inner.repair(noted).map(|()| inner));
         let inner = match found {
             Ok(inner) => inner,
@@ -303,13 +309,14 @@ impl History {
     fn give_up_store(&self, inner: &mut Inner, error: &HistoryError) {
         self.kept.send_replace(Lsn(0));
         if let HistoryError::Disk(_) | HistoryError::TooMuch(_) = error {
-            tracing::error!(%error, "{SUSPENDED}");
-            if let HistoryError::TooMuch(_) = error {
-                tracing::error!(
-                    "no node can keep that command: copy the history's folder before a start, which may give it up"
-                );
+            let is_for_good = matches!(error, HistoryError::TooMuch(_));
+            if is_for_good {
+                tracing::error!(%error, "no node can keep that command, and the history is not kept until the next start: copy \
+                    the history's folder before that, which may give it up");
+            } else {
+                tracing::error!(%error, "{SUSPENDED}");
             }
-            inner.suspend();
+            inner.suspend(is_for_good);
             self.kept.send_replace(inner.tip.lsn);
             self.backlog.send_replace(Backlog::default());
             return;
@@ -327,11 +334,14 @@ impl History {
         }
         let store = set_aside_and_open(&self.keeping);
         let mut inner = self.lock();
-        inner.unusable = false;
         match store {
-            Some(store) => inner.set_store(store),
+            Some(store) => {
+                inner.unusable = false;
+                inner.set_store(store);
+            }
+            // What can't be used stays so, and is set aside once the disk takes another.
             None => {
-                inner.suspend();
+                inner.suspend(false);
                 self.told(inner);
             }
         }
@@ -366,44 +376,31 @@ impl Inner {
             tip: Mark::default(),
             diverged_at: None,
             unusable: false,
-            suspended: false,
+            given_up: None,
+            suspended: None,
         }
     }
 
-    fn begin_suspended() -> Inner {
-        Inner { suspended: true, ..Inner::begin(Arc::new(MemoryStore::default())) }
-    }
-
     fn is_to_be_replaced(&self) -> bool {
-        self.unusable && !self.suspended
+        self.unusable && !self.is_suspended()
     }
 
     /// Whether the store is there, and is that of this state's past.
     fn has_store(&self) -> bool {
-        !self.unusable && !self.suspended
+        !self.unusable && !self.is_suspended()
     }
 
-    /// Keeps nothing any more, and holds on to nothing.
-    fn suspend(&mut self) {
-        self.set_store(Arc::new(MemoryStore::default()));
-        self.suspended = true;
-        self.pass(self.tip);
-    }
-
-    /// Goes on behind commands that are not kept.
-    fn pass(&mut self, mark: Mark) {
-        self.go_on_at(mark);
-        if self.suspended {
-            self.miss(self.first, mark);
-        }
-    }
-
-    /// What a store holds, and up to where it says that it does.
+    /// As [`read`](Inner::read), of a store that is not open.
     fn open(keeping: &Keeping) -> Result<(Inner, Mark), HistoryError> {
         let store: Arc<dyn Store> = match keeping {
             Keeping::OnDisk(dir) => Arc::new(SledStore::open(dir)?),
             Keeping::InMemory => Arc::new(MemoryStore::default()),
         };
+        Inner::read(store)
+    }
+
+    /// What a store holds, and up to where it says that it does.
+    fn read(store: Arc<dyn Store>) -> Result<(Inner, Mark), HistoryError> {
         let note: Option<Note> = store.note()?.map(|note| codec::from_message_pack(&note)).transpose()?;
         let is_empty = store.next(Lsn(0))?.is_none();
         if note.is_none() && !is_empty {
@@ -528,49 +525,4 @@ impl Inner {
         self.first = self.forgotten;
         self.miss(self.first, mark);
     }
-}
-
-/// An empty store in place of one that can't be used, which is left beside it for whoever wants to look. `None` where there
-/// can be none.
-fn set_aside_and_open(keeping: &Keeping) -> Option<Arc<dyn Store>> {
-    let Keeping::OnDisk(dir) = keeping else { return Some(Arc::new(MemoryStore::default())) };
-    // What can't be read where the disk is full may be sound, and nothing better could take its place.
-    let opened = sled_store::has_room(dir)
-        .and_then(|()| {
-            set_aside(dir)
-                .map_err(|error| HistoryError::Store(format!("its folder can't be set aside: {error}")))
-        })
-        .and_then(|()| SledStore::open(dir));
-    match opened {
-        Ok(store) => Some(Arc::new(store)),
-        Err(error) => {
-            tracing::error!(%error, "{SUSPENDED}");
-            None
-        }
-    }
-}
-
-/// Of this one and the one that was set aside before only the larger is left, or the newer: a store that fails again and
-/// again, each time after a little, must not push out what the first held.
-fn set_aside(dir: &Path) -> std::io::Result<()> {
-    if !dir.exists() {
-        return Ok(());
-    }
-    let aside = dir.with_extension("damaged");
-    if aside.exists() {
-        if bytes_in(dir)? < bytes_in(&aside)? {
-            return std::fs::remove_dir_all(dir);
-        }
-        std::fs::remove_dir_all(&aside)?;
-    }
-    std::fs::rename(dir, &aside)
-}
-
-/// Of the files in a folder.
-fn bytes_in(dir: &Path) -> std::io::Result<u64> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(dir)? {
-        bytes += entry?.metadata()?.len();
-    }
-    Ok(bytes)
 }

@@ -34,8 +34,10 @@ pub struct Extent {
     pub bytes: u64,
     /// Commits that are told of and not on disk yet.
     pub unkept: usize,
-    /// Something in between is missing, and being fetched.
+    /// Something in between is missing, and is fetched once the store takes it.
     pub is_missing: bool,
+    /// The store takes nothing now, and is tried again.
+    pub is_suspended: bool,
 }
 
 impl History {
@@ -46,16 +48,15 @@ impl History {
             bytes: inner.bytes,
             unkept: inner.backlog().unkept,
             is_missing: inner.gap.is_some(),
+            is_suspended: inner.is_suspended(),
         }
     }
 
-    /// Up to where the history may be forgotten at log time `now`, where that is further than it is. Blocks.
+    /// Up to where the history may be forgotten at log time `now`, where that is further than it is; `None` too where there is no
+    /// store that could tell. Blocks.
     pub fn outdated(&self, retention: Retention, now: Timestamp) -> Result<Option<Mark>, HistoryError> {
         let (looking, generation) = {
             let inner = self.lock();
-            if inner.suspended {
-                return Err(HistoryError::Disk("it is not kept until the next start".into()));
-            }
             if !inner.has_store() {
                 return Ok(None);
             }

@@ -10,11 +10,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
+
 use super::HistoryError;
 use super::packed::{frame_bytes, pack, unpack};
 use super::store::Store;
 use crate::ledger::{Lsn, PropertyId};
 
+/// sled's own, in its folder.
+const FILE: &str = "db";
 const PART_BYTES_MAX: usize = 5 << 10;
 const CACHE_BYTES: u64 = 16 << 20;
 const NOTE: &[u8] = b"note";
@@ -60,21 +64,42 @@ impl From<std::io::Error> for HistoryError {
 
 /// sled's own threads hold on to its lock for a moment after the last handle was dropped.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
+const LOCK_LOOK: Duration = Duration::from_millis(5);
 
 /// Opens what is not open elsewhere, or was until just now.
-fn open_unlocked(config: &sled::Config) -> sled::Result<sled::Db> {
+fn open_unlocked(config: &sled::Config) -> Result<sled::Db, HistoryError> {
     let until = Instant::now() + LOCK_WAIT;
     loop {
         match config.open() {
             // It is told by its text alone.
-            Err(sled::Error::Io(error))
-                if error.to_string().contains("could not acquire lock") && Instant::now() < until =>
-            {
-                std::thread::sleep(Duration::from_millis(5));
+            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+                if Instant::now() >= until {
+                    // Whoever has it may use it well: that is no damage.
+                    return Err(HistoryError::Disk(error.to_string()));
+                }
+                std::thread::sleep(LOCK_LOOK);
             }
-            opened => return opened,
+            opened => return Ok(opened?),
         }
     }
+}
+
+/// Waits until no store of this process holds a file any more, and has the system forget what it has of it in memory: what it
+/// could not write, it takes for written.
+fn let_go_of(path: &Path) -> Result<(), HistoryError> {
+    let file = File::options().read(true).write(true).open(path)?;
+    let until = Instant::now() + LOCK_WAIT;
+    while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        if Instant::now() >= until {
+            let reason = format!("the store that failed has not ended, and holds its lock: {error}");
+            return Err(HistoryError::Disk(reason));
+        }
+        std::thread::sleep(LOCK_LOOK);
+    }
+    file.sync_all()?;
+    #[cfg(target_os = "linux")]
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).map_err(std::io::Error::from)?;
+    Ok(())
 }
 
 /// sled writes where it opens, and what it finds no room for then it may damage: it is opened only where there is some.
@@ -104,6 +129,15 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, HistoryError>) -> Result<T, Histo
 }
 
 impl SledStore {
+    /// Opens what has failed in this process. What counts is what the disk holds of it. Blocks.
+    pub fn open_again(dir: &Path) -> Result<SledStore, HistoryError> {
+        let file = dir.join(FILE);
+        if file.exists() {
+            let_go_of(&file)?;
+        }
+        SledStore::open(dir)
+    }
+
     pub fn open(dir: &Path) -> Result<SledStore, HistoryError> {
         guarded(|| {
             has_room(dir)?;
@@ -112,12 +146,20 @@ impl SledStore {
             let [chunks, by_property, properties] =
                 [CHUNKS, BY_PROPERTY, PROPERTIES].map(|tree| db.open_tree(tree));
             Ok(SledStore {
-                file: File::open(dir.join("db"))?,
+                file: File::open(dir.join(FILE))?,
                 db,
                 chunks: chunks?,
                 by_property: by_property?,
                 properties: properties?,
             })
+        })
+    }
+
+    /// Lets go of a store that has not failed. What is to last of it was synced before.
+    pub fn close(self) -> Result<(), HistoryError> {
+        guarded(move || {
+            drop(self);
+            Ok(())
         })
     }
 }

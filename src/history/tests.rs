@@ -2,11 +2,15 @@
 
 mod bounds;
 mod gaps;
+mod given_up;
+mod suspended;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::aside::{bytes_in, set_aside};
 use super::chunk::{Chunk, StoredChunk, StoredCommit};
 use super::*;
 use crate::ledger::{
@@ -121,15 +125,15 @@ fn every_state_is_gone_back_to() {
     told.book(&history, 7_000);
     history.keep();
     let day = |day: u32| format!("2027-03-{day:02}").parse().unwrap();
-    let property = crate::ledger::PropertyId::new("grand").unwrap();
+    let property = PropertyId::new("grand").unwrap();
     for lsn in [0, 1, 5, 400, 3_000, 6_999, told.ledger.lsn().0] {
         let past = history.state_at(told.ledger.clone(), Lsn(lsn), &property, &Asker::patient()).unwrap();
         let then = &told.states[lsn as usize];
         let nights = |ledger: &Ledger| ledger.availability(&property, day(1), day(30));
         assert_eq!(nights(&past), nights(then), "at {lsn}");
     }
-    let future =
-        history.state_at(told.ledger.clone(), told.ledger.lsn().next(), &property, &Asker::patient());
+    let next = told.ledger.lsn().next();
+    let future = history.state_at(told.ledger.clone(), next, &property, &Asker::patient());
     assert_eq!(future.unwrap_err(), NotTold::InFuture);
 }
 
@@ -235,8 +239,7 @@ fn what_nobody_has_is_given_up_as_far_as_a_peer_has_the_rest() {
     told.open(&History::open(Keeping::InMemory));
     let begins = Mark::of(&told.ledger);
     peer.restored(begins);
-    let gap = peer.gap().expect("all that there was");
-    peer.give_up(gap, None);
+    peer.give_up(peer.gap().expect("all that there was"), None);
     assert_eq!((peer.gap(), peer.lacks(Lsn(0)), peer.lacks(begins.lsn)), (None, Some(begins), None));
     told.book(&peer, 6_000);
     history.restored(Mark::of(&told.ledger));
@@ -344,7 +347,8 @@ fn a_command_that_changed_too_much_for_the_history_ends_it_and_destroys_nothing(
     told.rename_quiet(&history, &"x".repeat(Kind::History.body_bytes_max() + 1));
     history.keep();
     told.book(&history, 10);
-    assert_eq!(all_after(&history, kept), (vec![], Some(NotTold::Missing)));
+    assert_eq!(all_after(&history, kept), (expected(&told, kept), None), "it stands in memory");
+    assert!(history.is_suspended() && !history.is_to_resume(), "it would be the same again");
     assert!(!folder.with_extension("damaged").exists());
     // What the next process finds: this one holds on to the store.
     let left = dir.path().join("left");

@@ -29,8 +29,8 @@ impl Witness for History {
         if after.lsn < inner.tip.lsn {
             return;
         }
-        if inner.suspended || planted(Bug::HistoryNotKept) {
-            inner.pass(after);
+        if planted(Bug::HistoryNotKept) {
+            inner.go_on_at(after);
             self.kept.send_replace(after.lsn);
             return self.told(inner);
         }
@@ -49,6 +49,9 @@ impl Witness for History {
         }
         new.into_iter().for_each(|commit| inner.push_recent(commit));
         inner.tip = after;
+        if inner.is_suspended() {
+            inner.hold();
+        }
         self.told(inner);
     }
 
@@ -122,7 +125,7 @@ impl History {
     /// Gives up a store that holds no more than `stored`, which it held [`ROOM_WITHIN`] before, and has to.
     fn give_up_if_stalled(&self, stored: &mut Mark) {
         let mut inner = self.lock();
-        if inner.stored == *stored && inner.backlog().is_full() && !inner.suspended {
+        if inner.stored == *stored && inner.backlog().is_full() && !inner.is_suspended() {
             let error = HistoryError::Disk(format!("nothing was written within {ROOM_WITHIN:?}"));
             self.give_up_store(&mut inner, &error);
         }
@@ -138,10 +141,11 @@ impl Backlog {
 
 impl History {
     pub(super) fn told(&self, inner: MutexGuard<'_, Inner>) {
-        let (tip, backlog) = (inner.tip, inner.backlog());
-        if inner.suspended {
-            // The log is not kept for the sake of what is fetched from a peer one day.
+        let (tip, mut backlog) = (inner.tip, inner.backlog());
+        if inner.is_suspended() {
+            // The log is not kept for the sake of what is fetched from a peer one day, and apply waits for nothing.
             self.kept.send_replace(tip.lsn);
+            backlog = Backlog::default();
         }
         drop(inner);
         self.tip.send_replace(tip);

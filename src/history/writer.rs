@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::aside::Aside;
 use super::chunk::{StoredChunk, StoredCommit, properties_of};
 use super::store::Store;
+use super::suspension::Again;
 use super::{History, HistoryError, Inner, Mark, Note};
 use crate::ledger::{Commit, Lsn, PropertyId};
 use crate::replication::{Disk, blocking, codec};
@@ -20,12 +22,13 @@ const CHUNK_BYTES: usize = 96 << 10;
 const CHUNKS_AT_ONCE: usize = 16;
 /// How long what was told is not durable, where nobody waits for it.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
-/// A disk that is full, or fails, is left in peace for so long: each store that is opened anew costs memory.
+/// What was damaged is left in peace for so long: each store that is opened anew costs memory.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 
-/// The chunk that is not full yet.
+/// What stands between two turns.
 #[derive(Default)]
 pub struct Writer {
+    /// The chunk that is not full yet.
     open: Option<Open>,
     generation: u64,
     /// In which generation a note was put before the first chunk, and flushed.
@@ -36,6 +39,7 @@ pub struct Writer {
     is_note_new: bool,
     /// Where what is kept begins, as far as that was said and flushed.
     first_noted: Lsn,
+    pub(super) aside: Aside,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -74,6 +78,7 @@ struct Pending {
 /// would wait for that for ever.
 pub async fn run(history: Weak<History>, disk: Arc<dyn Disk>) -> std::io::Result<()> {
     let mut due = Instant::now() + FLUSH_EVERY;
+    let (mut again, mut aside_again) = (Again::new(Instant::now()), Again::new(Instant::now()));
     while let Some(history) = history.upgrade() {
         let amount = tokio::select! {
             biased;
@@ -81,10 +86,19 @@ pub async fn run(history: Weak<History>, disk: Arc<dyn Disk>) -> std::io::Result
             () = sleep_until(due) => Amount::All,
             () = history.work.notified() => Amount::FullChunks,
         };
-        let writing = history.clone();
-        let is_written = blocking(&*disk, move || writing.write(amount)).await?;
+        let (writing, now) = (history.clone(), Instant::now());
+        let is_time = again.is_time(history.is_to_resume(), now);
+        let is_time_aside = aside_again.is_time(history.waits_to_set_aside(), now);
+        let write = move || {
+            if is_time_aside {
+                writing.set_aside_again();
+            }
+            (!is_time || writing.resume()) && writing.write(amount)
+        };
+        let is_written = blocking(&*disk, write).await?;
+        let is_left_alone = history.is_suspended();
         drop(history);
-        if !is_written {
+        if !is_written && !is_left_alone {
             sleep(PAUSE_AFTER_FAILURE).await;
         }
         if amount == Amount::All {
@@ -100,8 +114,13 @@ impl History {
         let mut writer = self.lock_writer();
         self.replace_unusable();
         let store = self.lock().store.clone();
-        let written = self.write_told(&mut writer, amount);
-        let written = written.and_then(|()| self.remove_forgotten(writer.first_noted));
+        let written = self.set_given_up_aside(&mut writer.aside);
+        let written = written.and_then(|()| self.write_told(&mut writer, amount));
+        // What is being copied stays until it is.
+        let written = written.and_then(|()| match writer.aside.is_copying() {
+            true => Ok(()),
+            false => self.remove_forgotten(writer.first_noted),
+        });
         if let Err(error) = &written {
             self.fail_store(&store, error);
             writer.open = None;

@@ -27,7 +27,7 @@ const REQUEST_SECONDS: [f64; 14] =
 type Reading = fn(&Numbers) -> f64;
 
 /// Gauges that are read off the node: name, help, reading.
-const GAUGES: [(&str, &str, Reading); 24] = [
+const GAUGES: [(&str, &str, Reading); 25] = [
     ("innkeeper_leader", "The leader that this node knows of; 0 where it knows none.", |node| {
         node.leader.unwrap_or(0) as f64
     }),
@@ -89,8 +89,13 @@ const GAUGES: [(&str, &str, Reading); 24] = [
         "Commands that are told of and whose history is not on disk.",
         |node| node.history.unkept as f64,
     ),
-    ("innkeeper_history_missing", "1 on a node that lacks some of the history and fetches it.", |node| {
-        f64::from(u8::from(node.history.is_missing))
+    (
+        "innkeeper_history_missing",
+        "1 on a node that can't tell some of the history, and fetches it once its disk takes it.",
+        |node| f64::from(u8::from(node.history.is_missing)),
+    ),
+    ("innkeeper_history_suspended", "1 on a node whose history is not kept now: its log says why.", |node| {
+        f64::from(u8::from(node.history.is_suspended))
     }),
     ("innkeeper_event_streams", "Streams of events that are open.", |node| node.streams as f64),
     ("innkeeper_paused", "1 on a node that has paused applying.", |node| f64::from(u8::from(node.paused))),

@@ -37,17 +37,19 @@ pub(super) fn why_ended(kept: Result<std::io::Result<()>, JoinError>) -> String 
     }
 }
 
-/// Has the history forgotten that is older or longer than it may be, by an entry of the log, while this node leads. Runs until
-/// the node is gone.
+/// Has the history forgotten that is older or longer than it may be, by an entry of the log, where this node is to. Runs until the
+/// node is gone.
 pub async fn forget(node: Weak<Node>) {
     loop {
         tokio::time::sleep(FORGET_EVERY).await;
         let Some(node) = node.upgrade() else { return };
         let retention = node.config.limits.history;
-        if retention.keeps_all() || !node.leads() {
+        if retention.keeps_all() || !node.is_to_forget().await {
             continue;
         }
-        let (history, now) = (node.history.clone(), node.log_time());
+        // Only a leader has a log clock.
+        let now = if node.leads() { node.log_time() } else { node.position().stamp };
+        let history = node.history.clone();
         let outdated = blocking(&*node.disk, move || history.outdated(retention, now)).await;
         match outdated.map_err(|error| error.to_string()).and_then(|it| it.map_err(|error| error.to_string()))
         {
@@ -88,6 +90,17 @@ impl From<Refusal> for NotInPast {
 }
 
 impl Node {
+    /// The leader has it forgotten what is too old, or too much. One whose own history is not kept can't tell: the others do.
+    pub(super) async fn is_to_forget(&self) -> bool {
+        if self.leads() {
+            return true;
+        }
+        let Some((leader, member)) = self.leader().and_then(|id| Some((id, self.member(id)?))) else {
+            return false;
+        };
+        self.status_of(leader, &member).await.is_some_and(|status| status.history_suspended)
+    }
+
     /// Up to which command this node knows what was changed.
     pub fn known(&self) -> Lsn {
         self.history.known()

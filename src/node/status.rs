@@ -104,6 +104,7 @@ impl Node {
             paused_at: pause.as_ref().map(Pause::to_decide),
             paused: pause.map(|pause| pause.reason.into()),
             decided: self.state.decided().map(|decided| (decided.at, decided.decision)),
+            history_suspended: self.history.is_suspended(),
         }
     }
 

@@ -18,8 +18,8 @@ use super::{Limits, Node, Timings};
 use crate::ledger::{Applied, Lsn, Outcome, Timestamp};
 use crate::replication::tests::support::membership;
 use crate::replication::{
-    Endpoint, Entry, Envelope, GROUP, Kind, Line, LogId, Lost, NotApplied, PeerRefusal, Reply, Request,
-    Transport, decode, encode,
+    Endpoint, Entry, Envelope, GROUP, Kind, Line, LogId, Lost, MemberStatus, NotApplied, PeerRefusal, Reply,
+    Request, Transport, decode, encode,
 };
 
 /// What comes back for one message.
@@ -34,8 +34,10 @@ struct Told {
     answers: VecDeque<Answer>,
     /// How many commands each message held.
     forwarded: Vec<usize>,
-    /// How often it was asked what it says of itself, which it does not answer.
+    /// How often it was asked what it says of itself.
     status_asked: usize,
+    /// Whether its history is not kept; it says nothing of itself where a test does not tell.
+    history_suspended: Option<bool>,
 }
 
 impl Leader {
@@ -55,7 +57,11 @@ impl Transport for Leader {
         let forwarded = match decode::<Envelope<Request>>(Kind::Peer, &frame).unwrap().body {
             Request::Submit(forwarded) => forwarded,
             Request::Status => {
-                self.0.lock().unwrap().status_asked += 1;
+                let mut told = self.0.lock().unwrap();
+                told.status_asked += 1;
+                if let Some(history_suspended) = told.history_suspended {
+                    return Box::pin(ready(reply(Reply::Status(status(history_suspended)))));
+                }
                 let silent = Alone.exchange(address, frame, deadline);
                 return Box::pin(tokio::time::sleep(deadline / 5).then(|()| silent));
             }
@@ -78,6 +84,23 @@ fn reply(body: Reply) -> Answer {
     let envelope =
         Envelope { group: GROUP, cluster: Some(CLUSTER), from: PEER, to, wall: Timestamp(0), body };
     Ok(encode(Kind::Peer, &envelope).unwrap().into())
+}
+
+fn status(history_suspended: bool) -> MemberStatus {
+    MemberStatus {
+        role: "leader".into(),
+        term: 3,
+        last_log_index: Some(0),
+        committed_index: Some(0),
+        applied_index: Some(0),
+        snapshot_index: None,
+        purged_index: None,
+        version: "0.1.0".into(),
+        paused: None,
+        paused_at: None,
+        decided: None,
+        history_suspended,
+    }
 }
 
 fn submitted(outcomes: Outcomes) -> Answer {
@@ -264,5 +287,17 @@ async fn a_thousand_who_ask_for_the_cluster_share_a_few_questions() {
     node.cluster().await.unwrap();
     assert!(first.await.unwrap());
     assert_eq!(asked(), before + 2);
+    node.shut_down().await;
+}
+
+/// Retention would stand still for as long as that one leads.
+#[tokio::test]
+async fn a_follower_has_forgotten_what_is_old_where_the_leader_can_not_tell() {
+    let (dir, leader) = (tempfile::tempdir().unwrap(), Leader::default());
+    let node = follower(&dir, &leader).await;
+    for (told, expected) in [(None, false), (Some(false), false), (Some(true), true)] {
+        leader.0.lock().unwrap().history_suspended = told;
+        assert_eq!(node.is_to_forget().await, expected, "{told:?}");
+    }
     node.shut_down().await;
 }

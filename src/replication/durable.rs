@@ -68,21 +68,24 @@ impl NewFile {
         &self.temporary
     }
 
-    fn leave_room(&self) -> io::Result<()> {
-        let disk = fstatvfs(&self.file)?;
-        if is_left(disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize)) {
-            return Ok(());
-        }
-        let reason = "the disk is nearly full, and what is left is for the log";
-        Err(io::Error::new(io::ErrorKind::StorageFull, reason))
-    }
-
     /// Makes the content and then the name durable. `path` lies in the same folder; what was there is replaced.
     pub fn finish(&self, path: &Path) -> io::Result<()> {
         self.file.sync_all()?;
         fs::rename(&self.temporary, path)?;
         sync_dir(path.parent().expect("a file of ours lies in a folder"))
     }
+}
+
+/// Fails where no more than the log may need, and `bytes` that are to be written, are free of the disk on which a file or a
+/// folder is.
+pub fn leave_room(on: &File, bytes: u64) -> io::Result<()> {
+    let disk = fstatvfs(on)?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(bytes);
+    if is_left(free, disk.f_blocks.saturating_mul(disk.f_frsize)) {
+        return Ok(());
+    }
+    let reason = "the disk is nearly full, and what is left is for the log";
+    Err(io::Error::new(io::ErrorKind::StorageFull, reason))
 }
 
 /// Whether as much of a disk is free as the log may need.
@@ -97,7 +100,7 @@ impl Write for NewFile {
         if self.unflushed >= FLUSH_BYTES {
             self.file.sync_data()?;
             self.unflushed = 0;
-            self.leave_room()?;
+            leave_room(&self.file, 0)?;
         }
         Ok(written)
     }

@@ -41,6 +41,7 @@ pub use batch::*;
 pub use codec::{CodecError, Kind, decode, encode};
 pub use decision::{Decision, NotDecided};
 pub use disk::{Disk, DiskThreads, Work, blocking};
+pub(crate) use durable::{leave_room, sync_dir};
 pub use identity::{DataDirLock, GO_ON_WITHOUT, Identity, IdentityError, IdentityFile};
 pub use line::{LINE_FRAMES_MAX, serve_line};
 pub use log_store::{LogError, LogStore};

@@ -193,6 +193,13 @@ pub struct MemberStatus {
     /// The last decision that it has followed since it started, and where the log holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<(u64, Decision)>,
+    /// Its history is not kept now, so that it can't say what of that is old.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub history_suspended: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// The answer to a hello, given to any node of any cluster: it is how a node learns what it must not join.

@@ -217,5 +217,5 @@ async fn a_disk_that_takes_nothing_any_more_does_not_stop_the_ledger() {
     assert!(history.has_room().now_or_never().is_some());
     book_all_and_cancel(&mut told, &history, n);
     assert_eq!(history.tip(), Mark::of(&told.ledger));
-    assert!(history.extent().is_missing && history.gap().is_none(), "it is left alone until the next start");
+    assert!(history.extent().is_missing && history.gap().is_none(), "it is left alone for now");
 }

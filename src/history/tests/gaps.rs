@@ -7,12 +7,12 @@ use std::path::Path;
 use super::*;
 use crate::replication::Witness;
 
-fn on_disk(dir: &Path) -> Arc<History> {
+pub(super) fn on_disk(dir: &Path) -> Arc<History> {
     History::open(Keeping::OnDisk(dir.to_owned()))
 }
 
 /// Another history of the same, up to `times` commands behind the house's own.
-fn peer_of(times: u32) -> Arc<History> {
+pub(super) fn peer_of(times: u32) -> Arc<History> {
     let peer = History::open(Keeping::InMemory);
     let mut same = Told::new();
     same.open(&peer);
@@ -20,7 +20,7 @@ fn peer_of(times: u32) -> Arc<History> {
     peer
 }
 
-fn fill_some(history: &History, peer: &History, pieces: usize) {
+pub(super) fn fill_some(history: &History, peer: &History, pieces: usize) {
     for _ in 0..pieces {
         let Some(gap) = history.gap() else { return };
         assert!(history.fill(&peer.piece(gap.filled_upto(), gap.upto.lsn).unwrap()).unwrap());
@@ -43,7 +43,7 @@ fn grand() -> PropertyId {
 }
 
 /// All that it tells is what led to these states, whichever way it is asked.
-fn tells_all(history: &History, told: &Told) {
+pub(super) fn tells_all(history: &History, told: &Told) {
     let whole = expected(told, Lsn(0));
     assert_eq!(all_after(history, Lsn(0)), (whole.clone(), None));
     assert_eq!(all_of(history, &grand()), whole);
@@ -191,7 +191,7 @@ fn an_entry_of_the_index_whose_chunk_was_never_written_leads_past_nothing() {
 }
 
 #[test]
-fn what_the_disk_refuses_is_left_alone_until_the_next_start() {
+fn what_the_disk_refuses_is_left_alone_for_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let (mut told, peer) = (Told::new(), peer_of(9_000));
     let history = on_disk(dir.path());
@@ -204,7 +204,7 @@ fn what_the_disk_refuses_is_left_alone_until_the_next_start() {
     assert_eq!((history.gap(), history.lacks(Lsn(0))), (None, None), "its disk has it");
     told.book(&history, 3_000);
     history.keep();
-    let (tip, unkept) = (history.tip(), history.extent().unkept);
+    let (tip, unkept) = (history.tip(), history.backlog.borrow().unkept);
     assert_eq!((tip, unkept), (Mark::of(&told.ledger), 0), "nothing waits for it");
     assert_eq!(*history.kept.borrow(), tip.lsn);
     assert_eq!(history.after(tip.lsn).map(|run| run.upto), Ok(tip.lsn));

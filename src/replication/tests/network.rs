@@ -102,6 +102,7 @@ fn golden_messages_keep_their_bytes() {
             paused: Some("why".into()),
             paused_at: None,
             decided: None,
+            history_suspended: false,
         }),
     );
     let meta = SnapshotMeta { last_log_id: Some(leader(5)), membership: Default::default() };
