@@ -95,6 +95,33 @@ async fn guests_arrive_leave_or_do_not_come() {
     cluster.agree().await;
 }
 
+/// One command marks 256 of them, and those behind it the others.
+#[tokio::test]
+async fn the_past_as_of_the_answer_of_a_night_audit_has_all_its_no_shows() {
+    let cluster = Cluster::start(3).await;
+    open_grand(&cluster).await;
+    let api = cluster.api(1);
+    let of_room = |n: usize| {
+        let room = format!("a{n:03}");
+        let made = json!({"op": "put_room", "property": "grand", "room": room, "room_type": "double"});
+        let taken = stay(json!({"room": room, "arrival": date(1), "departure": date(4)}));
+        [made, with(json!({"op": "reserve", "property": "grand"}), taken)]
+    };
+    let commands: Vec<Value> = (0..600).flat_map(of_room).collect();
+    let made = api.post("/v1/batch", &json!({"commands": commands})).expect(200).await;
+    let results = made["results"].as_array().expect("a list of results");
+    assert!(results.iter().all(|result| result["status"] == 201), "{made}");
+    let answer = api.post(AUDIT, &json!({"business_date": date(2)})).answer().await;
+    assert_eq!(answer.status, 200, "{}", answer.in_words());
+    let lsn = answer.header("innkeeper-lsn").expect("a position").to_owned();
+    // The last reservations are the last to be marked.
+    for result in results.iter().rev().step_by(2).take(20) {
+        let path = path_of(&result["reservation"]);
+        assert_eq!(api.get(&format!("{path}?as_of={lsn}")).expect(200).await["status"], "no_show");
+    }
+    cluster.agree().await;
+}
+
 #[tokio::test]
 async fn a_stay_is_changed_or_stays_as_it_was() {
     let cluster = Cluster::start(3).await;

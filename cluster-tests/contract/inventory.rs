@@ -190,6 +190,7 @@ async fn what_the_inventory_is_refused_for() {
         rate_row("a rate without prices", json!({"prices": null}), 400, "malformed").names("prices"),
         rate_row("a negative price", json!({"prices": {"EUR": {"1": -1}}}), 422, "invalid_amount"),
         rate_row("an amount past all bounds", json!({"prices": {"EUR": {"1": 9_000_000_000_000_000_000i64}}}), 422, "invalid_amount"),
+        rate_row("an amount past 64 bits", json!({"prices": {"EUR": {"1": 9_223_372_036_854_775_808u64}}}), 422, "invalid_amount"),
         rate_row("a fraction of a cent", json!({"prices": {"EUR": {"1": 0.5}}}), 400, "malformed").names("prices"),
         rate_row("a price in words", json!({"prices": {"EUR": {"1": "100"}}}), 400, "malformed").names("prices"),
         rate_row("a price in no currency", json!({"prices": {"QQQ": {"1": 1}}}), 422, "invalid_currency"),

@@ -13,7 +13,7 @@ use super::access::{read_until, write};
 use super::asked::Asked;
 use super::bodies::Bodies;
 use super::extract::{Params, Segments, judge_currency, nothing};
-use super::fields::{Text, Whole, objects};
+use super::fields::{Amount, Text, Whole, objects};
 use super::problem::Problem;
 use super::render;
 use super::reservations::{plain_uuid, wanted};
@@ -63,7 +63,7 @@ struct StayFields {
     #[serde(default)]
     hold_seconds: Option<Whole>,
     #[serde(default)]
-    expected_total: Option<i64>,
+    expected_total: Option<Amount>,
     #[serde(default)]
     block: Option<BlockId>,
     #[serde(default)]
@@ -83,7 +83,7 @@ impl StayFields {
             currency,
             currency_known,
             hold_seconds: self.hold_seconds.map(|seconds| seconds.0),
-            expected_total: self.expected_total,
+            expected_total: self.expected_total.map(|total| total.0),
             block: self.block.clone(),
             external_ref: self.external_ref.as_ref().map(|text| text.0.clone()),
         })

@@ -17,11 +17,7 @@ pub const TEXT_CHARS_MAX: usize = 255;
 pub fn in_plain_words(error: &impl Display) -> String {
     let text = error.to_string();
     let count = "expected a whole number from 0 to 4294967295";
-    let words = [
-        ("expected u32", count),
-        ("expected u64", "expected a whole number from 0 on"),
-        ("expected i64", "expected a whole number"),
-    ];
+    let words = [("expected u32", count), ("expected u64", "expected a whole number from 0 on")];
     words.iter().fold(text, |text, (of_serde, plain)| text.replace(of_serde, plain))
 }
 
@@ -115,6 +111,42 @@ impl<'de> Deserialize<'de> for Whole {
     }
 }
 
+/// Minor units of a currency. What 64 bits can't hold is the nearest that they can: whatever bounds amounts refuses both.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Amount(pub i64);
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Amount, D::Error> {
+        struct Number;
+
+        impl Visitor<'_> for Number {
+            type Value = Amount;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Amount, E> {
+                Ok(Amount(number))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Amount, E> {
+                Ok(Amount(i64::try_from(number).unwrap_or(i64::MAX)))
+            }
+
+            /// As a [`Whole`] that is too large.
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Amount, E> {
+                if number.abs() >= i64::MAX as f64 {
+                    return Ok(Amount(if number > 0.0 { i64::MAX } else { i64::MIN }));
+                }
+                Err(E::invalid_type(de::Unexpected::Float(number), &self))
+            }
+        }
+        deserializer.deserialize_i64(Number)
+    }
+}
+
 /// Whether it has 1 to 255 characters, none of them a control character.
 pub fn is_text(text: &str) -> bool {
     (1..=TEXT_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control)
@@ -189,7 +221,7 @@ mod tests {
     #[expect(dead_code, reason = "what is tested is what is refused")]
     struct Inner {
         rooms: u32,
-        amount: i64,
+        amount: Amount,
     }
 
     #[test]
@@ -243,5 +275,25 @@ mod tests {
         assert!("-1".parse::<Whole>().is_err() && "x".parse::<Whole>().is_err());
         // What a request is compared by is as it was with numbers of a bound.
         assert_eq!(rmp_serde::to_vec_named(&Whole(2)).unwrap(), rmp_serde::to_vec_named(&2u32).unwrap());
+    }
+
+    #[test]
+    fn an_amount_may_be_too_large_to_hold() {
+        let cases = [
+            ("-2", Some(-2)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("9223372036854775808", Some(i64::MAX)),
+            ("18446744073709551616", Some(i64::MAX)),
+            ("-9223372036854775809", Some(i64::MIN)),
+            ("1e300", Some(i64::MAX)),
+            ("1.5", None),
+            ("1e3", None),
+            ("\"1\"", None),
+            ("null", None),
+        ];
+        for (json, expected) in cases {
+            assert_eq!(serde_json::from_str::<Amount>(json).ok(), expected.map(Amount), "{json}");
+        }
+        assert_eq!(rmp_serde::to_vec_named(&Amount(-2)).unwrap(), rmp_serde::to_vec_named(&-2i64).unwrap());
     }
 }

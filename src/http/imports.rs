@@ -13,7 +13,7 @@ use super::access::write;
 use super::bodies::Bodies;
 use super::bookings::STAYS_MAX;
 use super::extract::{Segments, judge_currency};
-use super::fields::{Text, object, objects, word};
+use super::fields::{Amount, Text, object, objects, word};
 use super::problem::Problem;
 use crate::ledger::{
     BlockId, BookingId, Command, Currency, Date, ImportBooking, ImportedStay, Price, PropertyId,
@@ -64,7 +64,7 @@ struct PriceFields {
 #[serde(deny_unknown_fields)]
 struct NightFields {
     date: Date,
-    amount: i64,
+    amount: Amount,
 }
 
 pub async fn import(
@@ -130,7 +130,7 @@ impl PriceFields {
         if !self.nights.windows(2).all(follows) {
             return Err(wrong("nights", "must follow one another"));
         }
-        let amounts = self.nights.iter().map(|night| night.amount).collect();
+        let amounts = self.nights.iter().map(|night| night.amount.0).collect();
         let (_, currency_known) = judge_currency(Some(&self.currency));
         Ok((Price { currency, from: first.date, amounts }, currency_known))
     }

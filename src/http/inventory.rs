@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use super::access::{check_range, counted_range, read, show, show_dates, submit, write};
 use super::asked::Asked;
 use super::extract::{Params, Segments, json, judge_currency, no_body, nothing};
-use super::fields::{Text, UniqueMap};
+use super::fields::{Amount, Text, UniqueMap};
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{
@@ -97,7 +97,7 @@ pub struct RatesFields {
     room: Option<RoomId>,
     from: Date,
     to: Date,
-    prices: UniqueMap<String, UniqueMap<u32, i64>>,
+    prices: UniqueMap<String, UniqueMap<u32, Amount>>,
 }
 
 /// Amounts that one call sets for each night, over all currencies and occupancies. A later call may replace thousands of such
@@ -113,18 +113,19 @@ impl RatesFields {
                 format!("holds more than {AMOUNTS_MAX} amounts; set those that guests are asked for");
             return Err(Problem::malformed("prices", reason));
         }
-        let mut prices = BTreeMap::new();
+        let mut prices: BTreeMap<Currency, BTreeMap<u32, i64>> = BTreeMap::new();
         let mut currencies_known = true;
         for (code, amounts) in &self.prices.0 {
+            let amounts = amounts.0.iter().map(|(occupancy, amount)| (*occupancy, amount.0));
             match judge_currency(Some(code)) {
                 (Some(currency), known) => {
-                    prices.insert(currency, amounts.0.clone());
+                    prices.insert(currency, amounts.collect());
                     currencies_known &= known;
                 }
                 // Refused for what it is, once the rest has been judged.
                 (None, _) => {
                     currencies_known = false;
-                    prices.entry(Currency::NONE).or_insert_with(BTreeMap::new).extend(amounts.0.clone());
+                    prices.entry(Currency::NONE).or_default().extend(amounts);
                 }
             }
         }
@@ -174,7 +175,7 @@ pub async fn put_property(
     write(&node, &headers, "put_property", &path, &fields, command).await
 }
 
-/// Answers once all no-shows are marked, where that is in time; it is certain in any case.
+/// Answers once all no-shows are marked, and at a position at which they are, where that is in time; it is certain in any case.
 pub async fn night_audit(
     State(node): State<Arc<Node>>,
     segments: Segments,
@@ -188,10 +189,11 @@ pub async fn night_audit(
     let path = [property.as_str()];
     // Of the whole call: what was done must be told before the client gives up.
     let deadline = node.deadline();
-    let applied = submit(&node, &headers, "night_audit", &path, &fields, command).await?;
+    let mut applied = submit(&node, &headers, "night_audit", &path, &fields, command).await?;
     // What is due has ended before such a read, and the no-shows that the command left are due.
-    if let Err(error) = node.ready_to_read(Consistency::Linearizable, None, deadline).await {
-        tracing::debug!(%property, ?error, "a night audit goes on behind its answer");
+    match node.ready_to_read(Consistency::Linearizable, None, deadline).await {
+        Ok(()) => applied.lsn = applied.lsn.max(node.position().lsn),
+        Err(error) => tracing::debug!(%property, ?error, "a night audit goes on behind its answer"),
     }
     Ok(render::applied(applied))
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::access::{read, read_until};
 use super::asked::Asked;
 use super::extract::{Params, Segments, if_match, json, judge_currency, nothing};
-use super::fields::{Text, Whole};
+use super::fields::{Amount, Text, Whole};
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{
@@ -37,7 +37,7 @@ pub struct ReserveFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hold_seconds: Option<Whole>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    expected_total: Option<i64>,
+    expected_total: Option<Amount>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     block: Option<BlockId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,7 +60,7 @@ impl ReserveFields {
             currency,
             currency_known,
             hold_seconds: self.hold_seconds.map(|seconds| seconds.0),
-            expected_total: self.expected_total,
+            expected_total: self.expected_total.map(|total| total.0),
             block: self.block.clone(),
             external_ref: self.external_ref.as_ref().map(|text| text.0.clone()),
         }));

@@ -343,7 +343,8 @@ fn clear(
         .ok_or_else(|| Refusal::RoomUnavailable { nights: nights() })
 }
 
-/// A stay that was taken from a block stays within its dates, and takes from it as long as that keeps rooms of its type.
+/// A stay that was taken from a block stays within its dates and rooms, and takes from it as long as that keeps rooms of its
+/// type.
 fn has_space(book: &Book, room_type: &TypeBook, old: &Reservation, target: &Target) -> Result<(), Refusal> {
     let first = target.arrival.max(book.business_date());
     let active = own_block(book, old);
@@ -351,9 +352,8 @@ fn has_space(book: &Book, room_type: &TypeBook, old: &Reservation, target: &Targ
     let nights = match (active, old.block.as_ref().and_then(|block| book.blocks.get(block))) {
         (Some(active), _) if kept > 0 => block::not_left(active, first, target.departure),
         (_, Some(block)) => {
-            let had = old.arrival..old.departure;
-            let outside = block::outside(block, first, target.departure).into_iter();
-            outside.filter(|night| !had.contains(night)).collect()
+            let nights = first.until(target.departure);
+            nights.filter(|night| is_beyond(block, old, target, *night)).collect()
         }
         (_, None) => Vec::new(),
     };
@@ -363,6 +363,14 @@ fn has_space(book: &Book, room_type: &TypeBook, old: &Reservation, target: &Targ
     let nights: Vec<Date> =
         first.until(target.departure).filter(|night| room_type.is_full(*night, kept)).collect();
     if nights.is_empty() { Ok(()) } else { Err(Refusal::NoAvailability { nights, fragmented: false }) }
+}
+
+/// Whether the stay asks for a night that its block, which keeps none of the type for it, never had for it. What it had
+/// before it keeps.
+fn is_beyond(block: &BlockBook, old: &Reservation, target: &Target, night: Date) -> bool {
+    let had = (old.arrival..old.departure).contains(&night);
+    let had_as_it_is = had && old.room_type == target.room_type;
+    (!had && !block.covers(night)) || (!had_as_it_is && block.is_picked_up(&target.room_type, night))
 }
 
 /// Offers the nights of the old room that the new stay leaves to whom they help.

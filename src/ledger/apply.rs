@@ -264,16 +264,17 @@ fn retry(txn: &mut Txn<'_>, lsn: Lsn) -> Result<Outcome, Halt> {
     };
     let Submission { key, command } = &set_aside.submission;
     txn.remove(&RecordKey::Quarantined(lsn))?;
-    let Some(key) = key else { return execute(txn, None, command) };
-    let failed = idempotency::take_quarantined(txn, key, lsn)?;
-    if let Some(outcome) = idempotency::stored(txn, key)? {
+    let failed = key.as_ref().map(|key| idempotency::take_quarantined(txn, key, lsn)).transpose()?.flatten();
+    let stored = key.as_ref().map(|key| idempotency::stored(txn, key)).transpose()?.flatten();
+    if let Some(outcome) = stored {
         // It was sent again meanwhile, and done.
         return Ok(outcome);
     }
-    let outcome = execute(txn, Some(key), command)?;
+    let outcome = execute(txn, key.as_ref(), command)?;
     if let Some(failed) = failed {
         idempotency::store_in_place_of(txn, &failed, &outcome)?;
     }
+    idempotency::make_way(txn, lsn)?;
     Ok(outcome)
 }
 
@@ -520,6 +521,47 @@ mod tests {
         assert_eq!(told, ["command.retried"]);
         let again = house.submit(&late);
         assert_eq!((again.replayed, again.outcome), (true, outcome));
+    }
+
+    #[test]
+    fn a_room_that_a_retry_makes_anew_leaves_each_key_its_answer() {
+        for sent_under in [None, Some(key(2, 2))] {
+            let mut house = House::new();
+            let first = Submission { key: Some(key(1, 1)), command: put_room("105", "double").into() };
+            let made = house.submit(&first).outcome;
+            house.run(retire_room("105"));
+            let anew = Submission { key: sent_under, command: put_room("105", "suite").into() };
+            let lsn = failing(&mut house, &anew, |_| Err(Failure::Invariant)).lsn;
+            let retry = Submission { key: Some(key(3, 3)), command: Command::Retry(SetAside { lsn }) };
+            let outcome = house.submit(&retry).outcome;
+            assert!(matches!(outcome, Outcome::Room { created: true, .. }), "{outcome:?}");
+            house.ledger.audit().unwrap();
+            let mut house = house.restored();
+            let mut sent = vec![(&first, &made), (&retry, &outcome)];
+            sent.extend(anew.key.as_ref().map(|_| (&anew, &outcome)));
+            for (sent, answer) in sent {
+                let again = house.submit(sent);
+                assert_eq!((&again.outcome, again.replayed), (answer, true), "{sent:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_retry_stores_beside_its_own_outcome_keeps_no_older_one() {
+        let mut house = House::new();
+        house.run_keyed(key(1, 1), put_room("105", "double"));
+        house.run(retire_room("105"));
+        let anew = Submission { key: None, command: put_room("105", "suite").into() };
+        let lsn = failing(&mut house, &anew, |_| Err(Failure::Invariant)).lsn;
+        house.run_keyed(key(2, 2), Command::EndDue(EndDue {}));
+        house.run(Command::EndDue(EndDue {}));
+        house.later(60 * 60 * 1_000);
+        house.run_keyed(key(3, 3), Command::Retry(SetAside { lsn }));
+        assert_eq!(house.ledger.header().records.outcomes, 3);
+        house.later(23 * 60 * 60 * 1_000);
+        house.run(Command::EndDue(EndDue {}));
+        assert_eq!(house.ledger.header().records.outcomes, 2, "the one that is a day old has gone");
+        house.ledger.audit().unwrap();
     }
 
     #[test]

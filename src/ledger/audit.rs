@@ -51,6 +51,7 @@ struct Nights {
     roomless: BTreeSet<(RoomTypeId, Date, Lsn, ReservationId)>,
     reservations: BTreeSet<ReservationId>,
     confirmed: BTreeSet<(Date, ReservationId)>,
+    nightless: BTreeSet<(RoomId, ReservationId)>,
     picked_up: BTreeMap<(BlockId, RoomTypeId), BTreeMap<Date, u32>>,
 }
 
@@ -193,6 +194,8 @@ impl Nights {
                 let first = reservation.room_from.unwrap_or(since).max(since);
                 if first < end {
                     self.by_room.entry(room.clone()).or_default().push((first, end, *id));
+                } else if *status == Status::InHouse {
+                    self.nightless.insert((room.clone(), *id));
                 }
             }
             // Who is gone waits for no room.
@@ -212,6 +215,9 @@ fn audit_book(ledger: &Ledger, property: &PropertyId, book: &Book, nights: &Nigh
     let expected: BTreeSet<(Date, ReservationId)> = book.expected.iter().map(|(key, _)| *key).collect();
     let manual = book.record.property.business_date_mode == BusinessDateMode::Manual;
     require(if manual { expected == nights.confirmed } else { expected.is_empty() }, "expected", property)?;
+    let nightless: BTreeSet<(RoomId, ReservationId)> =
+        book.nightless.iter().map(|(key, ())| key.clone()).collect();
+    require(nightless == nights.nightless, "guests without a night", property)?;
     audit_blocks(book, nights)?;
     audit_rooms(ledger, property, book, nights)?;
     audit_types(property, book, nights)

@@ -70,6 +70,18 @@ impl BlockBook {
         self.record.as_ref().filter(|record| record.is_active()).map(|record| &*record.block)
     }
 
+    /// Whether the night is one of its dates, whatever it keeps now.
+    pub fn covers(&self, night: Date) -> bool {
+        self.record.as_ref().is_none_or(|record| (record.block.from..record.block.to).contains(&night))
+    }
+
+    /// Whether all its rooms are picked up on the night, whatever it keeps now, for who wants one of the type. Another type is
+    /// an upgrade, of which it has none.
+    pub fn is_picked_up(&self, room_type: &RoomTypeId, night: Date) -> bool {
+        let own = self.record.as_ref().filter(|record| record.block.room_type == *room_type);
+        own.is_some_and(|record| self.picked_up_on(night) >= record.block.rooms)
+    }
+
     /// What it takes of its type on a night.
     pub fn left(&self, night: Date) -> u32 {
         let of_night = self.takes().filter(|block| (block.from..block.to).contains(&night));
@@ -197,10 +209,10 @@ pub fn not_left(block: &BlockBook, from: Date, to: Date) -> Vec<Date> {
     from.until(to).filter(|night| block.left(*night) == 0).collect()
 }
 
-/// The nights of `[from, to)` that are not the block's, whatever it keeps now.
-pub fn outside(block: &BlockBook, from: Date, to: Date) -> Vec<Date> {
-    let Some(BlockRecord { block, .. }) = &block.record else { return Vec::new() };
-    from.until(to).filter(|night| !(block.from..block.to).contains(night)).collect()
+/// The nights of `[from, to)` that a further stay of the type would have beyond what the block had, whatever it keeps now.
+pub fn beyond(block: &BlockBook, room_type: &RoomTypeId, from: Date, to: Date) -> Vec<Date> {
+    let is_beyond = |night: &Date| !block.covers(*night) || block.is_picked_up(room_type, *night);
+    from.until(to).filter(is_beyond).collect()
 }
 
 /// Rooms of the type that the block keeps for a stay of its own, a night: on an upgrade to another type it has none.

@@ -1,9 +1,11 @@
 //! A property's book: its room types and rooms, with the rates, calendars and counts that belong to them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
+use uuid::Uuid;
 
 use super::block::BlockBook;
 use super::calendar::{NightCounts, RoomCalendar, RoomStay};
@@ -36,6 +38,8 @@ pub struct Book {
     /// Confirmed stays by arrival, which night audits look through. Empty where the business date follows the clock:
     /// nothing looks for them there.
     pub expected: SortedMap<(Date, ReservationId), Slot>,
+    /// Guests in house who have no night in the room where they are: they came or moved there on the day on which they leave.
+    pub nightless: SortedMap<(RoomId, ReservationId), ()>,
     pub blocks: SortedMap<BlockId, Arc<BlockBook>>,
     /// Blocks that take rooms and have a release date, by it.
     pub releases: SortedMap<(Date, BlockId), ()>,
@@ -86,6 +90,7 @@ impl Book {
             places: Shared::default(),
             reservations: SortedMap::new(),
             expected: SortedMap::new(),
+            nightless: SortedMap::new(),
             blocks: SortedMap::new(),
             releases: SortedMap::new(),
             waitlist: SortedMap::new(),
@@ -101,6 +106,13 @@ impl Book {
     pub fn expects(&self, reservation: &Reservation) -> bool {
         reservation.status == Status::Confirmed
             && self.record.property.business_date_mode == BusinessDateMode::Manual
+    }
+
+    /// Whether a guest is in the room who has no night there.
+    pub fn has_nightless(&self, room: &RoomId) -> bool {
+        let first = (room.clone(), ReservationId(Uuid::nil()));
+        let next = self.nightless.from(Bound::Included(&first)).next();
+        next.is_some_and(|((of, _), ())| of == room)
     }
 
     pub fn room_type(&self, id: &RoomTypeId) -> Result<&TypeBook, Refusal> {

@@ -171,10 +171,14 @@ impl Ledger {
         end.map(|(end, _)| *end).into_iter().chain((audit || release).then_some(self.stamp)).min()
     }
 
-    /// Commands that must run before the next one so that it finds ended all holds whose end has come at `at`, and done what
-    /// night audits have left and blocks to release: each ends [`ENDED_MAX`], and so does that one itself. No more than
-    /// `most`. What can't be done is not counted: it would be waited for in vain.
+    /// Commands that must run before the next one so that it finds ended all holds whose end has come at `at`, done what
+    /// night audits have left and blocks to release, and offered to those who wait what was freed before: each ends
+    /// [`ENDED_MAX`] and goes on with one waitlist, and so does that one itself. No more than `most`. What can't be done is
+    /// not counted: it would be waited for in vain.
     pub fn ends_before(&self, at: Timestamp, most: usize) -> usize {
+        if most == 0 {
+            return 0;
+        }
         let limit = (most + 1) * ENDED_MAX;
         let fails = |part: Due| self.failing.contains(&part);
         let a_hold_fails = self.failing.iter().any(|part| matches!(part, Due::Hold(_)));
@@ -192,7 +196,13 @@ impl Ledger {
             book.releases.iter().take_while(|((date, _), ())| *date <= book.business_date())
         });
         let due = holds + no_shows.take(limit).count() + releases.take(limit).count();
-        due.min(limit).saturating_sub(1) / ENDED_MAX
+        let ends = due.min(limit).saturating_sub(1) / ENDED_MAX;
+        let offering = books(&self.offering, Due::Waitlist);
+        let offering = &offering[..offering.len().min(most + 1)];
+        // All together no more than one of these commands looks at.
+        let looked_at = waitlist::LOOKED_AT_MAX / offering.len().max(1);
+        let turns: usize = offering.iter().map(|book| waitlist::turns(book, most + 1, looked_at)).sum();
+        ends.max(turns.saturating_sub(1).min(most))
     }
 
     /// What is due and failed when it was last tried, because of a defect of this build.

@@ -22,6 +22,10 @@ pub const OUTCOMES_MAX: usize = 10_000_000;
 /// Outdated outcomes that one command drops; more than one, so that a backlog shrinks.
 const DROPPED_MAX: usize = 16;
 
+/// Places before a retry's own that are looked at for a free one, nearly all of which are: commands without a key, and those
+/// that create something, store nothing.
+const PLACES_MAX: usize = 256;
+
 /// Where the outcome under a key is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyHolder {
@@ -182,6 +186,20 @@ pub fn store_in_place_of(txn: &mut Txn<'_>, failed: &OutcomeRecord, outcome: &Ou
     }
     let outcome = outcome.clone();
     Ok(txn.put(Record::Outcome(Arc::new(OutcomeRecord { outcome, ..*failed })))?)
+}
+
+/// What a command stored that was set aside at `lsn` and is retried now makes way for the retry's own outcome. It stands among
+/// those that are about as old: at `lsn`, which may be much older, it would be the first to go, and until then keep what is
+/// behind it from going. Where all of these places are taken it is forgotten.
+pub fn make_way(txn: &mut Txn<'_>, lsn: Lsn) -> Result<(), Halt> {
+    let own = txn.lsn;
+    let Some(record) = txn.outcomes.get(&own).map(Arc::clone) else { return Ok(()) };
+    let near = (lsn.0..own.0).rev().take(PLACES_MAX).map(Lsn);
+    let free = near.chain([lsn]).find(|place| !txn.outcomes.contains(place));
+    let Some(lsn) = free else { return Ok(()) };
+    txn.remove(&RecordKey::Outcome(own))?;
+    let outcome = record.outcome.clone();
+    Ok(txn.put(Record::Outcome(Arc::new(OutcomeRecord { lsn, outcome, ..*record })))?)
 }
 
 /// Stores an outcome for a time. One command stores one.

@@ -159,7 +159,7 @@ fn place(book: &Book, block: Option<&BlockBook>, stay: &mut Reservation) -> Resu
     let mut none_left = match block {
         Some(block) if kept > 0 => block::not_left(block, first, to),
         // Who was upgraded keeps what he had, though the block moved since.
-        Some(block) if block.is_of(&stay.room_type) => block::outside(block, first, to),
+        Some(block) if block.is_of(&stay.room_type) => block::beyond(block, &stay.room_type, first, to),
         Some(_) | None => Vec::new(),
     };
     if none_left.is_empty() {

@@ -138,7 +138,7 @@ pub fn put_room(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &PutRo
     Ok(Outcome::Room { created, room })
 }
 
-/// Whether somebody who should have left is still in the room.
+/// Whether somebody who should have left is still in the room, be it that he has no night there.
 pub fn overstays(ledger: &Ledger, book: &Book, room: &RoomBook) -> bool {
     let is_there = |stay: &RoomStay| {
         let reservation = ledger.at(stay.reservation).reservation;
@@ -146,7 +146,8 @@ pub fn overstays(ledger: &Ledger, book: &Book, room: &RoomBook) -> bool {
         reservation.status == Status::InHouse && reservation.since() <= stay.arrival
     };
     let mut stays = room.calendar.stays().iter();
-    stays.any(|stay| stay.departure <= book.business_date() && is_there(stay))
+    let is_late = stays.any(|stay| stay.departure <= book.business_date() && is_there(stay));
+    is_late || book.has_nightless(&room.record.room.room)
 }
 
 /// Stays that are only planned for the room move to others; who has it by name, or is in it, is in the way. Its own rates

@@ -143,6 +143,9 @@ impl Book {
         if self.expects(reservation) {
             self.expected.insert((reservation.arrival, reservation.id), slot);
         }
+        if let Some(room) = nightless_in(reservation) {
+            self.nightless.insert((room.clone(), reservation.id), ());
+        }
     }
 
     /// Gives back what [`occupy`](Book::occupy) took, and the rooms.
@@ -169,6 +172,9 @@ impl Book {
         if self.expects(reservation) {
             self.expected.remove(&(reservation.arrival, reservation.id));
         }
+        if let Some(room) = nightless_in(reservation) {
+            self.nightless.remove(&(room.clone(), reservation.id));
+        }
     }
 }
 
@@ -178,6 +184,12 @@ fn counted<'c>(reservation: &Reservation, count: &'c mut NightCount) -> &'c mut 
         Status::Held => &mut count.held,
         _ => &mut count.sold,
     }
+}
+
+/// The room in which its guest is, where he has no night there.
+fn nightless_in(reservation: &Reservation) -> Option<&RoomId> {
+    let is_nightless = reservation.status == Status::InHouse && reservation.room_nights().is_none();
+    reservation.room.as_ref().filter(|_| is_nightless)
 }
 
 /// What the reservation takes of types.

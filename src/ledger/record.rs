@@ -251,7 +251,7 @@ impl ReservationRecord {
 /// The outcome of a command that created nothing, under its idempotency key, for a time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OutcomeRecord {
-    /// The command's own position; one command stores one outcome.
+    /// The command's own position; one command stores one outcome. A retry leaves a second one at a position before its own.
     pub lsn: Lsn,
     pub at: Timestamp,
     pub digest: u128,

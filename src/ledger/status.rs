@@ -88,7 +88,7 @@ fn end(txn: &mut Txn<'_>, record: ReservationRecord, status: Status) -> Result<A
 }
 
 /// The room of a reservation that has ended.
-fn freed_by(ended: &Reservation) -> Option<Freed> {
+pub fn freed_by(ended: &Reservation) -> Option<Freed> {
     let Reservation { property, arrival, departure, room, .. } = ended;
     Some(Freed::new(property, room.as_ref()?, *arrival, *departure))
 }

@@ -11,18 +11,20 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::book::Book;
+use super::book::{Book, TypeBook};
 use super::command::{Change, JoinWaitlist, LeaveWaitlist, Reserve, Wanted};
+use super::date::Date;
 use super::digest::{Digest, Digester, digest_of};
 use super::due;
 use super::event::RecordChange;
-use super::id::{BookingId, IdempotencyKey, Lsn, PropertyId, ReservationId, WaitlistId};
+use super::id::{BookingId, IdempotencyKey, Lsn, PropertyId, ReservationId, RoomTypeId, WaitlistId};
 use super::idempotency::created_under;
 use super::outcome::{Outcome, Refusal};
+use super::plan;
 use super::quarantine::Failure;
 use super::rate::Quote;
 use super::record::{PropertyRecord, Record, RecordKey, WaitlistRecord};
-use super::reservation::{Status, WaitlistEntry, WaitlistStatus};
+use super::reservation::{Reservation, Status, WaitlistEntry, WaitlistStatus};
 use super::reserve;
 use super::state::Ledger;
 use super::status;
@@ -34,13 +36,16 @@ use crate::planted::{Bug, planted};
 const OFFERED_SECONDS: u64 = 60 * 60;
 
 /// Entries that one command looks at, at most.
-const LOOKED_AT_MAX: usize = 4_096;
+pub const LOOKED_AT_MAX: usize = 4_096;
 
 /// Entries for which it looks for a room, at most.
 const TRIED_MAX: usize = 256;
 
 /// For how many of these one counts for which a plan was searched, and none found: in a large house that is work.
 const SEARCH_COST: usize = 16;
+
+/// Entries that one command comes to, at least, where there are as many.
+const COME_TO_LEAST: usize = TRIED_MAX / SEARCH_COST;
 
 pub fn join(
     txn: &mut Txn<'_>,
@@ -103,8 +108,12 @@ pub fn leave(txn: &mut Txn<'_>, command: &LeaveWaitlist) -> Result<Outcome, Halt
         WaitlistStatus::Waiting => set(txn, record, WaitlistStatus::Withdrawn, None)?,
         WaitlistStatus::Offered => {
             let reservation = record.entry.reservation.ok_or(Failure::Invariant)?;
-            // The entry follows its hold.
-            status::cancel(txn, &Change { reservation, if_match: None })?;
+            if txn.find(reservation)?.created_lsn == txn.lsn() {
+                unmake(txn, record, reservation)?;
+            } else {
+                // The entry follows its hold.
+                status::cancel(txn, &Change { reservation, if_match: None })?;
+            }
         }
         WaitlistStatus::Withdrawn => {}
         state @ (WaitlistStatus::Booked | WaitlistStatus::Lapsed) => {
@@ -112,6 +121,15 @@ pub fn leave(txn: &mut Txn<'_>, command: &LeaveWaitlist) -> Result<Outcome, Halt
         }
     }
     Ok(Outcome::Removed)
+}
+
+/// Takes back an offer that was made because it was due, just before its guest leaves: by the same command, so that nobody was
+/// told of it. It is as if he had left earlier.
+fn unmake(txn: &mut Txn<'_>, record: WaitlistRecord, hold: ReservationId) -> Result<(), Halt> {
+    set(txn, record, WaitlistStatus::Withdrawn, None)?;
+    let made = txn.find(hold)?.reservation;
+    txn.remove(&RecordKey::Reservation(hold))?;
+    plan::give(txn, status::freed_by(&made).as_slice())
 }
 
 fn find<'a>(
@@ -229,9 +247,9 @@ fn freed(change: &RecordChange) -> Option<&PropertyId> {
     match change.key {
         RecordKey::Reservation(_) => {
             let before = change.before.as_ref()?.as_reservation()?;
-            let after = change.after.as_ref()?.as_reservation()?;
-            let claim = |stay: &super::reservation::Reservation| (stay.nights(), stay.room_type.clone());
-            (claim(before) != claim(after)).then_some(&after.property)
+            let after = change.after.as_ref().and_then(Record::as_reservation);
+            let claim = |stay: &Reservation| (stay.nights(), stay.room_type.clone());
+            (Some(claim(before)) != after.map(claim)).then_some(&before.property)
         }
         RecordKey::Waitlist(..) | RecordKey::Outcome(_) | RecordKey::Quarantined(_) => None,
         // With its business date wishes of yesterday lapse and more days can be booked; what else it says frees nothing.
@@ -257,9 +275,79 @@ pub fn go_on(txn: &mut Txn<'_>, property: &PropertyId) -> Result<(), Halt> {
     offer(txn, property, from)
 }
 
+/// Commands that it takes until a pass that is under way has come to its end, at most, where nothing more is freed; not much
+/// more than `most` are counted. At most `looked_at` entries are looked at: behind these each turn comes to the least.
+pub fn turns(book: &Book, most: usize, looked_at: usize) -> usize {
+    let Some(from) = book.record.offering else { return 0 };
+    let next = (from, WaitlistId(Uuid::nil()));
+    let mut waiting = book.waiting.from(Bound::Included(&next));
+    let (mut over, mut turn) = (0, Turn::default());
+    for ((_, id), ()) in waiting.by_ref().take(looked_at.min(LOOKED_AT_MAX)) {
+        if turn.tried >= TRIED_MAX {
+            (over, turn) = (over + 1, Turn::default());
+        }
+        if over >= most {
+            return over;
+        }
+        if let Some(record) = book.waitlist.get(id) {
+            turn.come_to(book, &record.entry);
+        }
+    }
+    over + 1 + waiting.take(most * COME_TO_LEAST).count().div_ceil(COME_TO_LEAST)
+}
+
+/// What a turn tries, at most.
+#[derive(Default)]
+struct Turn<'a> {
+    tried: usize,
+    /// The nights for which a plan may be searched in vain, once each: those behind with the same are then known to be
+    /// [fragmented](Fragmented).
+    searched: Vec<(Date, Date, &'a RoomTypeId)>,
+}
+
+impl<'a> Turn<'a> {
+    fn come_to(&mut self, book: &Book, entry: &'a WaitlistEntry) {
+        let WaitlistEntry { arrival, departure, ref room_type, .. } = *entry;
+        let has_space = || book.room_type(room_type).is_ok_and(|it| it.has_space(arrival, departure));
+        if arrival < book.business_date() {
+            self.tried += 1;
+        } else if has_space() {
+            let nights = (arrival, departure, room_type);
+            if self.searched.contains(&nights) {
+                self.tried += 1;
+            } else {
+                self.tried += SEARCH_COST;
+                self.searched.push(nights);
+            }
+        }
+    }
+}
+
+/// Nights `[from, to)` of types that one command has found to be fragmented: it searches for none of them twice, so that
+/// many who want the same do not end its pass.
+#[derive(Default)]
+struct Fragmented(Vec<(RoomTypeId, Date, Date)>);
+
+impl Fragmented {
+    fn add(&mut self, entry: &WaitlistEntry) {
+        self.0.push((entry.room_type.clone(), entry.arrival, entry.departure));
+    }
+
+    /// Whether the stay is fragmented because some of its nights are. One that has a night on which no room is free is not: it
+    /// is overbooked.
+    fn covers(&self, room_type: &TypeBook, entry: &WaitlistEntry) -> bool {
+        let WaitlistEntry { arrival, departure, .. } = *entry;
+        let has_all = |(of, from, to): &(RoomTypeId, Date, Date)| {
+            *of == entry.room_type && arrival <= *from && *to <= departure
+        };
+        self.0.iter().any(has_all) && !room_type.has_no_room(arrival, departure)
+    }
+}
+
 /// Offers what there is to the entries of the property, from those on that came with the command `from`.
 fn offer(txn: &mut Txn<'_>, property: &PropertyId, from: Lsn) -> Result<(), Halt> {
     let (mut looked_at, mut tried) = (0, 0);
+    let mut fragmented = Fragmented::default();
     let mut next = (from, WaitlistId(Uuid::nil()));
     let left = loop {
         let book = txn.book(property)?;
@@ -272,16 +360,21 @@ fn offer(txn: &mut Txn<'_>, property: &PropertyId, from: Lsn) -> Result<(), Halt
         next = (created, WaitlistId(Uuid::from_u128(id.0.as_u128().saturating_add(1))));
         let record = find(txn, property, id)?;
         let entry = Arc::clone(&record.entry);
+        let room_type = book.room_type(&entry.room_type)?;
+        let has_space = room_type.has_space(entry.arrival, entry.departure);
         if entry.arrival < book.business_date() {
             tried += 1;
             let record = record.clone();
             set(txn, record, WaitlistStatus::Lapsed, None)?;
-        } else if book.room_type(&entry.room_type)?.full(entry.arrival, entry.departure).is_empty() {
+        } else if has_space && !fragmented.covers(room_type, &entry) {
             tried += 1;
             let record = record.clone();
             match hold(txn, &entry)? {
                 Ok(reservation) => set(txn, record, WaitlistStatus::Offered, Some(reservation))?,
-                Err(Refusal::NoAvailability { fragmented: true, .. }) => tried += SEARCH_COST - 1,
+                Err(Refusal::NoAvailability { fragmented: true, .. }) => {
+                    tried += SEARCH_COST - 1;
+                    fragmented.add(&entry);
+                }
                 Err(_) => {}
             }
         }

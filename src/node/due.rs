@@ -8,9 +8,7 @@ use tokio::time::Instant;
 
 use super::Node;
 use super::batcher::commands_max;
-use crate::ledger::{
-    BusinessDateMode, Command, Date, EndDue, Ledger, Lsn, RollBusinessDate, Submission, Timestamp,
-};
+use crate::ledger::{BusinessDateMode, Command, Date, EndDue, Lsn, RollBusinessDate, Submission, Timestamp};
 use crate::planted::{Bug, planted};
 use crate::replication::{CodecError, EncodedSubmission, NotApplied};
 
@@ -38,7 +36,7 @@ pub async fn end_holds(node: Weak<Node>) {
         if !node.leads() {
             continue;
         }
-        if node.is_due(node.with_ledger(Ledger::next_due))
+        if node.is_due(node.position().next_due)
             && let Err(error) = node.end_due(node.deadline()).await
         {
             tracing::debug!(%error, "what is due was not ended, and will be tried again");
@@ -82,14 +80,15 @@ impl Node {
         (!self.is_due(position.next_end)).then_some(position.lsn)
     }
 
-    /// What must stand in the log before a command that comes at `at`, so that nothing that has ended stands in its way: as
-    /// much as so many bytes hold. A command ends some before itself, which is nearly always enough.
+    /// What must stand in the log before a command that comes at `at`, so that nothing that has ended stands in its way, and it
+    /// takes nothing that they who wait have not been offered yet: as much as so many bytes hold. A command does some before
+    /// itself, which is nearly always enough.
     pub(super) fn ends_before(
         &self,
         at: Timestamp,
         bytes: usize,
     ) -> Result<Vec<EncodedSubmission>, CodecError> {
-        if !self.is_due(self.position().next_end) {
+        if !self.is_due(self.position().next_due) {
             return Ok(Vec::new());
         }
         let end = EncodedSubmission::new(&end_due())?;
@@ -141,8 +140,9 @@ mod tests {
     use super::super::tests::{in_order, property, start_with};
     use super::*;
     use crate::ledger::{
-        BookGroup, BookingId, Currency, GroupStay, Outcome, Prices, PropertyId, PutRates, PutRoom,
-        PutRoomType, RateTarget, ReservationId, RoomId, RoomTypeId, Wanted,
+        BookGroup, BookingId, Currency, GroupStay, JoinWaitlist, Outcome, Prices, PropertyId, PutRates,
+        PutRestrictions, PutRoom, PutRoomType, RateTarget, ReservationId, RoomId, RoomTypeId, Rules,
+        WaitlistId, WaitlistStatus, Wanted,
     };
 
     const ROOMS: usize = 500;
@@ -155,7 +155,7 @@ mod tests {
         format!("{n}").parse().unwrap()
     }
 
-    fn house() -> Vec<Submission> {
+    fn house(rooms: usize) -> Vec<Submission> {
         let hotel: PropertyId = "p0".parse().unwrap();
         let room_type: RoomTypeId = "double".parse().unwrap();
         let put_type = PutRoomType {
@@ -176,7 +176,7 @@ mod tests {
             currencies_known: true,
         };
         let put_room = |n| PutRoom { property: hotel.clone(), room: room(n), room_type: room_type.clone() };
-        let rooms = (0..ROOMS).map(|n| command(Command::PutRoom(put_room(n))));
+        let rooms = (0..rooms).map(|n| command(Command::PutRoom(put_room(n))));
         let mut all = vec![property(0, 1), command(Command::PutRoomType(put_type))];
         all.extend(rooms);
         all.push(command(Command::PutRates(rates)));
@@ -199,17 +199,69 @@ mod tests {
         }
     }
 
+    fn group(stays: Vec<GroupStay>, id: u128) -> Submission {
+        let (booking_id, property) = (BookingId(Uuid::from_u128(id)), "p0".parse().unwrap());
+        command(Command::BookGroup(BookGroup { booking_id, property, guest: "group".into(), stays }))
+    }
+
+    fn rules(rules: Rules) -> Submission {
+        command(Command::PutRestrictions(PutRestrictions {
+            property: "p0".parse().unwrap(),
+            room_type: "double".parse().unwrap(),
+            from: "2027-01-01".parse().unwrap(),
+            to: "2027-02-01".parse().unwrap(),
+            rules,
+        }))
+    }
+
+    fn wish(n: usize, departure: &str) -> Submission {
+        command(Command::JoinWaitlist(Box::new(JoinWaitlist {
+            id: WaitlistId(Uuid::from_u128(n as u128)),
+            property: "p0".parse().unwrap(),
+            guest: "patient".into(),
+            room_type: "double".parse().unwrap(),
+            arrival: "2027-01-02".parse().unwrap(),
+            departure: departure.parse().unwrap(),
+            occupancy: 2,
+            currency: None,
+            currency_known: true,
+        })))
+    }
+
+    /// Nobody goes on with the waitlist in time, and only the last of those who wait can have the room.
+    #[tokio::test]
+    async fn who_waits_behind_many_comes_before_who_comes_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let timings = Timings { due_every: Duration::from_secs(3_600), ..Timings::default() };
+        let node = start_with(&dir, &[(1, "127.0.0.1:2")], timings).await.unwrap();
+        let mut submissions = house(1);
+        submissions.push(rules(Rules { closed: true, ..Rules::default() }));
+        submissions.extend((0..600).map(|n| wish(n, "2027-01-04")));
+        submissions.push(wish(600, "2027-01-05"));
+        let outcomes = in_order(&node, &submissions).await;
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        node.submit(&rules(Rules { min_stay: Some(3), ..Rules::default() })).await.unwrap();
+        let id = 1_000_000;
+        let now = GroupStay {
+            id: ReservationId(Uuid::from_u128(id)),
+            departure: "2027-01-05".parse().unwrap(),
+            ..stay(0, None)
+        };
+        let outcome = node.submit(&group(vec![now], id)).await.unwrap().outcome;
+        assert!(matches!(outcome, Outcome::Refused(_)), "{outcome:?}");
+        let (property, last) = ("p0".parse().unwrap(), WaitlistId(Uuid::from_u128(600)));
+        let last = node.with_ledger(|ledger| ledger.waitlist_entry(&property, last)).unwrap();
+        assert_eq!(last.status, WaitlistStatus::Offered);
+        node.shut_down().await;
+    }
+
     /// Nobody ends them in time: the leader does not come to look.
     #[tokio::test]
     async fn holds_that_have_ended_stand_in_no_commands_way_however_many_they_are() {
         let dir = tempfile::tempdir().unwrap();
         let timings = Timings { due_every: Duration::from_secs(3_600), ..Timings::default() };
         let node = start_with(&dir, &[(1, "127.0.0.1:2")], timings).await.unwrap();
-        let group = |stays: Vec<GroupStay>, id| {
-            let (booking_id, property) = (BookingId(Uuid::from_u128(id)), "p0".parse().unwrap());
-            command(Command::BookGroup(BookGroup { booking_id, property, guest: "group".into(), stays }))
-        };
-        let mut submissions = house();
+        let mut submissions = house(ROOMS);
         submissions.push(group((0..ROOMS).map(|n| stay(n, Some(1))).collect(), 1_000_000));
         let outcomes = in_order(&node, &submissions).await;
         let Some(Ok(held)) = outcomes.last() else { panic!("{outcomes:?}") };

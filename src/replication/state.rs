@@ -26,6 +26,8 @@ pub struct Position {
     pub state_hash: StateHash,
     /// From this instant on something is due that a read must not see undone.
     pub next_end: Option<Timestamp>,
+    /// The same, or earlier: what can be offered to those who wait is due too.
+    pub next_due: Option<Timestamp>,
 }
 
 impl Position {
@@ -36,6 +38,7 @@ impl Position {
             stamp: ledger.stamp(),
             state_hash: ledger.state_hash(),
             next_end: ledger.next_end(),
+            next_due: ledger.next_due(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Amending and assigning: prices, rooms, and the order of refusals.
 
+use std::sync::Arc;
+
 use super::support::*;
 use crate::ledger::*;
 
@@ -296,24 +298,32 @@ fn who_has_moved_on_does_not_keep_the_old_room_from_being_retired() {
     sound(&house);
 }
 
+/// Makes a room a suite, or none, in which a guest is who has no night there: earlier builds let it become so, and a state of
+/// theirs may hold it.
+fn becomes(house: &mut House, id: &str, retired: Option<Lsn>) {
+    let before = house.ledger.book(&hotel()).unwrap().room_ever(&room(id)).unwrap().record.clone();
+    let suite = Arc::new(Room { room_type: kind("suite"), ..(*before.room).clone() });
+    house.ledger.set(&Record::Room(RoomRecord { room: suite, retired, ..before }));
+}
+
 #[test]
 fn who_was_to_leave_does_not_stay_on_in_a_room_that_became_another() {
     let mut house = House::on_clock();
     house.reserved(by_type(1, "double", 0, 5));
     house.run(House::roll(2));
-    // Late, and moved to 102 on the day on which he comes and goes: he has no night there, nor does it keep one for him.
+    // Late, and moved to 102 on the day on which he comes and goes: he has no night there.
     house.reserved(by_room(2, "101", 2, 3));
     house.changed(Command::CheckIn(change(1)));
     house.changed(Command::Cancel(change(2)));
     assert_eq!(house.changed(dates(1, 0, 2).into()).room, Some(room("102")));
-    assert!(matches!(house.run(put_room("102", "suite")), Outcome::Room { .. }));
+    becomes(&mut house, "102", None);
     house.reserved(by_room(3, "102", 2, 4));
     let longer = || Command::from(dates(1, 0, 4));
     let unavailable = Refusal::RoomUnavailable { nights: vec![day(2), day(3)] };
     assert_eq!(house.refused(longer()), unavailable);
     house.changed(Command::Cancel(change(3)));
     assert_eq!(house.refused(longer()), unavailable);
-    house.run(retire_room("102"));
+    becomes(&mut house, "102", Some(Lsn(1)));
     assert_eq!(house.refused(longer()), unavailable);
     sound(&house);
 }
@@ -321,7 +331,7 @@ fn who_was_to_leave_does_not_stay_on_in_a_room_that_became_another() {
 /// He has it by name, and has no night to come: what became of it is nothing to him.
 #[test]
 fn who_was_to_leave_is_changed_in_a_room_that_became_another_or_none() {
-    for became in [Command::from(put_room("102", "suite")), retire_room("102")] {
+    for retired in [None, Some(Lsn(1))] {
         let mut house = House::on_clock();
         house.reserved(by_type(1, "double", 0, 5));
         house.run(House::roll(2));
@@ -329,7 +339,7 @@ fn who_was_to_leave_is_changed_in_a_room_that_became_another_or_none() {
         house.changed(Command::CheckIn(change(1)));
         house.changed(assign(1, "102"));
         house.changed(dates(1, 0, 2).into());
-        assert!(!matches!(house.run(became), Outcome::Refused(_)));
+        becomes(&mut house, "102", retired);
         let alone = house.changed(Amend { occupancy: Some(1), ..amend(1) }.into());
         let is = (Some("102".into()), true, "double".into(), 0, 2, vec![140, 140]);
         assert_eq!((shape(&alone), alone.occupancy), (is, 1));

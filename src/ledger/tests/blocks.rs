@@ -108,6 +108,50 @@ fn a_changed_pick_up_stays_within_its_block() {
     sound(&house);
 }
 
+/// Whatever it keeps now: more than its rooms were never its guests'.
+#[test]
+fn a_block_that_keeps_nothing_any_more_is_picked_up_no_further_than_it_had_rooms() {
+    let fair = |to| put_block("fair", 10, to, 1);
+    let ends: [fn(PutBlock) -> PutBlock; 3] = [
+        |block| PutBlock { status: BlockStatus::Tentative, ..block },
+        |block| PutBlock { status: BlockStatus::Canceled, ..block },
+        |block| PutBlock { release_date: Some(day(0)), ..block },
+    ];
+    for (n, end) in ends.into_iter().enumerate() {
+        let mut house = House::new();
+        house.run(fair(14));
+        house.reserved(from_block(1, 10, 12));
+        house.reserved(from_block(2, 12, 14));
+        assert!(matches!(house.run(end(fair(14))), Outcome::Block(_)));
+        let longer = |to| Amend { departure: Some(day(to)), ..amend(1) };
+        assert_eq!(refused(house.run(longer(14))), full(&[12, 13]), "case {n}");
+        let taken_over = ImportedStay {
+            room: Some(room("103")),
+            block: Some(BlockId::new("fair").unwrap()),
+            ..imported(3, "double", 13, 15)
+        };
+        let member = Refusal::Member { index: 0, refusal: Box::new(full(&[13, 14])) };
+        assert_eq!(refused(house.run(import(vec![taken_over]))), member, "case {n}");
+        // What one has given back another may have.
+        house.changed(Command::Cancel(change(2)));
+        house.changed(longer(14).into());
+        assert_eq!(picked_up(&house, "fair"), [1, 1, 1, 1]);
+        sound(&house);
+
+        // Nor does one come back from an upgrade to what others have picked up since.
+        let mut house = House::new();
+        house.run(fair(12));
+        house.reserved(from_block(1, 10, 12));
+        house.changed(assign(1, "201"));
+        house.reserved(from_block(2, 10, 12));
+        house.run(end(fair(12)));
+        let back = Amend { room_type: Some(kind("double")), room: Some(RoomChange::Unpin), ..amend(1) };
+        assert_eq!(refused(house.run(back)), full(&[10, 11]), "case {n}");
+        house.changed(longer(11).into());
+        sound(&house);
+    }
+}
+
 /// What the block and its pick-ups have of the type is the same before and after: it is nobody else's.
 #[test]
 fn an_upgraded_pick_up_counts_where_it_goes_and_its_room_returns_to_the_block() {

@@ -96,6 +96,33 @@ fn what_an_audit_has_left_is_done_before_the_commands_behind_it() {
     house.ledger.audit().unwrap();
 }
 
+/// One command tries 256 who wait.
+#[test]
+fn what_was_freed_is_offered_before_the_commands_behind_it() {
+    let mut house = House::on_clock();
+    let rules = |rules| put_restrictions("suite", 0, 90, rules);
+    house.run(rules(Rules { closed: true, ..Rules::default() }));
+    for (n, departure) in (0..601).map(|n| (n, if n < 600 { 12 } else { 13 })) {
+        house.run(Command::JoinWaitlist(Box::new(join_waitlist(n, "suite", 10, departure))));
+    }
+    let ends = |house: &House, most| house.ledger.ends_before(house.now, most);
+    assert_eq!(ends(&house, 32), 0);
+    // Only the last can have it.
+    house.run(rules(Rules { min_stay: Some(3), ..Rules::default() }));
+    // The 345 that are left take two turns, since they want the same; the next command has one of them.
+    assert_eq!([0, 1, 32].map(|most| ends(&house, most)), [0, 1, 1]);
+    house.run(Command::EndDue(EndDue {}));
+    assert_eq!(ends(&house, 32), 0);
+    let nights = vec![day(10), day(11), day(12)];
+    assert_eq!(
+        house.refused(by_type(1, "suite", 10, 13)),
+        Refusal::NoAvailability { nights, fragmented: false }
+    );
+    let last = house.ledger.waitlist_entry(&hotel(), waitlist_id(600)).unwrap();
+    assert_eq!(last.status, WaitlistStatus::Offered);
+    house.ledger.audit().unwrap();
+}
+
 #[test]
 fn more_failures_than_one_command_bears_still_let_commands_through() {
     let mut house = House::new();

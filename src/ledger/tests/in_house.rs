@@ -266,6 +266,40 @@ fn an_audit_of_many_goes_on_in_turns_of_256_and_nobody_sees_it_half_done() {
     assert_eq!(house.restored().ledger.state_hash(), house.ledger.state_hash());
 }
 
+/// He came late, or moved, on the day on which he leaves: until then he is in the room, though all its nights are free.
+#[test]
+fn a_guest_who_has_no_night_in_his_room_is_there_all_the_same() {
+    for came_late in [true, false] {
+        let mut house = House::on_clock();
+        if came_late {
+            house.run(put_room_type("double", 1));
+            (2..5).for_each(|n| drop(house.reserved(by_type(n, "double", 0, 1))));
+            assert_eq!(house.reserved(by_type(1, "double", 0, 3)).room, None);
+            house.run(House::roll(1));
+            house.changed(Command::CheckIn(change(1)));
+        } else {
+            house.reserved(by_room(1, "102", 0, 3));
+            house.changed(Command::CheckIn(change(1)));
+            house.run(House::roll(1));
+            house.changed(assign(1, "101"));
+        }
+        let leaves = Amend { departure: Some(day(1)), ..amend(1) };
+        assert_eq!(house.changed(leaves.into()).room, Some(room("101")));
+        assert!(house.free(1, 3).contains(&"101".to_owned()), "{:?}", house.get(1));
+        house.ledger.audit().unwrap();
+        let mut house = house.restored();
+        house.ledger.audit().unwrap();
+        assert_eq!(house.reserved(by_type(9, "double", 1, 3)).room, Some(room("101")), "free by nights");
+        assert_eq!(house.changed(Command::CheckIn(change(9))).room, Some(room("102")));
+        let needed = Refusal::CapacityBelowSold { nights: vec![day(1)] };
+        assert_eq!(house.refused(put_room("101", "suite")), needed);
+        assert_eq!(house.refused(retire_room("101")), needed);
+        house.changed(Command::CheckOut(change(1)));
+        assert_eq!(house.run(retire_room("101")), Outcome::Removed);
+        house.ledger.audit().unwrap();
+    }
+}
+
 #[test]
 fn nobody_is_sent_to_a_room_that_somebody_should_have_left_while_another_is_empty() {
     let mut house = House::on_clock();

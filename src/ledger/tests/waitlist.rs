@@ -145,6 +145,25 @@ fn who_leaves_gives_back_what_was_offered() {
     sound(&house);
 }
 
+/// What is due is done ahead of a command, and he is offered a hold by the command with which he leaves.
+#[test]
+fn who_leaves_in_the_moment_of_his_offer_leaves_no_trace_of_it() {
+    let mut house = House::on_clock();
+    house.reserved(Reserve { hold_seconds: Some(60), ..by_type(1, "suite", 10, 13) });
+    for n in [1, 2] {
+        joined(&mut house, join_waitlist(n, "suite", 10, 13));
+    }
+    house.later(60_000);
+    assert_eq!(house.run(leave_waitlist(1)), Outcome::Removed);
+    assert_eq!(entry(&house, 1), (WaitlistStatus::Withdrawn, None));
+    offered(&house, 2);
+    let told = house.commits.last().unwrap().events();
+    let told: Vec<&str> = told.map(|(_, event_type, _)| event_type.as_str()).collect();
+    assert_eq!(told, ["reservation.expired", "waitlist.changed", "reservation.held", "waitlist.offered"]);
+    assert_eq!(house.ledger.header().records.reservations, 2);
+    sound(&house);
+}
+
 #[test]
 fn who_waits_for_what_can_not_be_is_refused() {
     let mut house = House::new();
@@ -199,6 +218,70 @@ fn many_are_offered_in_turns() {
     sound(&house);
 }
 
+/// On the days 10 and 11 two rooms are free for a night each; on 12 and 13 none is, before reservation 5 is canceled.
+fn fragmented_house() -> House {
+    let mut house = House::on_clock();
+    let stays = [("101", 10, 11), ("102", 11, 12), ("103", 10, 14), ("101", 12, 14), ("102", 12, 14)];
+    for (n, (id, from, to)) in (1..).zip(stays) {
+        house.reserved(by_room(n, id, from, to));
+    }
+    house
+}
+
+/// Each would be searched a room for, and a search that finds none is dear.
+#[test]
+fn many_who_want_the_same_in_vain_end_no_pass() {
+    let mut house = fragmented_house();
+    for (n, arrival) in (0..100).zip([10, 9, 8].into_iter().cycle()) {
+        assert_eq!(joined(&mut house, join_waitlist(n, "double", arrival, 12)), WaitlistStatus::Waiting);
+    }
+    assert_eq!(joined(&mut house, join_waitlist(100, "double", 12, 14)), WaitlistStatus::Waiting);
+    house.changed(Command::Cancel(change(5)));
+    let hold = house.ledger.reservation(offered(&house, 100)).unwrap();
+    assert_eq!(house.ledger.next_due(), hold.hold_expires_at, "the pass has come to its end");
+    sound(&house);
+}
+
+/// Each wants other nights, so that each is searched a room for.
+#[test]
+fn as_many_turns_are_counted_as_a_pass_takes() {
+    let mut house = House::on_clock();
+    house.reserved(by_type(1, "suite", 1, 2));
+    for n in 0..40u128 {
+        // Two rooms are free for one of the nights each.
+        let (first, last) = (1 + 2 * n as i32, 2 + 2 * n as i32);
+        for (place, room, from) in [(10, "101", first), (11, "102", last)] {
+            house.reserved(by_room(place + 3 * n, room, from, from + 1));
+        }
+        house.reserved(by_room(12 + 3 * n, "103", first, last + 1));
+        let joined = joined(&mut house, join_waitlist(n, "double", first, last + 1));
+        assert_eq!(joined, WaitlistStatus::Waiting);
+    }
+    house.changed(Command::Cancel(change(1)));
+    // The first sixteen were come to; the last turn is the next command's own.
+    for ends in [1, 0] {
+        assert_eq!(house.ledger.ends_before(house.now, 32), ends);
+        house.run(Command::EndDue(EndDue {}));
+    }
+    assert_eq!(house.ledger.next_due(), None);
+    sound(&house);
+}
+
+/// The longer stay has nights on which nobody has a room any more, and needs none.
+#[test]
+fn a_stay_that_is_overbooked_is_offered_behind_one_that_is_fragmented() {
+    let mut house = fragmented_house();
+    house.run(put_room_type("double", 1));
+    house.run(put_restrictions("double", 0, 90, Rules { closed: true, ..Rules::default() }));
+    for (n, departure) in [(1, 12), (2, 14)] {
+        assert_eq!(joined(&mut house, join_waitlist(n, "double", 10, departure)), WaitlistStatus::Waiting);
+    }
+    house.run(put_restrictions("double", 0, 90, Rules::default()));
+    assert_eq!(entry(&house, 1).0, WaitlistStatus::Waiting);
+    assert_eq!(house.ledger.reservation(offered(&house, 2)).unwrap().room, None);
+    sound(&house);
+}
+
 #[test]
 fn who_waits_behind_more_than_one_command_looks_at_is_come_to() {
     let mut house = full_house();
@@ -214,6 +297,7 @@ fn who_waits_behind_more_than_one_command_looks_at_is_come_to() {
     house.changed(Command::Cancel(change(2)));
     assert_eq!(entry(&house, last), (WaitlistStatus::Waiting, None));
     assert_eq!(house.ledger.next_due(), Some(house.ledger.stamp()), "it is gone on with");
+    assert_eq!(house.ledger.ends_before(house.now, 32), 0, "by the next command, whatever that is");
     house.run(Command::EndDue(EndDue {}));
     let hold = house.ledger.reservation(offered(&house, last)).unwrap();
     assert_eq!(house.ledger.next_due(), hold.hold_expires_at, "and comes to its end");

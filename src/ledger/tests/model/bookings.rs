@@ -193,7 +193,11 @@ impl Model {
         // Who was upgraded keeps what he had.
         let is_of_type = |block: &&BlockId| self.blocks[*block].0.room_type == made.room_type;
         let block = made.block.as_ref().filter(is_of_type);
-        no_availability(self.outside(block, first, departure).collect())?;
+        let is_beyond = |night: &Date| {
+            let beyond = |id| self.is_outside(id, *night) || self.is_picked_up(id, &made.room_type, *night);
+            block.is_some_and(beyond)
+        };
+        no_availability(first.until(departure).filter(is_beyond).collect())?;
         no_availability(self.full(&made.room_type, first, departure, kept(&made.room_type)))?;
         if space::may_move(made) && first < departure {
             made.room = match self.choose(&made.room_type, first, departure) {

@@ -115,10 +115,16 @@ impl Model {
         Ok(())
     }
 
-    /// Nights on which the block, where there is one, is not.
-    pub fn outside(&self, id: Option<&BlockId>, from: Date, to: Date) -> impl Iterator<Item = Date> {
-        let dates = id.map(|id| (self.blocks[id].0.from, self.blocks[id].0.to));
-        from.until(to).filter(move |night| dates.is_some_and(|(from, to)| *night < from || to <= *night))
+    /// Whether the night is none of the block's dates.
+    pub fn is_outside(&self, id: &BlockId, night: Date) -> bool {
+        let (block, _) = &self.blocks[id];
+        night < block.from || block.to <= night
+    }
+
+    /// Whether others have all rooms of the block, be it that it keeps none now; it has only those of its type.
+    pub fn is_picked_up(&self, id: &BlockId, room_type: &RoomTypeId, night: Date) -> bool {
+        let (block, _) = &self.blocks[id];
+        block.room_type == *room_type && self.picked_up(id, night) >= block.rooms
     }
 
     /// Takes the nights from a block.
@@ -387,8 +393,16 @@ impl Model {
                 let none_left = |night: &Date| self.left_of(block, *night) == 0;
                 no_availability(first.until(departure).filter(none_left).collect())?;
             }
-            let is_new = |night: &Date| *night < old.arrival || old.departure <= *night;
-            no_availability(self.outside(old.block.as_ref(), first, departure).filter(is_new).collect())?;
+            let is_beyond = |night: &Date| {
+                let is_new = *night < old.arrival || old.departure <= *night;
+                let is_new_of_type = is_new || old.room_type != *room_type;
+                let own = old.block.as_ref();
+                own.is_some_and(|own| {
+                    is_new && self.is_outside(own, *night)
+                        || is_new_of_type && self.is_picked_up(own, room_type, *night)
+                })
+            };
+            no_availability(first.until(departure).filter(is_beyond).collect())?;
             no_availability(self.full(room_type, arrival.max(today), departure, kept))
         };
         let in_house = old.room.as_ref().filter(|_| old.status == Status::InHouse);

@@ -82,11 +82,8 @@ impl Model {
     /// Whether somebody who should have left is still in the room.
     pub fn overstays(&self, room: &RoomId) -> bool {
         let is_there = |stay: &Reservation| {
-            let late = stay.status == Status::InHouse && stay.departure <= self.today();
-            // One who has had no night there is in nobody's way.
-            let moved = stay.slept.as_ref().is_some_and(|slept| slept.last().unwrap().to >= stay.departure);
-            let had_a_night = !moved && stay.room_from.is_none_or(|from| from < stay.departure);
-            late && stay.room.as_ref() == Some(room) && had_a_night
+            let is_late = stay.status == Status::InHouse && stay.departure <= self.today();
+            is_late && stay.room.as_ref() == Some(room)
         };
         self.stays.iter().any(is_there)
     }

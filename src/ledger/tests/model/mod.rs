@@ -287,6 +287,7 @@ fn run(
     asked: &Command,
 ) -> (Submission, Applied) {
     house.now = Timestamp(model.now);
+    let picked_up = model.pick_ups();
     let before = ended(house);
     model.end_due(&before);
     let asked = format!("{asked:?}");
@@ -310,6 +311,7 @@ fn run(
         }
     };
     assert_eq!((&applied.outcome, applied.replayed), (&expected, replayed), "{command:?}");
+    model.assert_picked_up_within(&picked_up);
     (submission, applied)
 }
 

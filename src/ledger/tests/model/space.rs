@@ -260,6 +260,31 @@ impl Model {
         if self.fits_type(room_type, from, to) { Choice::Some } else { Choice::Fragmented }
     }
 
+    /// How many have each night that is not past from a block, in rooms of its type.
+    pub fn pick_ups(&self) -> BTreeMap<(BlockId, RoomTypeId, Date), u32> {
+        let mut pick_ups = BTreeMap::new();
+        for stay in &self.stays {
+            let Some(block) = &stay.block else { continue };
+            let room_type = &self.blocks[block].0.room_type;
+            for night in stay.arrival.max(self.today()).until(stay.departure) {
+                if place_on(stay, night).is_some_and(|(had, _)| had == *room_type) {
+                    *pick_ups.entry((block.clone(), room_type.clone(), night)).or_default() += 1;
+                }
+            }
+        }
+        pick_ups
+    }
+
+    /// Of a block that keeps nothing now nobody more has a night than it has rooms, or than had it `before`.
+    pub fn assert_picked_up_within(&self, before: &BTreeMap<(BlockId, RoomTypeId, Date), u32>) {
+        for (of, count) in self.pick_ups() {
+            let (block, released) = &self.blocks[&of.0];
+            let keeps = block.status == BlockStatus::Definite && !released;
+            let most = before.get(&of).copied().unwrap_or(0).max(block.rooms);
+            assert!(keeps || count <= most, "{count} have the night {} of {block:?}", of.2);
+        }
+    }
+
     /// Nobody shares a room, who may move has one of the type, and who has none could have none.
     pub fn assert_plans_may_be(&self) {
         for stay in &self.stays {

@@ -77,7 +77,16 @@ impl Model {
             }
             WaitlistStatus::Offered => {
                 let reservation = entry.reservation.unwrap();
-                self.cancel(&Change { reservation, if_match: None })?;
+                let is_new = |stay: &Reservation| (stay.id, stay.lsn) == (reservation, self.lsn);
+                match self.stays.iter().position(is_new) {
+                    // It was offered just before, because it was due: nobody knows.
+                    Some(made) => {
+                        (entry.status, entry.reservation) = (WaitlistStatus::Withdrawn, None);
+                        entry.updated_at = now;
+                        self.stays.remove(made);
+                    }
+                    None => drop(self.cancel(&Change { reservation, if_match: None })?),
+                }
             }
             WaitlistStatus::Withdrawn => {}
             state => return Err(Refusal::NotWaiting { state }),
