@@ -82,8 +82,8 @@ async fn what_the_log_is_purged_of_survives_a_cut_of_all_nodes_right_behind() {
     }
 }
 
-/// How far the log is committed is written behind what was booked, and not flushed: it is what every node writes last. A
-/// process that is killed leaves it in memory, where the next one finds it and counts on it.
+/// How far the log is committed is written a moment behind what was booked, and not flushed: it is what every node writes
+/// last. A process that is killed leaves it in memory, where the next one finds it and counts on it.
 #[tokio::test]
 async fn what_a_start_finds_in_memory_survives_a_power_cut_right_behind_it() {
     let mut cluster = Cluster::start_on_disks(3).await;
@@ -92,6 +92,8 @@ async fn what_a_start_finds_in_memory_survives_a_power_cut_right_behind_it() {
     load.acknowledges(SOME, "before the kill").await;
     let history = load.stop().await;
     cluster.agree().await;
+    // Nothing else is written any more that it could come with.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     // A leader that is killed is followed by another, whose first entry flushes the logs.
     for id in cluster.followers().await {
         cluster.kill9(id);

@@ -492,15 +492,19 @@ impl Inner {
         self.recent.push_back(commit);
     }
 
-    /// Lets go of what the store holds and nobody follows so closely.
-    fn pop_kept(&mut self) {
+    /// Lets go of what the store holds and nobody follows so closely. To drop it takes time, which the caller spends where
+    /// nobody waits for the lock.
+    fn pop_kept(&mut self) -> Vec<Arc<Commit>> {
+        let mut popped = Vec::new();
         while self.recent.len() > RECENT || self.recent_changes > RECENT_CHANGES {
             let Some(oldest) = self.recent.pop_front_if(|oldest| oldest.lsn <= self.stored.lsn) else {
-                return;
+                break;
             };
             self.recent_changes -= oldest.changes.len();
             self.recent_after = mark_of(&oldest);
+            popped.push(oldest);
         }
+        popped
     }
 
     /// Goes on at `mark`, with nothing in memory.

@@ -238,10 +238,11 @@ impl History {
         }
         inner.stored = stored;
         inner.bytes += more;
-        inner.pop_kept();
+        let popped = inner.pop_kept();
         let backlog = inner.backlog();
         drop(inner);
         self.backlog.send_replace(backlog);
+        drop(popped);
     }
 }
 

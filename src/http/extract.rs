@@ -12,7 +12,7 @@ use axum::extract::{FromRequestParts, RawPathParams, Request};
 use axum::http::{HeaderMap, HeaderValue, Uri, header, request::Parts};
 use futures_util::StreamExt;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
+use serde::de::{self, DeserializeOwned, DeserializeSeed, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::time::{Instant, timeout_at};
 
@@ -31,6 +31,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// are enough for any; one that only drips keeps its place, and memory for all of its length, from others no longer than this.
 const BODY_WAIT: Duration = Duration::from_secs(30);
 const BODY_BYTES_A_MS: u64 = 256;
+/// Memory that is asked for ahead of what has come, where a long body is announced.
+const AHEAD_BYTES_MAX: u64 = 256 << 10;
 
 /// The variable segments of the path, decoded, in order.
 pub struct Segments(Option<Vec<String>>);
@@ -232,7 +234,7 @@ fn too_large(bytes_max: usize) -> Problem {
 pub async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     check_length(&body, bytes_max)?;
     let began = Instant::now();
-    let mut bytes: Vec<u8> = Vec::new();
+    let mut bytes: Vec<u8> = Vec::with_capacity(body.size_hint().lower().min(AHEAD_BYTES_MAX) as usize);
     let mut pieces = body.into_data_stream();
     loop {
         let all_wait = BODY_WAIT + Duration::from_millis(bytes.len() as u64 / BODY_BYTES_A_MS);
@@ -267,10 +269,7 @@ pub fn parse_beside<'de, T: Deserialize<'de>>(
     bytes: &'de [u8],
     beside: &'static [&'static str],
 ) -> Result<T, Problem> {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    if let Ok(value) = (Object { beside, value: PhantomData }).deserialize(&mut json)
-        && json.end().is_ok()
-    {
+    if let Some(value) = parse_strictly(bytes, beside) {
         return Ok(value);
     }
     // Once more, to name the field: to keep track of where one is takes as long again as to read.
@@ -287,6 +286,16 @@ pub fn parse_beside<'de, T: Deserialize<'de>>(
     })?;
     json.end().map_err(|error| Problem::new(Code::Malformed, error.to_string()))?;
     Ok(value)
+}
+
+/// What [`parse_beside`] reads; `None` where it would complain.
+pub fn parse_strictly<'de, T: Deserialize<'de>>(
+    bytes: &'de [u8],
+    beside: &'static [&'static str],
+) -> Option<T> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = Object { beside, value: PhantomData }.deserialize(&mut json).ok()?;
+    json.end().ok().map(|()| value)
 }
 
 /// A body or a field that is an object. Left to itself, serde takes an array for a struct as well, by the order of its fields.
@@ -328,9 +337,10 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Others<A> {
     type Error = A::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
-        while let Some(key) = self.map.next_key::<String>()? {
-            if !self.beside.contains(&key.as_str()) {
-                return seed.deserialize(key.into_deserializer()).map(Some);
+        let mut seed = Some(seed);
+        while let Some(key) = self.map.next_key_seed(Other { beside: self.beside, seed: &mut seed })? {
+            if key.is_some() {
+                return Ok(key);
             }
             self.map.next_value::<IgnoredAny>()?;
         }
@@ -339,6 +349,36 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Others<A> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
         self.map.next_value_seed(seed)
+    }
+}
+
+/// The name of a field; none of one `beside`.
+struct Other<'s, S> {
+    beside: &'static [&'static str],
+    /// Taken by the first name that is another.
+    seed: &'s mut Option<S>,
+}
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Other<'_, S> {
+    type Value = Option<S::Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<S::Value>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de, S: DeserializeSeed<'de>> Visitor<'de> for Other<'_, S> {
+    type Value = Option<S::Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a field")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Option<S::Value>, E> {
+        if self.beside.contains(&name) {
+            return Ok(None);
+        }
+        self.seed.take().map(|seed| seed.deserialize(name.into_deserializer())).transpose()
     }
 }
 
@@ -355,6 +395,9 @@ pub fn key_of_headers(headers: &HeaderMap) -> Result<Option<Key>, Problem> {
 fn key_invalid(reason: &str) -> Problem {
     Problem::new(Code::IdempotencyKeyInvalid, format!("`Idempotency-Key`: {reason}"))
 }
+
+/// Most requests take no more to be digested.
+const USUAL_REQUEST_BYTES: usize = 512;
 
 /// 1 to 255 visible ASCII characters that a client makes up for a request.
 pub struct Key(Arc<str>);
@@ -377,7 +420,8 @@ impl Key {
     ) -> Result<IdempotencyKey, Problem> {
         // There is one principal while access control is off; its name is part of the digest from the first format on.
         let digest = digest128(&[b"anonymous", self.0.as_bytes()]);
-        let request = rmp_serde::to_vec_named(&(call, path, fields)).map_err(|error| {
+        let mut request = Vec::with_capacity(USUAL_REQUEST_BYTES);
+        rmp_serde::encode::write_named(&mut request, &(call, path, fields)).map_err(|error| {
             Problem::new(Code::Internal, format!("the request could not be digested: {error}"))
         })?;
         Ok(IdempotencyKey { text: self.0, digest, request_digest: digest128(&[&request]) })

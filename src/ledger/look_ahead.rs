@@ -46,6 +46,9 @@ impl Ledger {
             black_box(room.calendar.is_free(*arrival, *departure));
             book.touch_nights(room, *slot, *arrival, *departure);
         }
+        for (book, _, asked) in &found {
+            black_box(book.expected.touch(&(asked.arrival, asked.id)));
+        }
     }
 
     fn find_room<'a>(&'a self, command: &'a Command) -> Option<(&'a Book, Slot, &'a Reserve)> {

@@ -20,7 +20,7 @@ use super::batcher::{BATCH_OVERHEAD_BYTES, Batcher, commands_max};
 use super::config::Limits;
 use super::dispatch::{Attempt, propose};
 use crate::ledger::{Applied, Command, Submission};
-use crate::replication::{ApplyCost, EncodedSubmission, Forwarded, NotApplied};
+use crate::replication::{ApplyCost, CodecError, EncodedSubmission, Forwarded, NotApplied};
 
 /// What a change of a whole booking counts for where an entry is filled: it may change 500 reservations, and what one
 /// entry changes is applied in one go.
@@ -118,7 +118,8 @@ impl Submitter {
         wait: Duration,
     ) -> Outcomes {
         let places = Arc::new(places);
-        let mut encoded = submissions.iter().map(|submission| self.encode(submission));
+        let runs = submissions.chunks(self.run_commands_max);
+        let mut encoded = runs.flat_map(EncodedSubmission::all).map(|encoded| self.short(encoded));
         let mut outcomes = Vec::with_capacity(submissions.len());
         let last_deadline = Instant::now() + RUNS_WAIT_MAX * wait;
         let mut deadline = deadline;
@@ -193,7 +194,12 @@ impl Submitter {
     }
 
     pub(super) fn encode(&self, submission: &Submission) -> Result<EncodedSubmission, NotApplied> {
-        let encoded = EncodedSubmission::new(submission).map_err(|_| NotApplied::TooLarge)?;
+        self.short(EncodedSubmission::new(submission))
+    }
+
+    /// What an entry has room for.
+    fn short(&self, encoded: Result<EncodedSubmission, CodecError>) -> Result<EncodedSubmission, NotApplied> {
+        let encoded = encoded.map_err(|_| NotApplied::TooLarge)?;
         if encoded.len() > self.run_bytes_max { Err(NotApplied::TooLarge) } else { Ok(encoded) }
     }
 

@@ -77,6 +77,24 @@ impl EncodedSubmission {
         Ok(EncodedSubmission(codec::to_message_pack(submission)?.into()))
     }
 
+    /// Encodes commands that travel together, one behind the other: memory for each would cost as much as encoding it.
+    pub fn all(submissions: &[Submission]) -> Vec<Result<EncodedSubmission, CodecError>> {
+        let mut bytes = Vec::with_capacity(submissions.len() * codec::USUAL_PART_BYTES);
+        let encode = |submission| {
+            let begin = bytes.len();
+            match codec::append(&mut bytes, submission) {
+                Ok(()) => Ok(begin..bytes.len()),
+                Err(error) => {
+                    bytes.truncate(begin);
+                    Err(error)
+                }
+            }
+        };
+        let ranges: Vec<_> = submissions.iter().map(encode).collect();
+        let bytes = Bytes::from(bytes);
+        ranges.into_iter().map(|range| Ok(EncodedSubmission(bytes.slice(range?)))).collect()
+    }
+
     #[cfg(test)]
     pub fn from_static(bytes: &'static [u8]) -> EncodedSubmission {
         EncodedSubmission(Bytes::from_static(bytes))
@@ -95,6 +113,38 @@ impl EncodedSubmission {
     }
 }
 
+/// Reads commands into the memory of one: they came together, and are let go of together.
+pub fn encoded_together<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<EncodedSubmission>, D::Error> {
+    /// Room that is made ahead for so many, however many are announced.
+    const AHEAD_MAX: usize = 512;
+
+    struct Together;
+
+    impl<'de> de::Visitor<'de> for Together {
+        type Value = Vec<EncodedSubmission>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of byte strings")
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut all: A) -> Result<Vec<EncodedSubmission>, A::Error> {
+            let ahead = all.size_hint().unwrap_or(0).min(AHEAD_MAX);
+            let (mut bytes, mut ends) = (Vec::with_capacity(ahead * codec::USUAL_PART_BYTES), Vec::new());
+            while let Some(EncodedInPlace(encoded)) = all.next_element()? {
+                bytes.extend_from_slice(encoded);
+                ends.push(bytes.len());
+            }
+            let (bytes, mut begin) = (Bytes::from(bytes), 0);
+            let slice = |end| EncodedSubmission(bytes.slice(std::mem::replace(&mut begin, end)..end));
+            Ok(ends.into_iter().map(slice).collect())
+        }
+    }
+
+    deserializer.deserialize_seq(Together)
+}
+
 impl fmt::Debug for EncodedSubmission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "EncodedSubmission({} bytes)", self.0.len())
@@ -104,7 +154,8 @@ impl fmt::Debug for EncodedSubmission {
 impl Batch {
     /// Fails with [`CodecError::TooLong`] past what an entry of the log may hold.
     pub fn encode(&self) -> Result<Payload, CodecError> {
-        Ok(Payload(codec::encode(Kind::Batch, self)?.into()))
+        let bytes = self.submissions.iter().map(EncodedSubmission::len).sum();
+        Ok(Payload(codec::encode_about(Kind::Batch, self, bytes)?.into()))
     }
 }
 

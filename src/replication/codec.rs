@@ -63,11 +63,11 @@ impl Kind {
         1
     }
 
-    /// Bytes asked for at once, where frames are seldom smaller and nobody holds on to them: one that grows is copied each
-    /// time.
+    /// Bytes asked for at once beside what is known to be long: one that grows is copied each time, into memory that the
+    /// system may have to clear first.
     fn usual_bytes(self) -> usize {
         match self {
-            Kind::Peer => 8 << 10,
+            Kind::Peer => 1 << 10,
             Kind::History => 128 << 10,
             _ => HEADER_BYTES,
         }
@@ -115,7 +115,12 @@ pub enum CodecError {
 
 /// Encodes `value` as one frame.
 pub fn encode<T: Serialize>(kind: Kind, value: &T) -> Result<Vec<u8>, CodecError> {
-    let mut run = Run::new(kind);
+    encode_about(kind, value, 0)
+}
+
+/// Encodes `value`, parts of which take `bytes` or so, as one frame: memory for them is asked for at once.
+pub fn encode_about<T: Serialize>(kind: Kind, value: &T, bytes: usize) -> Result<Vec<u8>, CodecError> {
+    let mut run = Run::with_space(kind, kind.usual_bytes() + bytes.min(kind.body_bytes_max()));
     run.push(value)?;
     run.finish()
 }
@@ -128,7 +133,11 @@ pub struct Run {
 
 impl Run {
     pub fn new(kind: Kind) -> Run {
-        let mut frame = Vec::with_capacity(kind.usual_bytes());
+        Run::with_space(kind, kind.usual_bytes())
+    }
+
+    fn with_space(kind: Kind, bytes: usize) -> Run {
+        let mut frame = Vec::with_capacity(bytes);
         frame.resize(HEADER_BYTES, 0);
         Run { kind, frame }
     }
@@ -320,7 +329,7 @@ fn checksum(frame: &[u8]) -> u32 {
 }
 
 /// Most records and commands take no more, in bytes.
-const USUAL_PART_BYTES: usize = 512;
+pub const USUAL_PART_BYTES: usize = 512;
 
 /// Named MessagePack without a frame: for parts of a frame that travel already encoded.
 pub fn to_message_pack<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
@@ -329,7 +338,8 @@ pub fn to_message_pack<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     Ok(bytes)
 }
 
-fn append<T: Serialize>(bytes: &mut Vec<u8>, value: &T) -> Result<(), CodecError> {
+/// As [`to_message_pack`], behind what `bytes` holds. After an error it holds a beginning more.
+pub fn append<T: Serialize>(bytes: &mut Vec<u8>, value: &T) -> Result<(), CodecError> {
     value.serialize(&mut rmp_serde::Serializer::new(bytes).with_struct_map()).map_err(unencodable)
 }
 

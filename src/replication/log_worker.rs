@@ -9,7 +9,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use codeq::Span;
@@ -75,8 +75,8 @@ pub enum Operation {
         vote: Vote,
         done: Done,
     },
-    /// Not flushed by itself: what is lost with the power is committed again by the leader.
-    SaveCommitted(LogId),
+    /// Writes what is [`Unsaved`].
+    SaveCommitted,
     /// Removes the entries from this index on.
     Truncate {
         from: u64,
@@ -97,6 +97,44 @@ pub enum Operation {
 }
 
 pub type Done = oneshot::Sender<io::Result<()>>;
+
+/// How far the log is known to be committed, until that is written: with what is written next, or by itself where nothing
+/// is. It is not flushed for its own sake: what is lost with the power, or the process, is committed again by the leader.
+#[derive(Default)]
+pub struct Unsaved(Mutex<UnsavedState>);
+
+#[derive(Default)]
+struct UnsavedState {
+    committed: Option<LogId>,
+    /// Somebody looks, soon, whether it has been written.
+    is_looked_after: bool,
+}
+
+impl Unsaved {
+    fn lock(&self) -> MutexGuard<'_, UnsavedState> {
+        self.0.lock().expect("no panic while it is locked")
+    }
+
+    /// Whether the caller has to look after it: to see, soon, [whether it is there still](Unsaved::is_left).
+    pub fn put(&self, committed: LogId) -> bool {
+        let mut state = self.lock();
+        state.committed = Some(committed);
+        !std::mem::replace(&mut state.is_looked_after, true)
+    }
+
+    /// Whether it was not written with anything else. The caller looks after it no more.
+    pub fn is_left(&self) -> bool {
+        let mut state = self.lock();
+        state.is_looked_after = false;
+        state.committed.is_some()
+    }
+
+    /// Takes it where the log has come so far: its entries may still be on their way.
+    fn take_upto(&self, last: Option<&LoggedId>) -> Option<LoggedId> {
+        let is_there = |committed: &mut LogId| last.is_some_and(|last| *committed <= last.0);
+        self.lock().committed.take_if(is_there).map(LoggedId)
+    }
+}
 
 /// Who waits for a flush.
 enum Waiter {
@@ -182,6 +220,7 @@ pub struct LogWorker {
     /// Bytes of the log that were handed to raft-log.
     written: u64,
     waiters: Vec<Waiter>,
+    unsaved: Arc<Unsaved>,
     fatal: Fatal,
     /// How long flushes took.
     flush_seconds: Histogram,
@@ -193,6 +232,7 @@ impl LogWorker {
         dir: &Path,
         log: RaftLog<LogTypes>,
         operations: mpsc::Receiver<Operation>,
+        unsaved: Arc<Unsaved>,
         fatal: Fatal,
         flush_seconds: Histogram,
     ) -> (LogWorker, watch::Receiver<bool>) {
@@ -200,7 +240,8 @@ impl LogWorker {
         let written = log.stat().open_chunk.global_end;
         let flushed = Arc::new(Flushed::begin(dir, Mark(written)));
         let waiters = Vec::new();
-        let worker = LogWorker { log, operations, closed, flushed, written, waiters, fatal, flush_seconds };
+        let worker =
+            LogWorker { log, operations, closed, flushed, written, waiters, unsaved, fatal, flush_seconds };
         (worker, is_closed)
     }
 
@@ -266,6 +307,11 @@ impl LogWorker {
         while let Ok(operation) = self.operations.try_recv() {
             refuse(operation, &self.fatal);
         }
+        if self.fatal.watch().borrow().is_none()
+            && let Err(error) = self.save_committed()
+        {
+            self.fail(error);
+        }
         // raft-log flushes what is pending and closes its files.
         drop(self.log);
         self.closed.send_replace(true);
@@ -277,6 +323,9 @@ impl LogWorker {
         for _ in 1..FLUSH_OPERATIONS_MAX {
             let Ok(operation) = self.operations.try_recv() else { break };
             is_pending |= self.serve(operation)?;
+        }
+        if is_pending {
+            self.save_committed()?;
         }
         Ok(match (self.waiters.is_empty(), is_pending) {
             (true, false) => Need::Nothing,
@@ -317,13 +366,14 @@ impl LogWorker {
                 self.written = self.log.save_vote(LoggedVote { vote, mark: self.flushed.mark() })?.end().0;
                 Ok(true)
             }
-            Operation::SaveCommitted(committed) => self.save_committed(LoggedId(committed)),
+            Operation::SaveCommitted => self.save_committed(),
             Operation::Truncate { done, .. } if planted(Bug::TruncationForgotten) => {
                 drop(done.send(Ok(())));
                 Ok(false)
             }
             Operation::Truncate { from, done } => {
                 self.waiters.push(Waiter::Done(done));
+                self.save_committed()?;
                 self.may_truncate(from)?;
                 self.written = self.log.truncate(from)?.end().0;
                 Ok(true)
@@ -353,10 +403,11 @@ impl LogWorker {
         }
     }
 
-    /// raft-log refuses a step back, and a step beyond the last entry; neither would be of use at a restart.
-    fn save_committed(&mut self, committed: LoggedId) -> io::Result<bool> {
+    /// Writes how far the log is committed, where that is news. raft-log refuses a step back, which would be of no use.
+    fn save_committed(&mut self) -> io::Result<bool> {
         let state = self.log.log_state();
-        if Some(&committed) <= state.committed() || Some(&committed) > state.last() {
+        let Some(committed) = self.unsaved.take_upto(state.last()) else { return Ok(false) };
+        if Some(&committed) <= state.committed() {
             return Ok(false);
         }
         self.written = self.log.commit(committed)?.end().0;
@@ -398,7 +449,7 @@ fn refuse(operation: Operation, fatal: &Fatal) {
         | Operation::Purge { done, .. } => {
             drop(done.send(Err(fatal.error())));
         }
-        Operation::SaveCommitted(_) => {}
+        Operation::SaveCommitted => {}
         Operation::Read { answer, .. } => drop(answer.send(Err(fatal.error()))),
     }
 }

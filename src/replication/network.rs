@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::appends::{Answers, Appends};
-use super::batch::EncodedSubmission;
+use super::batch::{EncodedSubmission, encoded_together};
 use super::codec::{self, CodecError, Kind};
 use super::decision::{Decision, NotDecided};
 use super::disk::Disk;
@@ -149,6 +149,7 @@ pub struct FetchedPiece {
 /// Commands that a follower passes to the leader. The leader never passes them on.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Forwarded {
+    #[serde(deserialize_with = "encoded_together")]
     pub submissions: Vec<EncodedSubmission>,
     /// Time left until the follower gives up.
     pub wait_ms: u64,

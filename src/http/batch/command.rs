@@ -1,10 +1,12 @@
 //! One command of a batch: which call it is, and the rest as that call reads it.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 use super::super::asked::Asked;
 use super::super::bookings::BookFields;
-use super::super::extract::{Key, parse as parse_json, parse_beside};
+use super::super::extract::{Key, parse as parse_json, parse_beside, parse_strictly};
 use super::super::fields::word;
 use super::super::inventory::{RatesFields, RoomFields};
 use super::super::problem::Problem;
@@ -48,12 +50,31 @@ enum Op {
     PutRate,
 }
 
+/// What a command is to do, its key, and its property where that can be read as well.
+struct Head<'t> {
+    op: Op,
+    idempotency_key: Option<Cow<'t, str>>,
+    property: Option<PropertyId>,
+}
+
+/// As it must be.
 #[derive(Deserialize)]
-struct Head {
+struct AnyHead {
     #[serde(deserialize_with = "word")]
     op: Op,
     #[serde(default)]
     idempotency_key: Option<String>,
+}
+
+/// As nearly all are: with a key that stands in the text as it is, beside what most commands name.
+#[derive(Deserialize)]
+struct PlainHead<'t> {
+    #[serde(deserialize_with = "word")]
+    op: Op,
+    #[serde(default)]
+    idempotency_key: Option<&'t str>,
+    #[serde(default)]
+    property: Option<PropertyId>,
 }
 
 // What a call of its own has in its path.
@@ -83,7 +104,8 @@ const BESIDE_ROOM: &[&str] = &["op", "idempotency_key", "property", "room"];
 const BESIDE_RESERVATION: &[&str] = &["op", "idempotency_key", "reservation"];
 
 fn submission(ids: &IdSource, text: &[u8]) -> Result<Submission, Problem> {
-    let Head { op, idempotency_key } = parse_json(text)?;
+    let Head { op, idempotency_key, property: found } = head(text)?;
+    let property = || found.clone().map_or_else(|| property(text), Ok);
     // Its form is judged behind all else that can be wrong with the request, as for a single call.
     let key = || idempotency_key.as_deref().map(|key| Key::new(key.as_bytes())).transpose();
     let step = |step: Step| {
@@ -94,11 +116,11 @@ fn submission(ids: &IdSource, text: &[u8]) -> Result<Submission, Problem> {
     match op {
         Op::Reserve => {
             let fields: ReserveFields = parse_beside(text, BESIDE_PROPERTY)?;
-            fields.at(ids, property(text)?)?.submission(key()?)
+            fields.at(ids, property()?)?.submission(key()?)
         }
         Op::BookGroup => {
             let fields: BookFields = parse_beside(text, BESIDE_PROPERTY)?;
-            fields.at(ids, property(text)?)?.submission(key()?)
+            fields.at(ids, property()?)?.submission(key()?)
         }
         Op::Amend => {
             let fields: AmendFields = parse_beside(text, BESIDE_RESERVATION)?;
@@ -116,9 +138,18 @@ fn submission(ids: &IdSource, text: &[u8]) -> Result<Submission, Problem> {
         Op::PutRoom => put_room(text)?.submission(key()?),
         Op::PutRate => {
             let fields: RatesFields = parse_beside(text, BESIDE_PROPERTY)?;
-            fields.at(property(text)?)?.submission(key()?)
+            fields.at(property()?)?.submission(key()?)
         }
     }
+}
+
+/// The head alone. What is wrong with the property is said in its turn.
+fn head(text: &[u8]) -> Result<Head<'_>, Problem> {
+    if let Some(PlainHead { op, idempotency_key, property }) = parse_strictly(text, &[]) {
+        return Ok(Head { op, idempotency_key: idempotency_key.map(Cow::Borrowed), property });
+    }
+    let AnyHead { op, idempotency_key } = parse_json(text)?;
+    Ok(Head { op, idempotency_key: idempotency_key.map(Cow::Owned), property: None })
 }
 
 fn put_room(text: &[u8]) -> Result<Asked<RoomFields>, Problem> {

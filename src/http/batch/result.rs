@@ -15,6 +15,8 @@ use crate::wire::BatchResult;
 
 /// A piece of the answer is sent once it is about so long.
 const PIECE_BYTES: usize = 64 << 10;
+/// What most results take at most, so that a piece is written without growing.
+const USUAL_BYTES: usize = 512;
 
 /// How much a result shows of what its command did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +63,7 @@ impl Results {
             Form::Json => ("{\"results\":[", ",", "]}"),
             Form::Lines => ("", "\n", "\n"),
         };
-        let mut piece = Vec::new();
+        let mut piece = Vec::with_capacity((self.rest.len() * USUAL_BYTES).min(PIECE_BYTES + USUAL_BYTES));
         match self.state {
             State::Begins => piece.extend_from_slice(begin.as_bytes()),
             State::Goes => {}

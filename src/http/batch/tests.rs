@@ -64,7 +64,7 @@ fn every_op_is_read_as_its_own_call() {
         ("put_rate", at(rate), |it| matches!(it, Command::PutRates(_))),
     ];
     for (op, fields, is) in cases {
-        for key in [Value::Null, json!("order-1")] {
+        for key in [Value::Null, json!("order-1"), json!("\"quoted\"")] {
             let command = with(fields.clone(), json!({"op": op, "idempotency_key": key}));
             let submission = read(&command).unwrap_or_else(|problem| panic!("{op}: {}", problem.detail));
             assert!(is(&submission.command), "{op}: {:?}", submission.command);
@@ -129,6 +129,7 @@ fn a_command_that_can_not_be_read_names_the_field() {
         (reserve(json!({"property": "a/b"})), "malformed", "property"),
         (reserve(json!({"reservation": ID})), "malformed", "reservation"),
         (reserve(json!({"room_type": "double"})), "malformed", "room"),
+        (reserve(json!({"color": "red"})), "malformed", "`color`: unknown field"),
         (reserve(json!({"arrival": "2027-02-30"})), "malformed", "arrival"),
         (reserve(json!({"idempotency_key": 7})), "malformed", "idempotency_key"),
         (reserve(json!({"idempotency_key": "a b"})), "idempotency_key_invalid", "Idempotency-Key"),

@@ -171,6 +171,11 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
         Some(&leaf.values[at])
     }
 
+    /// Reads what putting the key will read of its leaf, so that it is in the processor's caches then.
+    pub fn touch(&self, key: &K) -> bool {
+        self.branch(key).is_some_and(|branch| branch.leaf(key).find(key).is_ok())
+    }
+
     pub fn contains(&self, key: &K) -> bool {
         self.get(key).is_some()
     }

@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
 use openraft::{EntryPayload, RaftLogReader};
 use tempfile::TempDir;
 use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
 use super::support::{blank, log_id, opaque};
 use crate::replication::log_store::{LogError, READ_BYTES_MAX, open_files};
-use crate::replication::{DiskThreads, Entry, Fatal, LogStore, Vote};
+use crate::replication::{DiskThreads, Entry, Fatal, LogId, LogStore, Vote};
 
 /// What lies beside the log lies in `dir`, too.
 fn log_dir(dir: &Path) -> PathBuf {
@@ -336,6 +338,36 @@ async fn a_failure_is_final_and_told_to_everybody() {
     let (mut log, _closed) = open(dir.path()).await;
     assert_eq!(entries(&mut log).await, [blank(1, 0)]);
     assert_eq!(log.read_vote().await.unwrap(), None);
+}
+
+/// How far a node that died now would find its log committed.
+async fn committed_on_disk(dir: &Path) -> Option<LogId> {
+    let file = file(dir);
+    let copy = with_log(&file, &fs::read(&file).unwrap());
+    let (mut log, closed) = open(copy.path()).await;
+    let committed = log.read_committed().await.unwrap();
+    close(log, closed).await;
+    committed
+}
+
+#[tokio::test]
+async fn what_is_committed_is_written_with_the_next_entries_or_soon_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, closed) = open(dir.path()).await;
+    log.blocking_append([blank(1, 0), blank(1, 1)]).await.unwrap();
+    log.save_committed(Some(log_id(1, 0))).await.unwrap();
+    log.blocking_append([blank(1, 2)]).await.unwrap();
+    assert_eq!(committed_on_disk(dir.path()).await, Some(log_id(1, 0)));
+    log.save_committed(Some(log_id(1, 1))).await.unwrap();
+    log.save_committed(Some(log_id(1, 2))).await.unwrap();
+    assert_eq!(log.read_committed().await.unwrap(), Some(log_id(1, 2)));
+    let is_written = async {
+        while committed_on_disk(dir.path()).await != Some(log_id(1, 2)) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), is_written).await.unwrap();
+    close(log, closed).await;
 }
 
 /// A leader that lacks what was committed was elected by nodes of which one has lost something: this log may be all that is left.
