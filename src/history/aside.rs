@@ -22,8 +22,8 @@ use crate::ledger::{Lsn, PropertyId};
 use crate::planted::disk_takes;
 use crate::replication::{codec, leave_room, sync_dir};
 
-/// Folders for what was given up, in which no node may have what the others lack: none of them is ever replaced. Where all are
-/// taken, what is given up next is removed.
+/// Folders for what was given up. Each may hold what no other node has: none of them is ever replaced. Where all are taken,
+/// what is given up next is removed.
 const PLACES: u32 = 4;
 /// The ending of a folder with a copy that is not whole yet.
 const BEGUN: &str = "set-aside-begun";
@@ -174,10 +174,9 @@ impl History {
             self.let_go_of_given_up(gap);
             return Ok(());
         }
-        let begins = given_up.first.lsn.next().0;
         let Some(place) = free_place(dir) else {
             tracing::error!(
-                first = begins,
+                first = given_up.first.lsn.next().0,
                 "what this node has of the history before this command is removed: {PLACES} folders were set aside before, and \
                  there is no place for a further one"
             );
@@ -189,14 +188,7 @@ impl History {
         let is_whole = piece.last.chain == progress.upto().chain;
         let copied = aside.copy(dir, progress, piece, bytes);
         match copied.and_then(|()| if is_whole { aside.finish(dir, &place) } else { Ok(()) }) {
-            Ok(()) if is_whole => {
-                tracing::error!(
-                    first = begins, folder = %place.display(),
-                    "what this node had of the history before this command was set aside in this folder, and is told no more: \
-                     keep a copy if it is worth something to you, then remove it"
-                );
-                self.let_go_of_given_up(gap);
-            }
+            Ok(()) if is_whole => self.is_set_aside(given_up, &place),
             Ok(()) => self.work.notify_one(),
             Err(error) => {
                 aside.fail(dir);
@@ -204,6 +196,15 @@ impl History {
             }
         }
         Ok(())
+    }
+
+    fn is_set_aside(&self, given_up: GivenUp, place: &Path) {
+        tracing::error!(
+            first = given_up.first.lsn.next().0, folder = %place.display(),
+            "what this node had of the history before this command was set aside in this folder, and is told no more: keep a \
+             copy if it is worth something to you, then remove it"
+        );
+        self.let_go_of_given_up(given_up.gap);
     }
 
     /// Begins behind the hole.
@@ -294,7 +295,7 @@ impl Aside {
         if let Some(copying) = self.copying.take() {
             copying.store.close()?;
         }
-        put_in_place(dir, place).inspect_err(|_| remove_begun(dir))
+        put_in_place(dir, place)
     }
 
     /// Ends a copy of which nothing has failed.
@@ -308,8 +309,9 @@ impl Aside {
 
     /// Ends one that failed. Its room is free once it has let go of its files.
     fn fail(&mut self, dir: &Path) {
-        let Some(copying) = self.copying.take() else { return };
-        self.ending = end(Arc::new(copying.store));
+        if let Some(copying) = self.copying.take() {
+            self.ending = end(Arc::new(copying.store));
+        }
         remove_begun(dir);
     }
 }

@@ -84,14 +84,15 @@ fn open_unlocked(config: &sled::Config) -> Result<sled::Db, HistoryError> {
     }
 }
 
-/// Waits until no store of this process holds a file any more, and has the system forget what it has of it in memory: what it
-/// could not write, it takes for written.
+/// Waits until nobody holds the lock of a store's file any more, and has the system forget what it has of it in memory: what
+/// it could not write, it takes for written.
 fn let_go_of(path: &Path) -> Result<(), HistoryError> {
     let file = File::options().read(true).write(true).open(path)?;
     let until = Instant::now() + LOCK_WAIT;
     while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
         if Instant::now() >= until {
-            let reason = format!("the store that failed has not ended, and holds its lock: {error}");
+            let reason =
+                format!("its file is locked still, by the store that failed or by another process: {error}");
             return Err(HistoryError::Disk(reason));
         }
         std::thread::sleep(LOCK_LOOK);

@@ -143,7 +143,9 @@ impl History {
 /// Until it has ended it holds the lock of its file, so that no other is opened, and there is one such thread at most for the
 /// history's own stores. `None` where there was no such thread.
 pub(super) fn end(failed: Arc<dyn Store>) -> Option<JoinHandle<()>> {
-    let end = move || drop(catch_unwind(AssertUnwindSafe(move || drop(failed))));
+    // Where there is no thread for it, it is never dropped.
+    let failed = ManuallyDrop::new(failed);
+    let end = move || drop(catch_unwind(AssertUnwindSafe(move || drop(ManuallyDrop::into_inner(failed)))));
     let ending = thread::Builder::new().name("history".to_owned()).spawn(end);
     if let Err(error) = &ending {
         tracing::warn!(%error, "there was no thread on which a store that failed could end");

@@ -91,7 +91,7 @@ const GAUGES: [(&str, &str, Reading); 25] = [
     ),
     (
         "innkeeper_history_missing",
-        "1 on a node that can't tell some of the history, and fetches it once its disk takes it.",
+        "1 on a node that can't tell some of the history: it fetches it, or gives it up where nobody has it.",
         |node| f64::from(u8::from(node.history.is_missing)),
     ),
     ("innkeeper_history_suspended", "1 on a node whose history is not kept now: its log says why.", |node| {

@@ -88,8 +88,8 @@ fn latest_deadline(batch: &[Pending]) -> Instant {
     batch.iter().map(|pending| pending.deadline).max().unwrap_or_else(Instant::now)
 }
 
-/// The entry of the log with the batch's commands, and how many commands stand before them in it: those that end what must
-/// not stand in their way.
+/// The entry of the log with the batch's commands, and how many commands stand before them in it: those that do what is
+/// due before them.
 fn entry(node: &Node, batch: &[Pending]) -> Result<(Payload, usize), CodecError> {
     let stamp = node.log_time();
     let bytes: usize = batch.iter().map(|pending| pending.bytes).sum();

@@ -18,9 +18,10 @@ const ROLL_EVERY: Duration = Duration::from_secs(1);
 /// Rolls that are proposed together.
 const ROLLS_MAX: usize = 256;
 
-/// Commands that end what is due which an entry of the log takes ahead of those that were asked for, at most. They and what
-/// these do before themselves end some 8,000 holds: more than desks let end at one instant, and where nobody waits for the
-/// rooms it is done in some 50 ms. Where commands are dear of late they are fewer, as those of an entry are.
+/// Commands that do what is due, ended holds and offers to who waits, which an entry of the log takes ahead of those that were
+/// asked for, at most. They and what these do before themselves end some 8,000 holds: more than desks let end at one instant,
+/// and where nobody waits for the rooms it is done in some 50 ms. Where commands are dear of late they are fewer, as those of
+/// an entry are.
 pub(super) const ENDS_MAX: usize = 32;
 
 /// Ends holds as they come due, until the node is gone.

@@ -2,7 +2,8 @@
 //!
 //! raft-log blocks its caller when it begins a new file and when its queue is full, so the async runtime never touches
 //! it: operations come over a bounded channel and are carried out in their order, votes and entries alike. Operations
-//! that wait together share one flush. Nothing is reported as done before its flush has returned.
+//! that wait together share one flush. How far it is committed comes beside the channel, and is written with what is written
+//! next, see [`Unsaved`]. Nothing is reported as done before its flush has returned.
 //!
 //! A failed flush is final: after it nobody knows what the disk holds (Rebello et al., "Can Applications Recover from
 //! fsync Failures?", 2020). It is reported to every waiter and to [`Fatal`], and the thread ends.
