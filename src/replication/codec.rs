@@ -67,7 +67,7 @@ impl Kind {
     /// system may have to clear first.
     fn usual_bytes(self) -> usize {
         match self {
-            Kind::Peer => 1 << 10,
+            Kind::Peer => 8 << 10,
             Kind::History => 128 << 10,
             _ => HEADER_BYTES,
         }

@@ -2,7 +2,8 @@
 //!
 //! What was appended last is kept in memory, so that an append returns at once and its entries can be read at once, by
 //! replication and by apply; older ones are read by the [thread](super::log_worker) that owns the files. The vote is
-//! durable before it is answered, entries before their callback. Order is kept between all of them.
+//! durable before it is answered, entries before their callback, and the order of both is kept. How far the log is committed is
+//! written with what comes next.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;

@@ -85,6 +85,18 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Bytes of what it carries that may be long, more or less.
+    fn bytes(&self) -> usize {
+        match self {
+            Request::Append(append) => append.entries.iter().map(entry_bytes).sum(),
+            Request::Submit(forwarded) => forwarded.submissions.iter().map(EncodedSubmission::len).sum(),
+            Request::Snapshot(piece) => piece.bytes.len(),
+            _ => 0,
+        }
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
@@ -394,7 +406,7 @@ impl Peers {
             wall: self.sender.wall(),
             body: request,
         };
-        let frame = codec::encode(Kind::Peer, &envelope);
+        let frame = codec::encode_about(Kind::Peer, &envelope, envelope.body.bytes());
         frame.map(Bytes::from).map_err(|source| PeerError::Codec { node: to.node, source })
     }
 
