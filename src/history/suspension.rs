@@ -3,6 +3,7 @@
 //! What is told meanwhile stands in memory, as far as there is room for it: behind a failure that was short nothing is
 //! missing. What had no room is fetched from a peer. Of the store only that counts which it is found to hold then.
 
+use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use super::sled_store::SledStore;
 use super::store::{MemoryStore, Store};
 use super::{History, HistoryError, Inner, Keeping, mark_of};
-use crate::ledger::{EventChain, Lsn};
+use crate::ledger::{Commit, EventChain, Lsn};
 
 /// Commits that stand in memory while nothing is kept, and their changes: half of what may wait to be kept, so that apply does
 /// not wait once they do. Tests get by with fewer.
@@ -91,9 +92,10 @@ impl History {
         };
         let mut inner = self.lock();
         inner.suspended = None;
+        let mut let_go = VecDeque::new();
         match found {
             Ok(Some(found)) => {
-                inner.take_up(found);
+                let_go = inner.take_up(found);
                 let (upto, is_missing) = (inner.stored.lsn.0, inner.gap.is_some());
                 tracing::info!(upto, is_missing, "the history is kept again");
             }
@@ -106,6 +108,8 @@ impl History {
         let kept = if inner.has_store() { inner.stored.lsn } else { Lsn(0) };
         self.kept.send_replace(kept);
         self.told(inner);
+        // Tens of thousands take their time to drop, and apply waits for the lock.
+        drop(let_go);
         true
     }
 
@@ -195,22 +199,25 @@ impl Inner {
     }
 
     /// Goes on with a store that was found to hold this. What was told behind it and does not stand in memory is missing.
-    fn take_up(&mut self, found: Inner) {
+    /// Gives what need not stand there any more: as with [`pop_kept`](Inner::pop_kept), the caller drops it without the lock.
+    fn take_up(&mut self, found: Inner) -> VecDeque<Arc<Commit>> {
         let Inner { store, first, gap, stored, bytes, tip, .. } = found;
         self.set_store(store);
         if self.unusable {
             // Meanwhile this state was found to have another past.
-            return;
+            return VecDeque::new();
         }
+        let mut let_go = VecDeque::new();
         let forgotten = std::mem::replace(&mut self.first, first);
         (self.bytes, self.removed) = (bytes, Lsn(0));
         if tip.lsn > self.tip.lsn {
             // As at a start: the state has not come to it yet.
+            let_go = std::mem::take(&mut self.recent);
             self.go_on_at(tip);
             (self.stored, self.gap) = (stored, gap);
         } else if self.chain_at(tip.lsn) == tip.chain {
             (self.stored, self.gap) = (stored, gap);
-            self.pop_kept();
+            let_go = self.pop_kept().into();
         } else if tip.lsn < self.recent_after.lsn {
             self.stored = self.recent_after;
             self.miss(gap.map_or(stored, |gap| gap.after), self.recent_after);
@@ -223,6 +230,7 @@ impl Inner {
             self.begin_anew();
         }
         self.forget(forgotten);
+        let_go
     }
 
     /// Where the chain of events stood after a command, or at the first that stands in memory where it came before that.
@@ -234,7 +242,32 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use super::super::RECENT;
+    use super::super::tests::Told;
     use super::*;
+    use crate::replication::Witness;
+
+    /// Where they are dropped under the lock, apply waits for that.
+    #[test]
+    fn what_the_store_is_found_to_hold_is_given_out_of_the_lock() {
+        let (mut told, history) = (Told::new(), History::open(Keeping::InMemory));
+        told.open(&history);
+        told.book(&history, 4_800);
+        history.keep();
+        let generation = history.lock().generation;
+        history.fail(generation, &HistoryError::Disk("it is full".to_owned()));
+        told.book(&history, 600);
+        let found = history.open_again().unwrap().expect("the store that failed");
+        let stored = found.stored;
+        let mut inner = history.lock();
+        inner.suspended = None;
+        let held = inner.recent.clone();
+        assert!(held.len() > RECENT, "{} commits", held.len());
+        let let_go = inner.take_up(found);
+        assert!(!let_go.is_empty() && let_go.iter().all(|commit| commit.lsn <= stored.lsn));
+        assert!(inner.recent.len() <= RECENT, "{} commits", inner.recent.len());
+        assert!(let_go.iter().chain(&inner.recent).eq(&held));
+    }
 
     #[test]
     fn a_store_is_tried_again_after_longer_and_longer_waits() {
