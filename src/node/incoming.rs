@@ -50,9 +50,13 @@ impl IncomingSnapshots {
         // One that a piece is taken for now is looked at the next time.
         let Ok(mut current) = self.current.try_lock() else { return };
         if let Some(broken_off) = current.take_if(|current| current.last <= applied) {
-            // To remove a large file takes time.
-            self.disk.run(Box::new(move || drop(broken_off)));
+            self.let_go(broken_off);
         }
+    }
+
+    /// Drops what holds a file. To remove a large one takes time, in which a thread of the runtime would serve nobody.
+    fn let_go(&self, file: impl Send + 'static) {
+        self.disk.run(Box::new(move || drop(file)));
     }
 
     /// Takes a piece; installs the snapshot with the last one, once it is whole and its checksums hold.
@@ -87,6 +91,7 @@ impl IncomingSnapshots {
             return go_on_from(held, &piece);
         }
         if held + piece.bytes.len() as u64 > SNAPSHOT_BYTES_MAX {
+            self.let_go(file);
             return Err(refused(format!("it is longer than {SNAPSHOT_BYTES_MAX} bytes")));
         }
         let file = file.take(piece.bytes.clone(), &*self.disk).await.map_err(refused)?;
@@ -143,11 +148,11 @@ impl IncomingSnapshots {
     async fn install(&self, piece: SnapshotPiece, file: SnapshotFile) -> Result<Reply, PeerRefusal> {
         // Refused here: to openraft it would be a failure of this node's storage.
         if *file.meta() != SnapshotMeta::from(&piece.meta) {
+            self.let_go(file);
             return Err(refused("the file is not the snapshot that was announced"));
         }
         if let Some(response) = self.needs_none(&piece).await? {
-            // To remove a large file takes time.
-            self.disk.run(Box::new(move || drop(file)));
+            self.let_go(file);
             return Ok(Reply::SnapshotInstalled(response));
         }
         let snapshot: SnapshotOf<TypeConfig, SnapshotFile> =
@@ -177,19 +182,22 @@ fn done<T>(work: io::Result<Result<T, SnapshotError>>) -> Result<T, PeerRefusal>
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use futures_util::FutureExt;
     use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
     use openraft::{EntryPayload, Vote};
 
-    use super::super::Node;
-    use super::super::tests::{CLUSTER, PEER, answer, claim, message, node};
+    use super::super::tests::{Alone, CLUSTER, PEER, answer, claim, message, node, start_on};
+    use super::super::{Node, Timings};
     use super::*;
     use crate::ledger::{Ledger, Timestamp};
     use crate::replication::tests::support::{house, log_id, membership};
-    use crate::replication::{Entry, Kind, Request, StoredMembership, encode};
+    use crate::replication::{
+        DiskThreads, Entry, GroupDirs, Kind, LogWorker, Request, StoredMembership, Work, encode,
+    };
 
     /// The last entry that the snapshot holds.
     const AT: u64 = 7;
@@ -302,6 +310,67 @@ mod tests {
         assert_held(&node, piece(&file, part, part), 0).await;
         assert_taken(&node, piece(&file, 0, part)).await;
         assert_installed(&node, sound).await;
+        node.shut_down().await;
+    }
+
+    /// Threads that see whether what was received into a folder is removed by one of them.
+    struct Watched {
+        folder: PathBuf,
+        is_removed: Arc<AtomicBool>,
+    }
+
+    impl Disk for Watched {
+        fn run_log(&self, log: LogWorker) -> io::Result<()> {
+            DiskThreads.run_log(log)
+        }
+
+        fn run(&self, work: Work) {
+            let (folder, is_removed) = (self.folder.clone(), self.is_removed.clone());
+            let holds_some = move || {
+                let mut entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+                entries.any(|entry| entry.file_name().to_string_lossy().starts_with("received"))
+            };
+            DiskThreads.run(Box::new(move || {
+                let held_some = holds_some();
+                work();
+                if held_some && !holds_some() {
+                    is_removed.store(true, Ordering::Relaxed);
+                }
+            }));
+        }
+
+        fn run_behind(&self, work: Work) -> io::Result<()> {
+            DiskThreads.run_behind(work)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_what_was_announced_is_removed_where_that_may_take_its_time() {
+        let (dir, from) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let is_removed = Arc::new(AtomicBool::new(false));
+        let disk = Watched { folder: GroupDirs::of(dir.path()).snapshots, is_removed: is_removed.clone() };
+        let members = [(1, "127.0.0.1:2"), (PEER.node, "127.0.0.1:3")];
+        let (disk, transport) = (Arc::new(disk), Arc::new(Alone));
+        let node = start_on(disk, transport, &dir, &members, Timings::default()).await.unwrap();
+        let file = snapshot(from.path());
+        answer(&node, &message(&node, claim(&node, CLUSTER))).await;
+        let part = file.len().div_ceil(2);
+        let of_another = |offset| {
+            let mut piece = piece(&file, offset, part);
+            piece.meta.last_log_id = Some(log_id(1, AT + 1));
+            piece
+        };
+        assert_taken(&node, of_another(0)).await;
+        assert_refused(&node, of_another(part)).await;
+        let removed = async {
+            while !is_removed.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), removed)
+            .await
+            .expect("it is removed by the disk's thread");
+        assert_eq!(*node.fatal().borrow(), None);
         node.shut_down().await;
     }
 

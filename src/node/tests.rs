@@ -16,8 +16,8 @@ use crate::ledger::{
     Applied, Command, Currency, FirstBusinessDate, Outcome, PutProperty, Submission, Timestamp,
 };
 use crate::replication::{
-    Claim, DiskId, DiskThreads, Endpoint, Envelope, GROUP, GroupId, Kind, Line, Lost, Member, NotApplied,
-    PeerRefusal, Reply, Request, Transport, decode, encode,
+    Claim, Disk, DiskId, DiskThreads, Endpoint, Envelope, GROUP, GroupId, Kind, Line, Lost, Member,
+    NotApplied, PeerRefusal, Reply, Request, Transport, decode, encode,
 };
 
 /// Nobody else is there.
@@ -78,11 +78,22 @@ pub(super) async fn start_over(
     members: &[(u64, &str)],
     timings: Timings,
 ) -> Result<Arc<Node>, StartError> {
+    start_on(Arc::new(DiskThreads), transport, dir, members, timings).await
+}
+
+/// The same, with `disk` for what waits for the disk.
+pub(super) async fn start_on(
+    disk: Arc<dyn Disk>,
+    transport: Arc<dyn Transport>,
+    dir: &tempfile::TempDir,
+    members: &[(u64, &str)],
+    timings: Timings,
+) -> Result<Arc<Node>, StartError> {
     let listed = members.iter().map(|(id, address)| (*id, address.to_string())).collect();
     let config = Config { initial_cluster: Some(listed), timings, ..config(dir) };
     let clock = Arc::new(SystemClock::new());
     let ids = IdSource::from_system(clock.clone());
-    let (disk, history) = (Arc::new(DiskThreads), Keeping::InMemory);
+    let history = Keeping::InMemory;
     Node::start(config, World { clock, transport, ids, disk, history }).await
 }
 
