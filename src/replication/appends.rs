@@ -16,7 +16,8 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendRe
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::line::{LINE_FRAMES_MAX, LINE_IDLE_MAX};
-use super::network::{Endpoint, Link, PeerError, Reply, Request, rpc_error};
+use super::message::{Endpoint, Reply, Request};
+use super::network::{Link, PeerError, rpc_error};
 use super::transport::{Line, Lost};
 use super::types::{LogId, TypeConfig};
 

@@ -23,6 +23,7 @@ mod log_record;
 mod log_scan;
 mod log_store;
 mod log_worker;
+mod message;
 mod network;
 mod open;
 mod runtime;
@@ -46,6 +47,7 @@ pub use identity::{DataDirLock, GO_ON_WITHOUT, Identity, IdentityError, Identity
 pub use line::{LINE_FRAMES_MAX, serve_line};
 pub use log_store::{LogError, LogStore};
 pub use log_worker::{Fatal, Flush, LogWorker};
+pub use message::*;
 pub use network::*;
 pub use open::{GroupDirs, OpenError, Storage, open};
 pub use runtime::seed_this_thread;

@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 use super::codec::{self, CodecError};
 use super::disk::blocking_behind;
-use super::network::{Link, PeerError, PeerRefusal, Reply, Request, SnapshotPiece, loaded_within, rpc_error};
+use super::message::{PeerRefusal, Reply, Request, SnapshotPiece};
+use super::network::{Link, PeerError, loaded_within, rpc_error};
 use super::snapshot::SnapshotFile;
 use super::transport::Lost;
 use super::types::{RaftSnapshotMeta, TypeConfig};
