@@ -193,7 +193,7 @@ fn check_not_wiped(node: &Node, hello: &Hello) -> Result<(), String> {
 async fn claim_all(node: &Node, members: &BTreeMap<NodeId, Hello>) -> Result<Progress, String> {
     let disks: BTreeMap<_, _> = members.iter().map(|(id, hello)| (*id, hello.disk)).collect();
     let cluster = {
-        let mut file = node.me.identity.lock().expect("no panic while the identity is locked");
+        let mut file = node.me.lock_identity();
         let mut identity = file.identity().clone();
         let cluster = identity.cluster_id.unwrap_or_else(|| Uuid::from_u128(node.ids.next().as_u128()));
         identity.cluster_id = Some(cluster);

@@ -35,7 +35,7 @@ pub(crate) mod tests;
 mod watchdog;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use openraft::async_runtime::{RecvError, WatchReceiver};
@@ -126,17 +126,23 @@ struct Me {
 
 impl Me {
     fn identity(&self) -> Identity {
-        self.identity.lock().expect("no panic while the identity is locked").identity().clone()
+        self.lock_identity().identity().clone()
+    }
+
+    fn lock_identity(&self) -> MutexGuard<'_, IdentityFile> {
+        self.identity.lock().expect("no panic while the identity is locked")
     }
 }
 
 impl Sender for Me {
+    // Both are asked for with each message: nothing is copied beside what they give.
     fn cluster(&self) -> Option<Uuid> {
-        self.identity().cluster_id
+        self.lock_identity().identity().cluster_id
     }
 
     fn endpoint(&self) -> Endpoint {
-        let identity = self.identity();
+        let file = self.lock_identity();
+        let identity = file.identity();
         Endpoint { node: identity.node_id, disk: Some(identity.disk_id) }
     }
 

@@ -182,7 +182,7 @@ impl Node {
     /// Joins the cluster that the first node makes, once, and only with a log that holds nothing.
     async fn be_claimed(&self, claim: Claim) -> Result<(), PeerRefusal> {
         let initialized = self.raft.is_initialized().await.map_err(|_| PeerRefusal::Stopping)?;
-        let mut file = self.me.identity.lock().expect("no panic while the identity is locked");
+        let mut file = self.me.lock_identity();
         let mut identity = file.identity().clone();
         if identity.cluster_id == Some(claim.cluster) {
             return Ok(());

@@ -16,7 +16,7 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendRe
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::line::{LINE_FRAMES_MAX, LINE_IDLE_MAX};
-use super::message::{Endpoint, Reply, Request};
+use super::message::{Reply, Request};
 use super::network::{Link, PeerError, rpc_error};
 use super::transport::{Line, Lost};
 use super::types::{LogId, TypeConfig};
@@ -163,8 +163,8 @@ where
         &mut self,
         answer: Result<bytes::Bytes, Lost>,
     ) -> Result<(StreamAppendResult<TypeConfig>, bool), RPCError<TypeConfig>> {
-        let Link { peers, target, .. } = &*self.link;
-        let reply = answer.map_err(PeerError::from).and_then(|answer| peers.reply(*target, &answer));
+        let reply = answer.map_err(PeerError::from);
+        let reply = reply.and_then(|answer| self.link.peers.reply(self.link.endpoint(), &answer));
         let Some((range, _)) = self.sent.pop_front() else { return Err(self.link.unexpected()) };
         self.heard = Instant::now();
         match reply.map_err(rpc_error)? {
@@ -175,10 +175,9 @@ where
 
     async fn send(&mut self, request: AppendEntriesRequest<TypeConfig>) -> Result<(), RPCError<TypeConfig>> {
         self.link.may_append()?;
-        let Link { peers, target, member, .. } = &*self.link;
+        let Link { peers, member, .. } = &*self.link;
         let range = Range::of(&request);
-        let to = Endpoint { node: *target, disk: Some(member.disk_id) };
-        let frame = peers.frame(to, Request::Append(request)).map_err(rpc_error)?;
+        let frame = peers.frame(self.link.endpoint(), Request::Append(request)).map_err(rpc_error)?;
         let lost = |lost: Lost| rpc_error(PeerError::from(lost));
         let wait = peers.timeouts.message;
         if self.sent.is_empty() && self.used.elapsed() > LINE_IDLE_MAX {

@@ -267,3 +267,24 @@ pub enum PeerRefusal {
     #[error("this node is stopping")]
     Stopping,
 }
+
+impl PeerRefusal {
+    /// Whether the message was refused for what stands around it, or because it can't be read: whoever says so has not looked
+    /// at what is asked, be it the addressee or not.
+    pub(super) fn is_of_the_envelope(&self) -> bool {
+        match self {
+            PeerRefusal::Unreadable { .. }
+            | PeerRefusal::OtherCluster
+            | PeerRefusal::OtherGroup
+            | PeerRefusal::NotAddressee
+            | PeerRefusal::UnknownSender => true,
+            PeerRefusal::NoHistory { .. }
+            | PeerRefusal::AlreadyClaimed
+            | PeerRefusal::NotLeader
+            | PeerRefusal::NoQuorum
+            | PeerRefusal::NoSnapshot
+            | PeerRefusal::SnapshotRefused { .. }
+            | PeerRefusal::Stopping => false,
+        }
+    }
+}

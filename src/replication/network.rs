@@ -1,7 +1,8 @@
 //! How what members say to one another gets there.
 //!
 //! Every message is one frame each way and names the group, the cluster, its sender and its addressee with their disks;
-//! the receiver checks all of them, so that a node that lost its disk, or one of another cluster, changes nothing.
+//! the receiver checks all of them, so that a node that lost its disk, or one of another cluster, changes nothing. Who asked
+//! checks the answer alike: what another says in the place of the one that was asked counts for nothing.
 
 use std::future::{Future, ready};
 use std::sync::Arc;
@@ -44,6 +45,10 @@ pub enum PeerError {
     Refused { node: NodeId, refusal: PeerRefusal },
     #[error("node {node} answered something else than was asked")]
     Unexpected { node: NodeId },
+    #[error(
+        "what node {node} was asked was answered by another: node {other}, or its disk or cluster is another"
+    )]
+    Stranger { node: NodeId, other: NodeId },
     #[error("the message to or from node {node} could not be coded: {source}")]
     Codec { node: NodeId, source: CodecError },
 }
@@ -138,10 +143,11 @@ impl Peers {
         request: Request,
         deadline: Duration,
     ) -> Result<Reply, PeerError> {
-        let frame = self.frame(Endpoint { node, disk }, request)?;
+        let to = Endpoint { node, disk };
+        let frame = self.frame(to, request)?;
         let answer = self.transport.exchange(address, frame, deadline).await;
         self.hearing.heard(node, &answer);
-        self.reply(node, &answer?)
+        self.reply(to, &answer?)
     }
 
     /// A message as it is sent.
@@ -158,14 +164,23 @@ impl Peers {
         frame.map(Bytes::from).map_err(|source| PeerError::Codec { node: to.node, source })
     }
 
-    /// What `node` answered.
-    pub(super) fn reply(&self, node: NodeId, answer: &[u8]) -> Result<Reply, PeerError> {
+    /// What `asked` answered. Its disk is not compared where it was not known.
+    pub(super) fn reply(&self, asked: Endpoint, answer: &[u8]) -> Result<Reply, PeerError> {
+        let node = asked.node;
         let answer: Envelope<Reply> =
             codec::decode(Kind::Peer, answer).map_err(|source| PeerError::Codec { node, source })?;
+        let is_disk = asked.disk.is_none() || answer.from.disk == asked.disk;
+        let is_asked = answer.group == GROUP && answer.from.node == node && is_disk;
+        let stranger = PeerError::Stranger { node, other: answer.from.node };
         match answer.body {
-            Reply::Refused(refusal) => Err(PeerError::Refused { node, refusal }),
+            // A stranger that refuses says whom the address leads to. Nothing happened there, and nowhere else.
+            Reply::Refused(refusal) if is_asked || refusal.is_of_the_envelope() => {
+                Err(PeerError::Refused { node, refusal })
+            }
+            _ if !is_asked => Err(stranger),
             // Not yet known to be of this cluster: nothing is believed of it, its clock least.
             reply @ (Reply::Hello(_) | Reply::Claimed) => Ok(reply),
+            _ if answer.cluster != self.sender.cluster() => Err(stranger),
             reply => {
                 self.sender.saw_wall(node, answer.wall);
                 Ok(reply)
@@ -214,6 +229,11 @@ pub(super) fn rpc_error(error: PeerError) -> RPCError<TypeConfig> {
 }
 
 impl Link {
+    /// Whom messages go to, and whose answers count.
+    pub(super) fn endpoint(&self) -> Endpoint {
+        Endpoint { node: self.target, disk: Some(self.member.disk_id) }
+    }
+
     async fn ask(&self, request: Request, deadline: Duration) -> Result<Reply, RPCError<TypeConfig>> {
         self.peers.call_member(self.target, &self.member, request, deadline).await.map_err(rpc_error)
     }

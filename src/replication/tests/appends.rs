@@ -17,8 +17,8 @@ use uuid::Uuid;
 use super::support::{blank, log_id, membership, opaque};
 use crate::ledger::Timestamp;
 use crate::replication::{
-    DiskThreads, Endpoint, Envelope, GROUP, Kind, LINE_FRAMES_MAX, Line, Link, LogId, Lost, NodeId, Peers,
-    Reply, Request, Sender, Timeouts, Transport, TypeConfig, decode, encode,
+    DiskId, DiskThreads, Endpoint, Envelope, GROUP, Kind, LINE_FRAMES_MAX, Line, Link, LogId, Lost, NodeId,
+    Peers, Reply, Request, Sender, Timeouts, Transport, TypeConfig, decode, encode,
 };
 
 const WAIT: Duration = Duration::from_secs(2);
@@ -73,7 +73,7 @@ impl Follower {
 
     async fn answers(&self) -> Bytes {
         let Some(response) = self.0.lock().unwrap().answers.pop_front() else { return pending().await };
-        let endpoint = |node| Endpoint { node, disk: None };
+        let endpoint = |node: NodeId| Endpoint { node, disk: Some(DiskId(Uuid::from_u128(node.into()))) };
         let body = Reply::Append(response);
         let (from, to, wall) = (endpoint(2), endpoint(1), Timestamp(0));
         encode(Kind::Peer, &Envelope { group: GROUP, cluster: None, from, to, wall, body }).unwrap().into()

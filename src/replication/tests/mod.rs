@@ -1,5 +1,6 @@
 //! Replication without a network: log, snapshots and state machine on real folders.
 
+mod answers;
 mod appends;
 mod codec;
 mod conformance;

@@ -22,8 +22,8 @@ use super::snapshot::{content, damage, ledger_of, meta, store};
 use super::support::membership;
 use crate::ledger::Timestamp;
 use crate::replication::{
-    Disk, Endpoint, Envelope, GROUP, Kind, Line, Link, LogWorker, Lost, PeerRefusal, Peers, Reply, Request,
-    SnapshotFile, SnapshotPiece, Timeouts, Transport, TypeConfig, Work, decode, encode,
+    Disk, DiskId, Endpoint, Envelope, GROUP, Kind, Line, Link, LogWorker, Lost, NodeId, PeerRefusal, Peers,
+    Reply, Request, SnapshotFile, SnapshotPiece, Timeouts, Transport, TypeConfig, Work, decode, encode,
 };
 
 const WAIT: Duration = Duration::from_secs(3);
@@ -175,7 +175,7 @@ impl Transport for Follower {
                 return Err(Lost::NoAnswer { address, reason: "timed out".to_owned() });
             };
             sleep(takes).await;
-            let endpoint = |node| Endpoint { node, disk: None };
+            let endpoint = |node: NodeId| Endpoint { node, disk: Some(DiskId(Uuid::from_u128(node.into()))) };
             let (from, to, wall) = (endpoint(2), endpoint(1), Timestamp(0));
             let envelope = Envelope { group: GROUP, cluster: None, from, to, wall, body };
             Ok(encode(Kind::Peer, &envelope).unwrap().into())
