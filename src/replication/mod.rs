@@ -26,6 +26,7 @@ mod log_worker;
 mod message;
 mod network;
 mod open;
+mod pace;
 mod runtime;
 mod sent;
 pub mod snapshot;

@@ -29,9 +29,9 @@ use super::hearing::Hearing;
 use super::log_record::entry_bytes;
 use super::log_store::READ_BYTES_MAX;
 use super::message::{Endpoint, Envelope, PeerRefusal, Reply, Request};
+use super::pace::Pace;
 use super::sent::SentSnapshots;
 use super::snapshot::SnapshotFile;
-use super::transfer::Pace;
 use super::transport::{Lost, Transport};
 use super::types::{DiskId, GROUP, LogId, Member, NodeId, TypeConfig};
 use crate::ledger::Timestamp;
@@ -204,8 +204,14 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
     type Network = Link;
 
     async fn new_client(&mut self, target: NodeId, node: &Member) -> Link {
-        let pace = Pace::new(self.piece_bytes);
-        Link { peers: self.clone(), target, member: node.clone(), append_bytes: READ_BYTES_MAX, pace }
+        Link {
+            peers: self.clone(),
+            target,
+            member: node.clone(),
+            append_bytes: READ_BYTES_MAX,
+            pace: Pace::new(self.piece_bytes),
+            snapshots_refused: 0,
+        }
     }
 }
 
@@ -217,6 +223,8 @@ pub struct Link {
     /// How much of the log goes into one append: as much as is read at once, and less where the way is slow.
     append_bytes: usize,
     pub(super) pace: Pace,
+    /// How often what a snapshot holds was refused.
+    pub(super) snapshots_refused: u32,
 }
 
 /// openraft waits longer before it tries an unreachable member again, so only one to which no line could be opened is called

@@ -16,20 +16,11 @@ use super::codec::{self, CodecError};
 use super::disk::blocking_behind;
 use super::message::{PeerRefusal, Reply, Request, SnapshotPiece};
 use super::network::{Link, PeerError, loaded_within, rpc_error};
+use super::pace::{LOST_MAX, again_after, doubled};
 use super::snapshot::SnapshotFile;
 use super::transport::Lost;
 use super::types::{RaftSnapshotMeta, TypeConfig};
 
-/// Of a snapshot that goes at once on the slowest way: in the three seconds that a piece has, some 5 kB a second.
-const PIECE_BYTES_MIN: usize = 16 << 10;
-/// A piece is followed by one twice as large where it took no more than this part of its time. One that took half of it would
-/// be followed by one that comes too late.
-const QUICK_PART: u32 = 4;
-/// How often in a row a piece is lost before the transfer ends; Raft then begins another.
-const LOST_MAX: u32 = 12;
-/// The time from one try to the next, where the first was over before: it doubles with each.
-const TRY_EVERY_MIN: Duration = Duration::from_millis(100);
-const TRY_EVERY_MAX: Duration = Duration::from_secs(3);
 /// How often in one transfer the follower may want again what it had.
 const BACK_MAX: u32 = 3;
 /// How long nothing is sent to a follower that has refused what a snapshot holds: it doubles with each. Whatever the reason
@@ -40,39 +31,9 @@ const REFUSED_WAIT_MAX: Duration = Duration::from_secs(60);
 type Installed = SnapshotResponse<TypeConfig>;
 type Broken = StreamingError<TypeConfig>;
 
-/// How much of a snapshot goes to one follower at once, and how often it has refused one.
-pub struct Pace {
-    bytes: usize,
-    bytes_max: usize,
-    refused: u32,
-}
-
-impl Pace {
-    pub fn new(bytes_max: usize) -> Pace {
-        Pace { bytes: bytes_max, bytes_max, refused: 0 }
-    }
-
-    fn was_taken(&mut self, took: Duration, wait: Duration) {
-        if took <= wait / QUICK_PART {
-            self.bytes = (2 * self.bytes).min(self.bytes_max);
-        }
-    }
-
-    /// What did not arrive in its time may have been too much for the way.
-    fn was_lost(&mut self) {
-        self.bytes = (self.bytes / 2).max(PIECE_BYTES_MIN.min(self.bytes_max));
-    }
-
-    /// How long nothing is sent now.
-    fn was_refused(&mut self) -> Duration {
-        self.refused += 1;
-        doubled(REFUSED_WAIT_MIN, self.refused, REFUSED_WAIT_MAX)
-    }
-}
-
-/// `least` the first time, then twice as much each time.
-fn doubled(least: Duration, times: u32, most: Duration) -> Duration {
-    least.saturating_mul(1 << times.saturating_sub(1).min(16)).min(most)
+/// How long nothing is sent now to a follower that has refused one, for so many times.
+fn refused_wait(times: u32) -> Duration {
+    doubled(REFUSED_WAIT_MIN, times, REFUSED_WAIT_MAX)
 }
 
 /// One transfer.
@@ -154,7 +115,7 @@ impl Link {
         let transfer = match self.check(&vote, &meta, &file).await {
             Ok(transfer) => transfer,
             Err(error) => {
-                let wait = self.pace.was_refused();
+                let wait = self.snapshot_was_refused();
                 tracing::error!(
                     node = self.target, file = %file.path().display(), %error, ?wait,
                     "a snapshot can't be read to its end and is not sent; one that is damaged is replaced"
@@ -201,7 +162,7 @@ impl Link {
         if let Some(index) = sending.file.meta().index() {
             self.peers.sent_snapshots().sends(self.target, index);
         }
-        let piece = sending.next_piece(self.pace.bytes).map_err(|error| {
+        let piece = sending.next_piece(self.pace.bytes()).map_err(|error| {
             // Whether that is damage is found before the next round.
             sending.file.doubt();
             broken(error)
@@ -265,14 +226,20 @@ impl Link {
             );
             return Err(rpc_error(error).into());
         }
-        sleep_until(began + doubled(TRY_EVERY_MIN, sending.lost, TRY_EVERY_MAX)).await;
+        sleep_until(began + again_after(sending.lost)).await;
         Ok(())
+    }
+
+    /// How long nothing is sent now.
+    fn snapshot_was_refused(&mut self) -> Duration {
+        self.snapshots_refused = self.snapshots_refused.saturating_add(1);
+        refused_wait(self.snapshots_refused)
     }
 
     /// What the follower read may be other than what was checked here.
     async fn was_refused(&mut self, sending: &Sending, error: PeerError) -> Broken {
         sending.file.doubt();
-        let wait = self.pace.was_refused();
+        let wait = self.snapshot_was_refused();
         tracing::warn!(
             node = self.target, index = sending.file.meta().index(), bytes = sending.file.len(), %error, ?wait,
             "a node does not take the snapshot that it was sent; after a wait it is sent the newest"
@@ -287,30 +254,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_shrink_to_their_least_and_grow_again_where_they_are_quick() {
-        let wait = Duration::from_secs(3);
-        let mut pace = Pace::new(1 << 20);
-        for expected in [512, 256, 128, 64, 32, 16, 16] {
-            pace.was_lost();
-            assert_eq!(pace.bytes, expected << 10);
-        }
-        pace.was_taken(wait / 2, wait);
-        assert_eq!(pace.bytes, PIECE_BYTES_MIN, "twice as much would come too late");
-        for expected in [32, 64, 128, 256, 512, 1024, 1024] {
-            pace.was_taken(wait / QUICK_PART, wait);
-            assert_eq!(pace.bytes, expected << 10);
-        }
-        // Where pieces are smaller than that in any case.
-        let mut pace = Pace::new(1 << 10);
-        pace.was_lost();
-        assert_eq!(pace.bytes, 1 << 10);
-    }
-
-    #[test]
     fn waits_double_up_to_their_most() {
-        let mut pace = Pace::new(1);
-        let waits: Vec<u64> = (0..9).map(|_| pace.was_refused().as_secs()).collect();
+        let waits: Vec<u64> = (1..10).map(|times| refused_wait(times).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        assert_eq!(doubled(TRY_EVERY_MIN, u32::MAX, TRY_EVERY_MAX), TRY_EVERY_MAX);
     }
 }
