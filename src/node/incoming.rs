@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::replication::{
     Disk, IncomingSnapshot, LogId, PeerRefusal, Reply, SNAPSHOT_BYTES_MAX, SnapshotError, SnapshotFile,
-    SnapshotMeta, SnapshotPiece, SnapshotStore, StateMachine, TypeConfig, blocking,
+    SnapshotMeta, SnapshotPiece, SnapshotStore, StateMachine, TypeConfig, blocking, let_go,
 };
 
 /// The one snapshot that may be under way to this node.
@@ -50,13 +50,8 @@ impl IncomingSnapshots {
         // One that a piece is taken for now is looked at the next time.
         let Ok(mut current) = self.current.try_lock() else { return };
         if let Some(broken_off) = current.take_if(|current| current.last <= applied) {
-            self.let_go(broken_off);
+            let_go(&*self.disk, broken_off);
         }
-    }
-
-    /// Drops what holds a file. To remove a large one takes time, in which a thread of the runtime would serve nobody.
-    fn let_go(&self, file: impl Send + 'static) {
-        self.disk.run(Box::new(move || drop(file)));
     }
 
     /// Takes a piece; installs the snapshot with the last one, once it is whole and its checksums hold.
@@ -91,7 +86,7 @@ impl IncomingSnapshots {
             return go_on_from(held, &piece);
         }
         if held + piece.bytes.len() as u64 > SNAPSHOT_BYTES_MAX {
-            self.let_go(file);
+            let_go(&*self.disk, file);
             return Err(refused(format!("it is longer than {SNAPSHOT_BYTES_MAX} bytes")));
         }
         let file = file.take(piece.bytes.clone(), &*self.disk).await.map_err(refused)?;
@@ -148,11 +143,11 @@ impl IncomingSnapshots {
     async fn install(&self, piece: SnapshotPiece, file: SnapshotFile) -> Result<Reply, PeerRefusal> {
         // Refused here: to openraft it would be a failure of this node's storage.
         if *file.meta() != SnapshotMeta::from(&piece.meta) {
-            self.let_go(file);
+            let_go(&*self.disk, file);
             return Err(refused("the file is not the snapshot that was announced"));
         }
         if let Some(response) = self.needs_none(&piece).await? {
-            self.let_go(file);
+            let_go(&*self.disk, file);
             return Ok(Reply::SnapshotInstalled(response));
         }
         let snapshot: SnapshotOf<TypeConfig, SnapshotFile> =

@@ -82,6 +82,11 @@ pub async fn blocking_behind<T: Send + 'static>(
     is_done.await.map_err(panicked)
 }
 
+/// Drops what holds a file where that may take its time: to remove a large one does.
+pub fn let_go(disk: &dyn Disk, held: impl Send + 'static) {
+    disk.run(Box::new(move || drop(held)));
+}
+
 fn panicked(_: oneshot::error::RecvError) -> io::Error {
     io::Error::other("the work on the disk has panicked")
 }

@@ -42,7 +42,7 @@ pub use apply_cost::ApplyCost;
 pub use batch::*;
 pub use codec::{CodecError, Kind, decode, encode};
 pub use decision::{Decision, NotDecided};
-pub use disk::{Disk, DiskThreads, Work, blocking};
+pub use disk::{Disk, DiskThreads, Work, blocking, let_go};
 pub(crate) use durable::{leave_room, sync_dir};
 pub use identity::{DataDirLock, GO_ON_WITHOUT, Identity, IdentityError, IdentityFile};
 pub use line::{LINE_FRAMES_MAX, serve_line};

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::batch::{BatchReply, Payload};
 use super::check::{DecodedBatch, OwnChecks};
 use super::decision::Decision;
-use super::disk::{Disk, blocking, blocking_behind};
+use super::disk::{Disk, blocking, blocking_behind, let_go};
 use super::log_store::{LogStore, READ_BYTES_MAX};
 use super::log_worker::Fatal;
 use super::snapshot::{SnapshotError, SnapshotFile, SnapshotMeta, SnapshotStore};
@@ -289,7 +289,7 @@ impl StateMachine {
         if !planted(Bug::InstalledHalf) {
             // Millions of records take their time to drop; neither readers nor other tasks wait for that.
             let replaced = self.state.change(|own| std::mem::replace(own, ledger));
-            self.disk.run(Box::new(move || drop(replaced)));
+            let_go(&*self.disk, replaced);
         }
         self.moved_to(position);
         self.state.cover_bytes(self.state.taken_bytes());
@@ -304,13 +304,10 @@ impl StateMachine {
     /// log what it was handed over behind it. False where the snapshot does not help: it must lie past the entry that
     /// paused this node, and not past what openraft takes for applied.
     pub async fn take_over(&mut self, snapshot: SnapshotFile, ledger: Ledger) -> io::Result<bool> {
-        let Some(pause) = self.state.pause() else { return Ok(false) };
         let meta = snapshot.meta().clone();
-        let helps = meta.index() >= Some(pause.index) && meta.last_log_id <= self.handed_over;
-        let Some(at) = meta.last_log_id.filter(|_| helps) else { return Ok(false) };
-        // Another log's snapshot would be a peer's mistake: it must not become this node's.
-        let own = self.log.read(at.index, at.index + 1, READ_BYTES_MAX).await?;
-        if own.first().map(|entry| entry.log_id) != Some(at) {
+        if !self.is_helped_by(&meta).await? {
+            // Millions of records and a large file take their time to drop, and apply waits for this.
+            let_go(&*self.disk, (snapshot, ledger));
             return Ok(false);
         }
         let snapshots = self.state.snapshots().clone();
@@ -318,6 +315,15 @@ impl StateMachine {
         self.replace(meta, ledger)?;
         self.catch_up().await?;
         Ok(true)
+    }
+
+    async fn is_helped_by(&self, meta: &SnapshotMeta) -> io::Result<bool> {
+        let Some(pause) = self.state.pause() else { return Ok(false) };
+        let helps = meta.index() >= Some(pause.index) && meta.last_log_id <= self.handed_over;
+        let Some(at) = meta.last_log_id.filter(|_| helps) else { return Ok(false) };
+        // Another log's snapshot would be a peer's mistake: it must not become this node's.
+        let own = self.log.read(at.index, at.index + 1, READ_BYTES_MAX).await?;
+        Ok(own.first().map(|entry| entry.log_id) == Some(at))
     }
 
     /// Takes from the log what was handed over and not applied.
@@ -446,7 +452,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         };
         // What apply has replaced meanwhile is this view's alone, and takes its time to drop.
         let view = self.view.take();
-        self.disk.run(Box::new(move || drop(view)));
+        let_go(&*self.disk, view);
         Ok(snapshot)
     }
 }
