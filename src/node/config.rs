@@ -42,7 +42,7 @@ pub struct Limits {
     pub requests_max: usize,
     /// Bytes of batches that are read or answered at once.
     pub batch_bodies_bytes_max: usize,
-    /// Bytes of one piece of a snapshot that is sent to a peer, at most: over a slow way pieces become smaller.
+    /// Bytes of one piece of a snapshot that goes to a peer or comes from one, at most: over a slow way pieces become smaller.
     pub snapshot_piece_bytes: usize,
     /// Streams of events that are open at once.
     pub streams_max: usize,

@@ -61,7 +61,12 @@ fn requests(node: &Node) -> Vec<Request> {
         piece(0, b"no snapshot", false),
         Request::Submit(Forwarded { submissions: Vec::new(), wait_ms: 5 }),
         Request::ReadIndex { wait_ms: 5 },
-        Request::FetchSnapshot(SnapshotRequest { from: 0, upto: u64::MAX, offset: u64::MAX }),
+        Request::FetchSnapshot(SnapshotRequest {
+            from: 0,
+            upto: u64::MAX,
+            offset: u64::MAX,
+            bytes: Some(u64::MAX),
+        }),
         Request::Decide { index: 3, state_hash: StateHash(5) },
         Request::Status,
         Request::Hello,

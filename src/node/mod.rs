@@ -59,8 +59,9 @@ use crate::history::{self, History, Keeping};
 use crate::ledger::{Applied, Ledger, Submission, Timestamp};
 use crate::planted::{Bug, planted};
 use crate::replication::{
-    self, Disk, DiskId, Endpoint, Identity, IdentityFile, Member, NodeId, NotApplied, Peers, Position,
-    Sender, State, StateMachine, Storage, Timeouts, Transport, TypeConfig, Witness, blocking,
+    self, Disk, DiskId, Endpoint, Fetch, Identity, IdentityFile, LentSnapshots, Member, NodeId, NotApplied,
+    Peers, Position, Sender, State, StateMachine, Storage, Timeouts, Transport, TypeConfig, Witness,
+    blocking,
 };
 use clock::{Clock, LogClock, Sightings};
 
@@ -91,6 +92,10 @@ pub struct Node {
     flush_seconds: prometheus::Histogram,
     heard: Mutex<Heard>,
     incoming: incoming::IncomingSnapshots,
+    /// What peers that have paused fetch from this node, and what it has of what it fetches itself. That is a file of the data
+    /// directory: it goes with the node, which has the directory to itself.
+    lent: LentSnapshots,
+    fetch: Mutex<Option<Fetch>>,
     refusals: peers::Refusals,
     history: Arc<History>,
     disk: Arc<dyn Disk>,
@@ -212,6 +217,8 @@ impl Node {
             flush_seconds,
             heard: Mutex::default(),
             incoming,
+            lent: LentSnapshots::default(),
+            fetch: Mutex::default(),
             refusals: peers::Refusals::default(),
             history,
             disk: world.disk,

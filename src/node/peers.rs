@@ -152,7 +152,7 @@ impl Node {
                 self.read_index_for_peer(deadline).await.map(Reply::ReadIndex)
             }
             Request::History(request) => self.history_for_peer(request).await,
-            Request::FetchSnapshot(request) => self.snapshot_for_peer(request).await,
+            Request::FetchSnapshot(request) => self.snapshot_for_peer(from.node, request).await,
             Request::Decide { index, state_hash } => {
                 if !self.leads() {
                     return Err(PeerRefusal::NotLeader);

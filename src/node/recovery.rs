@@ -4,33 +4,47 @@
 //!
 //! openraft takes all that it handed over for applied, so no leader sends this node a snapshot of its own accord.
 
-use std::sync::Weak;
+use std::sync::{MutexGuard, Weak};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Node;
 use crate::ledger::{Command, Submission};
 use crate::replication::{
-    FetchedPiece, NodeId, Pause, PeerRefusal, Reply, Request, SNAPSHOT_BYTES_MAX, SnapshotFile,
-    SnapshotRequest, blocking,
+    Fetch, Member, NodeId, NotFetched, PeerRefusal, Reply, SnapshotRequest, blocking, let_go,
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// How long no snapshot is fetched after some were fetched in vain: from one look to the next the first time, then twice as
+/// long each time. Whatever the reason is, it will not be gone soon, and all of a snapshot is a lot to fetch in vain.
+const VAIN_WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Why a peer's snapshot did not help. Another look follows.
-type NoHelp = Box<dyn std::error::Error + Send + Sync>;
+/// What the peers' snapshots were good for.
+enum Look {
+    /// One of them has ended the pause.
+    Helped,
+    /// What came of one was of no use.
+    InVain,
+    /// None was there, or came to its end.
+    Nothing,
+}
 
 /// Runs until the node is gone.
 pub async fn run(node: Weak<Node>) {
+    let (mut wait, mut next) = (LOOK_EVERY, Instant::now());
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(node) = node.upgrade() else { return };
         node.forget_what_nobody_can_tell().await;
-        let Some(pause) = node.state.pause() else { continue };
-        for peer in node.peers_to_ask() {
-            match node.go_on_with_snapshot_of(peer, &pause).await {
-                Ok(true) => break,
-                Ok(false) => {}
-                Err(error) => tracing::debug!(peer, %error, "a peer gave no snapshot to go on with"),
+        if node.state.pause().is_none() {
+            node.give_up_fetch();
+            (wait, next) = (LOOK_EVERY, Instant::now());
+        } else if next <= Instant::now() {
+            match node.look_for_help().await {
+                Look::Helped => wait = LOOK_EVERY,
+                Look::InVain => (wait, next) = ((2 * wait).min(VAIN_WAIT_MAX), Instant::now() + wait),
+                Look::Nothing => {}
             }
         }
     }
@@ -56,75 +70,80 @@ impl Node {
         }
     }
 
-    /// The leader first: what it has applied is what the log goes on from.
-    fn peers_to_ask(&self) -> Vec<NodeId> {
+    /// Goes on with a peer's snapshot, if one helps.
+    async fn look_for_help(&self) -> Look {
+        let mut begun = self.lock_fetch().take();
+        let mut look = Look::Nothing;
+        for peer in self.peers_to_ask(begun.as_ref().map(Fetch::peer)) {
+            let Some(member) = self.member(peer) else { continue };
+            match self.go_on_with_snapshot_of(peer, &member, &mut begun).await {
+                Ok(true) => {
+                    look = Look::Helped;
+                    break;
+                }
+                Ok(false) => {
+                    tracing::warn!(peer, "a peer's snapshot was fetched and does not help");
+                    look = Look::InVain;
+                }
+                Err(error) if error.is_in_vain() => {
+                    tracing::warn!(peer, %error, "a peer's snapshot was fetched in vain");
+                    look = Look::InVain;
+                }
+                Err(error) => tracing::debug!(peer, %error, "a peer gave no snapshot to go on with"),
+            }
+        }
+        *self.lock_fetch() = begun;
+        look
+    }
+
+    /// First whose snapshot is fetched already, then the leader: what it has applied is what the log goes on from.
+    fn peers_to_ask(&self, begun: Option<NodeId>) -> Vec<NodeId> {
         let leader = self.leader();
         let mut peers: Vec<NodeId> = self.members().into_keys().filter(|id| *id != self.id()).collect();
-        peers.sort_by_key(|id| Some(*id) != leader);
+        peers.sort_by_key(|id| (Some(*id) != begun, Some(*id) != leader));
         peers
     }
 
     /// False where the peer's snapshot does not help any more.
-    async fn go_on_with_snapshot_of(&self, peer: NodeId, pause: &Pause) -> Result<bool, NoHelp> {
-        let file = self.fetch_snapshot(peer, pause).await?;
+    async fn go_on_with_snapshot_of(
+        &self,
+        peer: NodeId,
+        member: &Member,
+        begun: &mut Option<Fetch>,
+    ) -> Result<bool, NotFetched> {
+        // Past what was not applied, and not past what is in this node's log; none once an operator's decision ends the pause.
+        let wanted = || {
+            let upto = self.metrics().last_applied.map_or(0, |log_id| log_id.index);
+            self.state.pause().map(|pause| pause.index..=upto)
+        };
+        let file = self.peers.fetch_snapshot(peer, member, wanted, self.state.snapshots(), begun).await?;
         tracing::info!(peer, index = file.meta().index(), "a peer's snapshot was fetched");
-        let loading = file.clone();
-        let ledger = blocking(&*self.disk, move || loading.load()).await??;
+        // A file that can't be loaded is dropped there, too.
+        let loading = move || file.load().map(|ledger| (file, ledger));
+        let (file, ledger) = blocking(&*self.disk, loading).await??;
         let taken = self.raft.with_state_machine(move |machine| Box::pin(machine.take_over(file, ledger)));
-        Ok(taken.await??)
+        Ok(taken.await.map_err(std::io::Error::other)??)
     }
 
-    async fn fetch_snapshot(&self, peer: NodeId, pause: &Pause) -> Result<SnapshotFile, NoHelp> {
-        let upto = self.metrics().last_applied.map_or(0, |log_id| log_id.index);
-        let mut question = SnapshotRequest { from: pause.index, upto, offset: 0 };
-        let first = self.fetch_piece(peer, question).await?;
-        let (meta, length) = (first.meta.clone(), first.length);
-        let index = meta.index().filter(|index| (pause.index..=upto).contains(index));
-        let index = index.filter(|_| length <= SNAPSHOT_BYTES_MAX).ok_or("it is not what was asked for")?;
-        (question.from, question.upto) = (index, index);
-        let snapshots = self.state.snapshots().clone();
-        let mut incoming = blocking(&*self.disk, move || snapshots.begin_receive()).await??;
-        let mut piece = first;
-        loop {
-            if (&piece.meta, piece.length) != (&meta, length) || piece.bytes.is_empty() {
-                return Err("its pieces don't belong together".into());
-            }
-            incoming = incoming.take(piece.bytes, &*self.disk).await?;
-            question.offset = incoming.received();
-            if question.offset >= length {
-                break;
-            }
-            piece = self.fetch_piece(peer, question).await?;
-        }
-        let file = blocking(&*self.disk, move || incoming.finish()).await??;
-        if *file.meta() == meta {
-            Ok(file)
-        } else {
-            Err("it holds another position than was announced".into())
+    /// What was fetched until now is of no use any more.
+    fn give_up_fetch(&self) {
+        if let Some(begun) = self.lock_fetch().take() {
+            let_go(&*self.disk, begun);
         }
     }
 
-    async fn fetch_piece(&self, peer: NodeId, question: SnapshotRequest) -> Result<FetchedPiece, NoHelp> {
-        let member = self.member(peer).ok_or("it is no member any more")?;
-        let wait = self.config.timings.snapshot_piece;
-        match self.peers.call_member(peer, &member, Request::FetchSnapshot(question), wait).await? {
-            Reply::FetchedSnapshot(piece) => Ok(piece),
-            _ => Err("it answered something else than was asked".into()),
-        }
+    fn lock_fetch(&self) -> MutexGuard<'_, Option<Fetch>> {
+        self.fetch.lock().expect("no panic while what was fetched is locked")
     }
 
     /// A piece of one of this node's snapshots, for a peer that has paused.
-    pub(super) async fn snapshot_for_peer(&self, question: SnapshotRequest) -> Result<Reply, PeerRefusal> {
-        let SnapshotRequest { from, upto, offset } = question;
-        let reaches = |file: &SnapshotFile| file.meta().index().is_some_and(|at| (from..=upto).contains(&at));
-        let file = self.state.snapshots().kept().into_iter().find(reaches).ok_or(PeerRefusal::NoSnapshot)?;
-        let (reading, bytes_max) = (file.clone(), self.config.limits.snapshot_piece_bytes);
-        let read = blocking(&*self.disk, move || reading.piece(offset, bytes_max)).await;
-        let bytes = read.and_then(|bytes| bytes).map_err(|error| {
-            tracing::warn!(%error, file = %file.path().display(), "a snapshot could not be read for a peer");
-            PeerRefusal::NoSnapshot
-        })?;
-        let piece = FetchedPiece { meta: file.meta().clone(), length: file.len(), bytes: bytes.into() };
+    pub(super) async fn snapshot_for_peer(
+        &self,
+        peer: NodeId,
+        question: SnapshotRequest,
+    ) -> Result<Reply, PeerRefusal> {
+        let (kept, bytes_max) = (self.state.snapshots().kept(), self.config.limits.snapshot_piece_bytes);
+        let piece = self.lent.piece(peer, question, kept, bytes_max, &*self.disk).await?;
         Ok(Reply::FetchedSnapshot(piece))
     }
 }

@@ -38,6 +38,7 @@ pub async fn run(node: Weak<Node>) {
         }
         node.purge().await;
         node.incoming.drop_applied(node.metrics().last_applied);
+        node.lent.let_go_of_idle(&*node.disk);
     }
 }
 

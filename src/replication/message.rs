@@ -122,12 +122,15 @@ pub struct SnapshotPiece {
 }
 
 /// A paused member's question for a piece of a snapshot with which it can go on: the newest that reaches at least to the
-/// index `from`, and at most to `upto`.
+/// index `from`, and at most to `upto`. Who has begun with one names its index as both.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct SnapshotRequest {
     pub from: u64,
     pub upto: u64,
     pub offset: u64,
+    /// Bytes of the piece, at most. Builds before don't ask for it, and give as many as they send to followers at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
 }
 
 /// A piece of the snapshot at `meta`, which is `length` bytes long. Whoever takes it checks it.

@@ -80,9 +80,9 @@ pub struct Peers {
     appends_stopped: Arc<AtomicBool>,
     pub(super) timeouts: Timeouts,
     /// Of one piece of a snapshot, at most.
-    piece_bytes: usize,
+    pub(super) piece_bytes: usize,
     hearing: Arc<Hearing>,
-    /// Where snapshots are read that are to be sent.
+    /// Where snapshots are read that are to be sent, and written that are fetched.
     pub(super) disk: Arc<dyn Disk>,
     sent_snapshots: Arc<SentSnapshots>,
 }

@@ -171,6 +171,11 @@ impl SnapshotFile {
         Arc::strong_count(&self.file) > 1
     }
 
+    /// Whether the other is a clone of this one: a file that was written in the place of another is not.
+    pub(super) fn is_same(&self, other: &SnapshotFile) -> bool {
+        Arc::ptr_eq(&self.found, &other.found)
+    }
+
     /// Whether a [`check`](SnapshotFile::check) has failed.
     pub fn is_damaged(&self) -> bool {
         self.found.damaged.load(Ordering::Relaxed)

@@ -4,6 +4,7 @@ mod answers;
 mod appends;
 mod codec;
 mod conformance;
+mod fetch;
 mod fuzz;
 mod log;
 mod network;

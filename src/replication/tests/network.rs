@@ -106,7 +106,10 @@ fn golden_messages_keep_their_bytes() {
         }),
     );
     let meta = SnapshotMeta { last_log_id: Some(leader(5)), membership: Default::default() };
-    golden("peer-fetch-snapshot.v1", Request::FetchSnapshot(SnapshotRequest { from: 4, upto: 9, offset: 7 }));
+    let request = SnapshotRequest { from: 4, upto: 9, offset: 7, bytes: None };
+    golden("peer-fetch-snapshot.v1", Request::FetchSnapshot(request));
+    let request = SnapshotRequest { bytes: Some(65_536), ..request };
+    golden("peer-fetch-snapshot-bytes.v1", Request::FetchSnapshot(request));
     let fetched = FetchedPiece { meta, length: 40, bytes: Bytes::from_static(b"a piece") };
     golden("peer-fetched-snapshot.v1", Reply::FetchedSnapshot(fetched));
     let (index, state_hash) = (17, StateHash(u128::MAX / 5));

@@ -26,14 +26,14 @@ use crate::replication::{
     Reply, Request, SnapshotFile, SnapshotPiece, Timeouts, Transport, TypeConfig, Work, decode, encode,
 };
 
-const WAIT: Duration = Duration::from_secs(3);
+pub(super) const WAIT: Duration = Duration::from_secs(3);
 /// No piece becomes smaller.
-const LEAST: usize = 16 << 10;
+pub(super) const LEAST: usize = 16 << 10;
 /// So often in a row a piece is lost before the transfer ends.
-const LOST_MAX: usize = 12;
+pub(super) const LOST_MAX: usize = 12;
 
 /// Does all work where it is asked for, so that no thread is waited for while the clock stands still.
-struct InPlace;
+pub(super) struct InPlace;
 
 impl Disk for InPlace {
     fn run_log(&self, _: LogWorker) -> io::Result<()> {
@@ -71,7 +71,7 @@ impl Disk for Busy {
 
 /// What becomes of a piece on its way.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     Open,
     Lost,
     AnswerLost,
@@ -211,7 +211,7 @@ async fn send(
 }
 
 /// A dozen of the least pieces long.
-fn large(dir: &tempfile::TempDir) -> SnapshotFile {
+pub(super) fn large(dir: &tempfile::TempDir) -> SnapshotFile {
     let file = store(dir.path()).write(meta(7), &ledger_of(100, 2_800)).unwrap();
     assert!(file.len() > 10 * LEAST as u64, "{} bytes", file.len());
     file
