@@ -14,6 +14,10 @@ use crate::ledger::{
 };
 use crate::replication::{CodecError, Kind, bytes_field, codec, decode, encode};
 
+/// Bytes of one command's changes that are kept, at most. With those that stand before it in a chunk, and with what is around
+/// them, it fits into a frame, and that into a message to a peer. What the ledger lets one command change stays far below.
+pub const COMMIT_BYTES_MAX: usize = 32 << 20;
+
 /// What commands changed, in order, from the mark on.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StoredChunk {

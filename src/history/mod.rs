@@ -79,9 +79,6 @@ pub enum HistoryError {
     NotFollowing { lsn: Lsn },
     #[error("the history is damaged or of an unknown version: {0}")]
     Codec(#[from] CodecError),
-    /// The store is sound; the next start would come to the same.
-    #[error("what one command changed is more than the history takes as one piece: {0}")]
-    TooMuch(CodecError),
 }
 
 /// Why the past was not told.
@@ -183,7 +180,7 @@ struct Inner {
     unusable: bool,
     /// A hole that nobody can fill, until what stands before it is set aside.
     given_up: Option<GivenUp>,
-    /// The disk took nothing more, or one command was too much. What is on it is left alone, and nothing is kept.
+    /// The disk took nothing more. What is on it is left alone, and nothing is kept.
     suspended: Option<Suspension>,
 }
 
@@ -308,15 +305,9 @@ impl History {
     /// The store has failed, whoever found it.
     fn give_up_store(&self, inner: &mut Inner, error: &HistoryError) {
         self.kept.send_replace(Lsn(0));
-        if let HistoryError::Disk(_) | HistoryError::TooMuch(_) = error {
-            let is_for_good = matches!(error, HistoryError::TooMuch(_));
-            if is_for_good {
-                tracing::error!(%error, "no node can keep that command, and the history is not kept until the next start: copy \
-                    the history's folder before that, which may give it up");
-            } else {
-                tracing::error!(%error, "{SUSPENDED}");
-            }
-            inner.suspend(is_for_good);
+        if let HistoryError::Disk(_) = error {
+            tracing::error!(%error, "{SUSPENDED}");
+            inner.suspend();
             self.kept.send_replace(inner.tip.lsn);
             self.backlog.send_replace(Backlog::default());
             return;
@@ -341,7 +332,7 @@ impl History {
             }
             // What can't be used stays so, and is set aside once the disk takes another.
             None => {
-                inner.suspend(false);
+                inner.suspend();
                 self.told(inner);
             }
         }

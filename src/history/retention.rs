@@ -36,7 +36,7 @@ pub struct Extent {
     pub unkept: usize,
     /// Something in between is missing, and is fetched once the store takes it.
     pub is_missing: bool,
-    /// Nothing is kept now: the disk takes nothing, or one command was too much.
+    /// Nothing is kept now: the disk takes nothing.
     pub is_suspended: bool,
 }
 

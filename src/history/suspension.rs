@@ -29,8 +29,6 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 pub(super) struct Suspension {
     /// The one that failed, until it is let go of. Never in passing: see [`end`].
     failed: Option<ManuallyDrop<Arc<dyn Store>>>,
-    /// What was to be kept can't be, on any disk: the next start decides.
-    is_for_good: bool,
 }
 
 /// When a store that takes nothing is tried again.
@@ -71,20 +69,15 @@ impl History {
         self.lock().is_suspended()
     }
 
-    /// Whether nothing is kept now, and the store may be tried again.
-    pub(super) fn is_to_resume(&self) -> bool {
-        self.lock().suspended.as_ref().is_some_and(|suspension| !suspension.is_for_good)
-    }
-
     /// Opens the store again, and goes on with what it holds. False where it still can't be. Only the one who writes does it.
     /// Blocks, and for some seconds where the store that failed does not end.
     pub(super) fn resume(&self) -> bool {
         let _writer = self.lock_writer();
-        if !self.is_to_resume() {
+        if !self.is_suspended() {
             return true;
         }
         let found = match self.open_again() {
-            Err(error @ (HistoryError::Disk(_) | HistoryError::TooMuch(_))) => {
+            Err(error @ HistoryError::Disk(_)) => {
                 tracing::warn!(%error, "the history still can't be kept; it will be tried again");
                 return false;
             }
@@ -159,7 +152,7 @@ pub(super) fn end(failed: Arc<dyn Store>) -> Option<JoinHandle<()>> {
 
 impl Inner {
     pub(super) fn begin_suspended() -> Inner {
-        let suspended = Some(Suspension { failed: None, is_for_good: false });
+        let suspended = Some(Suspension { failed: None });
         Inner { suspended, ..Inner::begin(Arc::new(MemoryStore::default())) }
     }
 
@@ -168,10 +161,10 @@ impl Inner {
     }
 
     /// Keeps nothing any more, and holds what stands in memory.
-    pub(super) fn suspend(&mut self, is_for_good: bool) {
+    pub(super) fn suspend(&mut self) {
         let nothing: Arc<dyn Store> = Arc::new(MemoryStore::default());
         let failed = std::mem::replace(&mut self.store, nothing);
-        self.suspended = Some(Suspension { failed: Some(ManuallyDrop::new(failed)), is_for_good });
+        self.suspended = Some(Suspension { failed: Some(ManuallyDrop::new(failed)) });
         self.generation += 1;
         self.bytes = 0;
         self.hold();

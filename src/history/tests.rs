@@ -4,6 +4,7 @@ mod bounds;
 mod gaps;
 mod given_up;
 mod suspended;
+mod too_large;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -334,33 +335,6 @@ fn a_store_that_fails_again_and_again_does_not_push_out_what_the_first_held() {
         set_aside(&folder).unwrap();
         assert_eq!((bytes_in(&aside).unwrap(), folder.exists()), (left, false));
     }
-}
-
-#[test]
-fn a_command_that_changed_too_much_for_the_history_ends_it_and_destroys_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("history");
-    let (mut told, history) = (Told::new(), History::open(Keeping::OnDisk(folder.clone())));
-    told.open(&history);
-    history.keep();
-    let kept = told.ledger.lsn();
-    told.rename_quiet(&history, &"x".repeat(Kind::History.body_bytes_max() + 1));
-    history.keep();
-    told.book(&history, 10);
-    assert_eq!(all_after(&history, kept), (expected(&told, kept), None), "it stands in memory");
-    assert!(history.is_suspended() && !history.is_to_resume(), "it would be the same again");
-    assert!(!folder.with_extension("damaged").exists());
-    // What the next process finds: this one holds on to the store.
-    let left = dir.path().join("left");
-    std::fs::create_dir(&left).unwrap();
-    for file in std::fs::read_dir(&folder).unwrap().map(Result::unwrap) {
-        if file.file_type().unwrap().is_file() {
-            std::fs::copy(file.path(), left.join(file.file_name())).unwrap();
-        }
-    }
-    let history = History::open(Keeping::OnDisk(left));
-    assert_eq!(history.known(), kept);
-    assert_eq!(all_after(&history, Lsn(0)).0.last().map(|mark| mark.lsn), Some(kept));
 }
 
 /// What a power cut leaves may lack its beginning, and only the note would say so.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::aside::Aside;
-use super::chunk::{StoredChunk, StoredCommit, properties_of};
+use super::chunk::{COMMIT_BYTES_MAX, StoredChunk, StoredCommit, properties_of};
 use super::store::Store;
 use super::suspension::Again;
 use super::{History, HistoryError, Inner, Mark, Note};
@@ -67,6 +67,16 @@ pub(super) enum Amount {
     All,
 }
 
+/// What became of the chunk that is open.
+enum Filled {
+    /// It takes more.
+    InPart,
+    /// It is to be written, and the next one begun.
+    Full,
+    /// It is empty, and what comes next is more than is kept of one command.
+    TooLarge(Mark),
+}
+
 /// What is to be written next.
 struct Pending {
     commits: Vec<Arc<Commit>>,
@@ -87,7 +97,7 @@ pub async fn run(history: Weak<History>, disk: Arc<dyn Disk>) -> std::io::Result
             () = history.work.notified() => Amount::FullChunks,
         };
         let (writing, now) = (history.clone(), Instant::now());
-        let is_time = again.is_time(history.is_to_resume(), now);
+        let is_time = again.is_time(history.is_suspended(), now);
         let is_time_aside = aside_again.is_time(history.waits_to_set_aside(), now);
         let write = move || {
             if is_time_aside {
@@ -185,7 +195,14 @@ impl History {
                 continue;
             }
             let is_end = pending.commits.is_empty();
-            let is_full = writer.fill(&pending)?;
+            let is_full = match writer.fill(&pending)? {
+                Filled::InPart => false,
+                Filled::Full => true,
+                Filled::TooLarge(mark) => {
+                    self.leave_out(pending.generation, mark);
+                    continue;
+                }
+            };
             if !is_full && amount == Amount::FullChunks {
                 return Ok(());
             }
@@ -195,10 +212,7 @@ impl History {
             let Some(open) = writer.open.as_mut().filter(|open| open.is_unstored()) else {
                 return self.flush(&*store, writer, Noted { generation: pending.generation, note });
             };
-            let frame = open.chunk.encode().map_err(HistoryError::TooMuch)?;
-            store.put(open.chunk.after.lsn, &frame, &open.of)?;
-            let more = open.has_stored(frame.len());
-            self.has_stored(pending.generation, open.last(), more);
+            self.put_open(&*store, open, pending.generation)?;
             if is_full {
                 (writer.open, written) = (None, written + 1);
                 if written == CHUNKS_AT_ONCE && amount == Amount::FullChunks {
@@ -206,6 +220,14 @@ impl History {
                 }
             }
         }
+    }
+
+    fn put_open(&self, store: &dyn Store, open: &mut Open, generation: u64) -> Result<(), HistoryError> {
+        let frame = open.chunk.encode()?;
+        store.put(open.chunk.after.lsn, &frame, &open.of)?;
+        let more = open.has_stored(frame.len());
+        self.has_stored(generation, open.last(), more);
+        Ok(())
     }
 
     /// Makes what the store holds durable, and then says what that is: a note never tells of more than a power cut leaves. It is
@@ -229,6 +251,23 @@ impl History {
             (writer.noted, writer.is_note_new) = (Some(noted), true);
         }
         Ok(())
+    }
+
+    /// Goes on behind a command that changed more than is kept of one. What it changed is missing, here as on every other node, and
+    /// leaves the memory: that nobody can tell it is found out as it is of any hole, and the history begins behind it then.
+    fn leave_out(&self, generation: u64, commit: Mark) {
+        let mut inner = self.lock();
+        if inner.generation != generation {
+            return;
+        }
+        tracing::error!(
+            lsn = commit.lsn.0,
+            "this command changed more than {COMMIT_BYTES_MAX} bytes, and no node keeps that: the history goes on behind it, and \
+             what came before is set aside"
+        );
+        let let_go = inner.leave_out(commit);
+        self.told(inner);
+        drop(let_go);
     }
 
     fn has_stored(&self, generation: u64, stored: Mark, more: u64) {
@@ -263,10 +302,15 @@ impl Writer {
         Pending { commits, after, generation: inner.generation }
     }
 
-    /// Takes of what is pending into the open chunk until that is full, and says whether it is.
-    fn fill(&mut self, pending: &Pending) -> Result<bool, HistoryError> {
+    /// Takes of what is pending into the open chunk until that is full.
+    fn fill(&mut self, pending: &Pending) -> Result<Filled, HistoryError> {
         for commit in &pending.commits {
             let stored = StoredCommit::new(commit)?;
+            if stored.bytes() > COMMIT_BYTES_MAX {
+                // What stands before it is written first.
+                let is_next = self.open.as_ref().is_none_or(|open| !open.is_unstored());
+                return Ok(if is_next { Filled::TooLarge(stored.mark()) } else { Filled::Full });
+            }
             let open = self.open.get_or_insert_with(|| Open::after(pending.after));
             open.bytes += stored.bytes();
             open.chunk.commits.push(stored);
@@ -276,10 +320,26 @@ impl Writer {
                 }
             }
             if open.chunk.commits.len() >= CHUNK_COMMITS || open.bytes >= CHUNK_BYTES {
-                return Ok(true);
+                return Ok(Filled::Full);
             }
         }
-        Ok(false)
+        Ok(Filled::InPart)
+    }
+}
+
+impl Inner {
+    /// Begins behind a command that is not kept, where the store holds all that comes before it. Returns what it let go of.
+    fn leave_out(&mut self, commit: Mark) -> Vec<Arc<Commit>> {
+        let mut let_go = Vec::new();
+        while let Some(oldest) = self.recent.pop_front_if(|oldest| oldest.lsn <= commit.lsn) {
+            self.recent_changes -= oldest.changes.len();
+            let_go.push(oldest);
+        }
+        let after = self.gap.map_or(self.stored, |gap| gap.after);
+        self.generation += 1;
+        (self.recent_after, self.stored) = (commit, commit);
+        self.miss(after, commit);
+        let_go
     }
 }
 
