@@ -5,9 +5,10 @@
 //! 17 entries, and some more for a moment when two become one: a chunk is cut into parts of which 24 fit.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
@@ -85,8 +86,12 @@ fn open_unlocked(config: &sled::Config) -> Result<sled::Db, HistoryError> {
 }
 
 /// Waits until nobody holds the lock of a store's file any more, and has the system forget what it has of it in memory: what
-/// it could not write, it takes for written.
-fn let_go_of(path: &Path) -> Result<(), HistoryError> {
+/// it could not write, it takes for written. What has failed in this process is opened again behind that. Blocks.
+pub fn let_go_of(dir: &Path) -> Result<(), HistoryError> {
+    let path = dir.join(FILE);
+    if !path.exists() {
+        return Ok(());
+    }
     let file = File::options().read(true).write(true).open(path)?;
     let until = Instant::now() + LOCK_WAIT;
     while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -101,6 +106,33 @@ fn let_go_of(path: &Path) -> Result<(), HistoryError> {
     #[cfg(target_os = "linux")]
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).map_err(std::io::Error::from)?;
     Ok(())
+}
+
+/// Bytes that are read at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// Reads the files of a store that nobody has open to their ends, and gives the first of which the disk does not tell all,
+/// with its reason. `None` where it does. Blocks for as long as that takes: seconds for each gigabyte.
+pub fn unreadable(dir: &Path) -> io::Result<Option<(PathBuf, io::Error)>> {
+    if !dir.exists() {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; READ_BYTES];
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if !path.is_file() {
+            continue;
+        }
+        let mut file = File::open(&path)?;
+        loop {
+            match file.read(&mut bytes).or_else(|_| file.read(&mut bytes)) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => return Ok(Some((path, error))),
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// sled writes where it opens, and what it finds no room for then it may damage: it is opened only where there is some.
@@ -130,15 +162,6 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, HistoryError>) -> Result<T, Histo
 }
 
 impl SledStore {
-    /// Opens what has failed in this process. What counts is what the disk holds of it. Blocks.
-    pub fn open_again(dir: &Path) -> Result<SledStore, HistoryError> {
-        let file = dir.join(FILE);
-        if file.exists() {
-            let_go_of(&file)?;
-        }
-        SledStore::open(dir)
-    }
-
     pub fn open(dir: &Path) -> Result<SledStore, HistoryError> {
         guarded(|| {
             has_room(dir)?;

@@ -1,19 +1,23 @@
 //! A store that takes nothing more: its disk is full, or fails. What is on that is left as it is, and tried again.
 //!
 //! What is told meanwhile stands in memory, as far as there is room for it: behind a failure that was short nothing is
-//! missing. What had no room is fetched from a peer. Of the store only that counts which it is found to hold then.
+//! missing. What had no room is fetched from a peer. Of the store only that counts which it is found to hold then. One of
+//! which the disk does not give some any more would fail again and again: it is set aside once that is found to be so.
 
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::sled_store::SledStore;
+use super::aside::set_aside_and_open;
+use super::sled_store::{self, SledStore};
 use super::store::{MemoryStore, Store};
+use super::writer::Writer;
 use super::{History, HistoryError, Inner, Keeping, mark_of};
 use crate::ledger::{Commit, EventChain, Lsn};
 
@@ -24,6 +28,10 @@ const HELD_CHANGES: usize = 4 * 32_768;
 /// How long after a failure the store is tried again; then each time twice as long, up to the second.
 const WAIT_MIN: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Each time that a store has failed so often, and could be opened again or not, all of it is read before: five minutes after it
+/// was first tried, at the earliest, where it can't be opened. A disk that is full, or a file that is locked, does not count.
+const READ_THROUGH_EVERY: u32 = if cfg!(test) { 3 } else { 10 };
 
 /// What is left of a store that takes nothing more.
 pub(super) struct Suspension {
@@ -72,11 +80,11 @@ impl History {
     /// Opens the store again, and goes on with what it holds. False where it still can't be. Only the one who writes does it.
     /// Blocks, and for some seconds where the store that failed does not end.
     pub(super) fn resume(&self) -> bool {
-        let _writer = self.lock_writer();
+        let mut writer = self.lock_writer();
         if !self.is_suspended() {
             return true;
         }
-        let found = match self.open_again() {
+        let found = match self.open_again(&mut writer) {
             Err(error @ HistoryError::Disk(_)) => {
                 tracing::warn!(%error, "the history still can't be kept; it will be tried again");
                 return false;
@@ -107,7 +115,7 @@ impl History {
     }
 
     /// What the store holds now; `None` where that is set aside, whatever it is.
-    fn open_again(&self) -> Result<Option<Inner>, HistoryError> {
+    fn open_again(&self, writer: &mut Writer) -> Result<Option<Inner>, HistoryError> {
         let failed = {
             let mut inner = self.lock();
             if inner.unusable {
@@ -120,7 +128,7 @@ impl History {
                 if let Some(failed) = failed {
                     end(failed);
                 }
-                Arc::new(SledStore::open_again(dir)?)
+                self.open_failed(dir, &mut writer.reopened)?
             }
             (Keeping::InMemory, Some(failed)) => failed,
             (Keeping::InMemory, None) => Arc::new(MemoryStore::default()),
@@ -133,6 +141,25 @@ impl History {
             suspension.failed = Some(ManuallyDrop::new(store));
         }
         found.map(Some)
+    }
+
+    /// Opens a store that failed once nobody has it open, and counts how often that was tried; an empty one where a part of it
+    /// can't be read.
+    fn open_failed(&self, dir: &Path, tried: &mut u32) -> Result<Arc<dyn Store>, HistoryError> {
+        sled_store::let_go_of(dir)?;
+        sled_store::has_room(dir)?;
+        *tried += 1;
+        if tried.is_multiple_of(READ_THROUGH_EVERY)
+            && let Some((file, error)) = sled_store::unreadable(dir)?
+        {
+            tracing::error!(
+                %error, file = %file.display(),
+                "the disk does not give all that it holds of the history, however often it is asked: it is set aside and rebuilt"
+            );
+            let not_set_aside = || HistoryError::Disk("what can't be read could not be set aside".to_owned());
+            return set_aside_and_open(&self.keeping).ok_or_else(not_set_aside);
+        }
+        Ok(Arc::new(SledStore::open(dir)?))
     }
 }
 
@@ -250,7 +277,7 @@ mod tests {
         let generation = history.lock().generation;
         history.fail(generation, &HistoryError::Disk("it is full".to_owned()));
         told.book(&history, 600);
-        let found = history.open_again().unwrap().expect("the store that failed");
+        let found = history.open_again(&mut history.lock_writer()).unwrap().expect("the store that failed");
         let stored = found.stored;
         let mut inner = history.lock();
         inner.suspended = None;

@@ -40,6 +40,8 @@ pub struct Writer {
     /// Where what is kept begins, as far as that was said and flushed.
     first_noted: Lsn,
     pub(super) aside: Aside,
+    /// How often a store that failed was opened again, or was found to be one that can't be.
+    pub(super) reopened: u32,
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -143,6 +143,46 @@ fn what_can_t_be_opened_at_a_start_is_left_alone_and_goes_on_later() {
     tells_all(&on_disk(dir.path()), &again);
 }
 
+/// What the disk does not give any more, whoever asks for it, and what it gives though something else fails again and again.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_can_t_be_read_is_set_aside_after_some_tries_and_fetched() {
+    const TRIES: usize = 3;
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("history");
+    let damaged = folder.with_extension("damaged");
+    let (mut told, peer) = (Told::new(), peer_of(6_000));
+    let history = on_disk(&folder);
+    told.open(&history);
+    told.book(&history, 6_000);
+    history.keep();
+    for _ in 0..2 * TRIES {
+        fail(&history);
+        assert!(history.resume());
+        tells_all(&history, &told);
+        assert!(!damaged.exists());
+    }
+    // The system has nothing at the beginning of this, and says what it says of a sector that can't be read.
+    let sector = folder.join("sector");
+    std::os::unix::fs::symlink("/proc/self/mem", &sector).unwrap();
+    assert_eq!(std::fs::read(&sector).unwrap_err().raw_os_error(), Some(5));
+    for tried in 1..=TRIES {
+        tells_all(&history, &told);
+        assert!(!damaged.exists(), "after {} tries", tried - 1);
+        fail(&history);
+        assert!(history.resume());
+    }
+    assert!(damaged.join("db").exists() && !sector.exists());
+    let gap = history.gap().expect("all that does not stand in memory");
+    assert_eq!(all_after(&history, gap.upto.lsn), (expected(&told, gap.upto.lsn), None));
+    history.keep();
+    fill_some(&history, &peer, usize::MAX);
+    tells_all(&history, &told);
+    history.keep();
+    drop(history);
+    tells_all(&on_disk(&folder), &told);
+}
+
 /// Does all where it is asked to.
 pub(super) struct InPlace;
 
