@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::ledger::{Commit, Lsn, Mark};
 use crate::planted::{Bug, planted};
@@ -143,6 +144,8 @@ pub struct History {
     /// Somebody waits until all of it is durable.
     hurry: Notify,
     writer: Mutex<Writer>,
+    /// Since when the disk has been at what the one who writes waits for; `None` where he waits for nothing.
+    writing_since: Mutex<Option<Instant>>,
 }
 
 /// What stands in memory: most commands change one or two records, and one of a group five hundred.
@@ -214,6 +217,7 @@ impl History {
             work: Notify::new(),
             hurry: Notify::new(),
             writer: Mutex::new(Writer::default()),
+            writing_since: Mutex::default(),
         })
     }
 

@@ -1,6 +1,7 @@
 //! What is kept no longer: up to a mark that the log carries, so that all nodes forget the same.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::chunk::Chunk;
 use super::store::Store;
@@ -38,6 +39,8 @@ pub struct Extent {
     pub is_missing: bool,
     /// Nothing is kept now: the disk takes nothing.
     pub is_suspended: bool,
+    /// How long the disk has been at what it does for the history now.
+    pub writing: Duration,
 }
 
 impl History {
@@ -49,6 +52,7 @@ impl History {
             unkept: inner.backlog().unkept,
             is_missing: inner.gap.is_some(),
             is_suspended: inner.is_suspended(),
+            writing: self.writing(),
         }
     }
 

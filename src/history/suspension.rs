@@ -149,15 +149,21 @@ impl History {
         sled_store::let_go_of(dir)?;
         sled_store::has_room(dir)?;
         *tried += 1;
-        if tried.is_multiple_of(READ_THROUGH_EVERY)
-            && let Some((file, error)) = sled_store::unreadable(dir)?
-        {
-            tracing::error!(
-                %error, file = %file.display(),
-                "the disk does not give all that it holds of the history, however often it is asked: it is set aside and rebuilt"
+        if tried.is_multiple_of(READ_THROUGH_EVERY) {
+            tracing::warn!(
+                tried = *tried,
+                "the history fails again and again: all of it is read, seconds for each gigabyte"
             );
-            let not_set_aside = || HistoryError::Disk("what can't be read could not be set aside".to_owned());
-            return set_aside_and_open(&self.keeping).ok_or_else(not_set_aside);
+            if let Some((file, error)) = sled_store::unreadable(dir)? {
+                tracing::error!(
+                    %error, file = %file.display(),
+                    "the disk does not give all that it holds of the history, however often it is asked: it is set aside and \
+                     rebuilt"
+                );
+                let not_set_aside =
+                    || HistoryError::Disk("what can't be read could not be set aside".to_owned());
+                return set_aside_and_open(&self.keeping).ok_or_else(not_set_aside);
+            }
         }
         Ok(Arc::new(SledStore::open(dir)?))
     }

@@ -1,10 +1,12 @@
 //! The one who writes: takes what was told into the store, in chunks, behind the commit.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::pin::pin;
 use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::aside::Aside;
 use super::chunk::{COMMIT_BYTES_MAX, StoredChunk, StoredCommit, properties_of};
@@ -24,6 +26,9 @@ const CHUNKS_AT_ONCE: usize = 16;
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// What was damaged is left in peace for so long: each store that is opened anew costs memory.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// A disk that has not answered for so long hangs, or opens or reads a history of many gigabytes.
+const HANGS_AFTER: Duration = Duration::from_secs(60);
 
 /// What stands between two turns.
 #[derive(Default)]
@@ -88,7 +93,7 @@ struct Pending {
 
 /// Writes until the history is gone. An error where writing panicked: nothing is kept any more, and sooner or later apply
 /// would wait for that for ever.
-pub async fn run(history: Weak<History>, disk: Arc<dyn Disk>) -> std::io::Result<()> {
+pub async fn run(history: Weak<History>, disk: Arc<dyn Disk>) -> io::Result<()> {
     let mut due = Instant::now() + FLUSH_EVERY;
     let (mut again, mut aside_again) = (Again::new(Instant::now()), Again::new(Instant::now()));
     while let Some(history) = history.upgrade() {
@@ -107,7 +112,7 @@ pub async fn run(history: Weak<History>, disk: Arc<dyn Disk>) -> std::io::Result
             }
             (!is_time || writing.resume()) && writing.write(amount)
         };
-        let is_written = blocking(&*disk, write).await?;
+        let is_written = history.watch(blocking(&*disk, write)).await?;
         let is_left_alone = history.is_suspended();
         drop(history);
         if !is_written && !is_left_alone {
@@ -121,6 +126,39 @@ pub async fn run(history: Weak<History>, disk: Arc<dyn Disk>) -> std::io::Result
 }
 
 impl History {
+    /// Waits for work on the disk, and says where that hangs: nothing else can be done about it. Its thread holds the store, and no
+    /// other opens it before it ends.
+    async fn watch(&self, work: impl Future<Output = io::Result<bool>>) -> io::Result<bool> {
+        let began = Instant::now();
+        self.set_writing_since(Some(began));
+        let mut work = pin!(work);
+        let done = match timeout(HANGS_AFTER, work.as_mut()).await {
+            Ok(done) => done,
+            Err(_) => {
+                tracing::error!(
+                    "the disk has been at work for the history for {HANGS_AFTER:?}: what is told stands in memory, as far as there \
+                     is room. Unless a large history is opened again or read through, it hangs: mend it; should it not answer \
+                     then either, start this node anew"
+                );
+                let done = work.await;
+                tracing::info!(took = ?began.elapsed(), "the disk has answered the history after all");
+                done
+            }
+        };
+        self.set_writing_since(None);
+        done
+    }
+
+    fn set_writing_since(&self, since: Option<Instant>) {
+        *self.writing_since.lock().expect("no panic while the moment is locked") = since;
+    }
+
+    /// How long the disk has been at what it does now.
+    pub(super) fn writing(&self) -> Duration {
+        let since = *self.writing_since.lock().expect("no panic while the moment is locked");
+        since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     /// Writes what was told; false where the store failed. Blocks.
     pub(super) fn write(&self, amount: Amount) -> bool {
         let mut writer = self.lock_writer();

@@ -27,7 +27,7 @@ const REQUEST_SECONDS: [f64; 14] =
 type Reading = fn(&Numbers) -> f64;
 
 /// Gauges that are read off the node: name, help, reading.
-const GAUGES: [(&str, &str, Reading); 25] = [
+const GAUGES: [(&str, &str, Reading); 26] = [
     ("innkeeper_leader", "The leader that this node knows of; 0 where it knows none.", |node| {
         node.leader.unwrap_or(0) as f64
     }),
@@ -97,6 +97,11 @@ const GAUGES: [(&str, &str, Reading); 25] = [
     ("innkeeper_history_suspended", "1 on a node whose history is not kept now: its log says why.", |node| {
         f64::from(u8::from(node.history.is_suspended))
     }),
+    (
+        "innkeeper_history_write_seconds",
+        "How long the disk has been at what it does for the history now: one that hangs never ends it.",
+        |node| node.history.writing.as_secs_f64(),
+    ),
     ("innkeeper_event_streams", "Streams of events that are open.", |node| node.streams as f64),
     ("innkeeper_paused", "1 on a node that has paused applying.", |node| f64::from(u8::from(node.paused))),
 ];

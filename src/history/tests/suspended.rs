@@ -1,6 +1,8 @@
 //! A history whose disk took nothing for a while: what it tells meanwhile, and how it goes on.
 
 use std::io::{Error, ErrorKind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -216,6 +218,58 @@ async fn who_writes_tries_again_what_has_failed() {
     tells_all(&history, &told);
     sleep(Duration::from_secs(5)).await;
     assert_eq!((history.extent().unkept, *history.kept.borrow()), (0, told.ledger.lsn()));
+    drop(history);
+    writing.await.unwrap().unwrap();
+}
+
+/// Does nothing while it hangs, and what it was asked to then afterwards.
+#[derive(Default)]
+struct Hanging {
+    hangs: AtomicBool,
+    asked: Mutex<Vec<Work>>,
+}
+
+impl Disk for Hanging {
+    fn run_log(&self, _: LogWorker) -> std::io::Result<()> {
+        panic!("there is no log")
+    }
+
+    fn run(&self, work: Work) {
+        if self.hangs.load(Ordering::Relaxed) {
+            self.asked.lock().unwrap().push(work);
+        } else {
+            work();
+        }
+    }
+
+    fn run_behind(&self, work: Work) -> std::io::Result<()> {
+        self.run(work);
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_is_told_of_until_it_answers() {
+    let (mut told, history) = (Told::new(), History::open(Keeping::InMemory));
+    let disk = Arc::new(Hanging::default());
+    let writing = tokio::spawn(run(Arc::downgrade(&history), disk.clone()));
+    told.open(&history);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!((history.extent().writing, history.extent().unkept), (Duration::ZERO, 0));
+    disk.hangs.store(true, Ordering::Relaxed);
+    told.book(&history, 600);
+    sleep(Duration::from_secs(90)).await;
+    let extent = history.extent();
+    assert!(extent.writing > Duration::from_secs(80) && extent.unkept > 500, "{extent:?}");
+    disk.hangs.store(false, Ordering::Relaxed);
+    let asked = std::mem::take(&mut *disk.asked.lock().unwrap());
+    assert_eq!(asked.len(), 1, "one piece of work at a time");
+    asked.into_iter().for_each(|work| work());
+    sleep(Duration::from_secs(5)).await;
+    let extent = history.extent();
+    assert_eq!((extent.writing, extent.unkept), (Duration::ZERO, 0));
+    assert_eq!(*history.kept.borrow(), told.ledger.lsn());
+    tells_all(&history, &told);
     drop(history);
     writing.await.unwrap().unwrap();
 }
