@@ -4,7 +4,8 @@
 //! What stands before a hole that nobody can fill may be all that there is of it. It does not change any more: it is copied
 //! into a store of its own, some of it at each turn of the one who writes, and the history lets go of it once the copy is
 //! whole and durable. Until then the history has its hole, in its note too, and tells what it told before: whatever ends the
-//! copy, it is begun anew. A crash before the note says that the hole is gone may leave two copies, and never none.
+//! copy, it is begun anew. A copy says itself what it holds: where a crash came before the note says that the hole is gone, it
+//! is found again, and no second one is made.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -12,6 +13,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+
+use serde::{Deserialize, Serialize};
 
 use super::chunk::Chunk;
 use super::sled_store::{self, SledStore};
@@ -27,6 +30,8 @@ use crate::replication::{codec, leave_room, sync_dir};
 const PLACES: u32 = 4;
 /// The ending of a folder with a copy that is not whole yet.
 const BEGUN: &str = "set-aside-begun";
+/// The file in the folder of a copy that says what it holds.
+const HOLDS: &str = "holds";
 /// Bytes of chunks that are copied and flushed at one turn, more or less: what is told meanwhile waits that long.
 const COPIED_BYTES: usize = if cfg!(test) { 16 << 10 } else { 2 << 20 };
 
@@ -145,6 +150,15 @@ impl Progress {
     }
 }
 
+/// What a copy holds. Written once it is whole.
+#[derive(Serialize, Deserialize)]
+struct Holds {
+    /// It begins behind this.
+    first: Mark,
+    /// Everything up to here is in it.
+    upto: Mark,
+}
+
 impl History {
     /// Copies some of what stands before a hole that nobody can fill, and lets go of all that once the copy has its place. What
     /// hinders the copy destroys nothing: it is begun again later. Only the one who writes does it. An error where the history's
@@ -174,14 +188,15 @@ impl History {
             self.let_go_of_given_up(gap);
             return Ok(());
         }
+        if !aside.is_copying()
+            && let Some(place) = place_that_holds(dir, progress.first, progress.upto())
+        {
+            self.is_set_aside(given_up, &place);
+            return Ok(());
+        }
         let Some(place) = free_place(dir) else {
-            tracing::error!(
-                first = given_up.first.lsn.next().0,
-                "what this node has of the history before this command is removed: {PLACES} folders were set aside before, and \
-                 there is no place for a further one"
-            );
             aside.abandon(dir);
-            self.let_go_of_given_up(gap);
+            self.remove_given_up(given_up);
             return Ok(());
         };
         let piece = read_some(&*store, progress.at, progress.upto()).inspect_err(|_| aside.abandon(dir))?;
@@ -203,6 +218,16 @@ impl History {
             first = given_up.first.lsn.next().0, folder = %place.display(),
             "what this node had of the history before this command was set aside in this folder, and is told no more: keep a \
              copy if it is worth something to you, then remove it"
+        );
+        self.let_go_of_given_up(given_up.gap);
+    }
+
+    /// There is no place for a copy.
+    fn remove_given_up(&self, given_up: GivenUp) {
+        tracing::error!(
+            first = given_up.first.lsn.next().0,
+            "what this node has of the history before this command is removed: {PLACES} folders were set aside before, and \
+             there is no place for a further one"
         );
         self.let_go_of_given_up(given_up.gap);
     }
@@ -292,8 +317,10 @@ impl Aside {
 
     /// Gives a copy that is whole its place. Nothing of this process has it open then.
     fn finish(&mut self, dir: &Path, place: &Path) -> Result<(), HistoryError> {
-        if let Some(copying) = self.copying.take() {
-            copying.store.close()?;
+        if let Some(Copying { store, progress }) = self.copying.take() {
+            store.close()?;
+            let holds = Holds { first: progress.first, upto: progress.upto() };
+            fs::write(dir.with_extension(BEGUN).join(HOLDS), codec::to_message_pack(&holds)?)?;
         }
         put_in_place(dir, place)
     }
@@ -363,10 +390,22 @@ fn read_some(store: &dyn Store, at: Mark, upto: Mark) -> Result<Piece, HistoryEr
     Ok(piece)
 }
 
+fn places(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    (1..=PLACES).map(move |n| dir.with_extension(format!("set-aside-{n}")))
+}
+
 /// `None` where all are taken.
 fn free_place(dir: &Path) -> Option<PathBuf> {
-    let mut places = (1..=PLACES).map(|n| dir.with_extension(format!("set-aside-{n}")));
-    places.find(|place| !place.exists())
+    places(dir).find(|place| !place.exists())
+}
+
+/// Where a copy was put that holds all behind `first` and up to `upto`. That it is of the same past, the second mark tells.
+fn place_that_holds(dir: &Path, first: Mark, upto: Mark) -> Option<PathBuf> {
+    places(dir).find(|place| {
+        let noted = fs::read(place.join(HOLDS)).ok();
+        let holds = noted.and_then(|noted| codec::from_message_pack::<Holds>(&noted).ok());
+        holds.is_some_and(|holds| holds.upto == upto && holds.first.lsn <= first.lsn)
+    })
 }
 
 fn remove_folder(dir: &Path) -> io::Result<()> {

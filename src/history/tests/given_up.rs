@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::gaps::{fill_some, on_disk, peer_of, tells_all};
 use super::suspended::InPlace;
 use super::*;
+use crate::history::sled_store::let_go_of;
 use crate::planted::fill_disk;
 
 const BEFORE: u32 = 6_000;
@@ -167,6 +168,67 @@ fn a_restart_in_the_middle_of_it_comes_to_the_same() {
     write_until_it_is_gone(&history);
     holed.tells_the_rest_alone(&history);
     holed.was_set_aside(&folder);
+}
+
+/// As where the power went after a copy had its place, and before the history's own note.
+#[test]
+fn what_was_set_aside_before_a_crash_is_not_copied_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("history");
+    let (holed, history) = with_a_hole(&folder);
+    drop(history);
+    let_go_of(&folder).unwrap();
+    // What the disk holds before it is set aside, and afterwards again.
+    let before = dir.path().join("before");
+    std::fs::create_dir(&before).unwrap();
+    for file in std::fs::read_dir(&folder).unwrap().flatten().filter(|file| file.path().is_file()) {
+        std::fs::copy(file.path(), before.join(file.file_name())).unwrap();
+    }
+    let history = on_disk(&folder);
+    give_up(&history);
+    write_until_it_is_gone(&history);
+    drop(history);
+    for takes_all_places in [false, true] {
+        if takes_all_places {
+            (2..=4).for_each(|n| std::fs::create_dir(place(&folder, n)).unwrap());
+        }
+        let_go_of(&folder).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        for file in std::fs::read_dir(&before).unwrap().flatten() {
+            std::fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+        }
+        let history = on_disk(&folder);
+        holed.tells_all_but_the_hole(&history);
+        give_up(&history);
+        write_until_it_is_gone(&history);
+        holed.tells_the_rest_alone(&history);
+        assert!(!begun(&folder).exists() && place(&folder, 2).exists() == takes_all_places);
+        drop(history);
+    }
+    (2..=4).for_each(|n| std::fs::remove_dir(place(&folder, n)).unwrap());
+    holed.was_set_aside(&folder);
+}
+
+/// A copy of less than what is to be set aside is none of it.
+#[test]
+fn what_was_set_aside_of_another_hole_does_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("history");
+    let (mut holed, history) = with_a_hole(&folder);
+    give_up(&history);
+    write_until_it_is_gone(&history);
+    holed.told.book(&History::open(Keeping::InMemory), LACKING);
+    let (first, upto) = (holed.base, Mark::of(&holed.told.ledger));
+    history.restored(upto);
+    history.keep();
+    give_up(&history);
+    write_until_it_is_gone(&history);
+    assert_eq!(history.after(Lsn(0)).unwrap_err(), NotTold::Gone { first: upto.lsn.next() });
+    let aside = on_disk(&place(&folder, 2));
+    assert_eq!(aside.after(Lsn(0)).unwrap_err(), NotTold::Gone { first: first.lsn.next() });
+    assert_eq!(all_after(&aside, first.lsn).1, None);
+    assert!(!place(&folder, 3).exists());
 }
 
 #[test]
