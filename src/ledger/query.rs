@@ -76,6 +76,36 @@ pub struct RoomOccupation {
 }
 
 impl Ledger {
+    /// The properties with all that is theirs, apart from the state, which may go on changing: for queries that take longer
+    /// than it may stand still. Nothing is found here by the id of a reservation or a booking, nothing can be applied to it, and
+    /// it has no hash. Costs a count for each branch of the reservations and of the properties, some dozens a million.
+    pub fn properties_apart(&self) -> Ledger {
+        Ledger {
+            lsn: self.lsn,
+            stamp: self.stamp,
+            books: self.books.clone(),
+            locations: self.locations.clone(),
+            reservations: self.reservations.clone(),
+            // Who reads a reservation sees what is due as done.
+            failing: self.failing.clone(),
+            ..Ledger::new()
+        }
+    }
+
+    pub fn properties_len(&self) -> usize {
+        self.books.len()
+    }
+
+    /// Rooms of a property, those that were retired too; 0 where there is no such property.
+    pub fn rooms_len(&self, property: &PropertyId) -> usize {
+        self.book(property).map_or(0, |book| book.rooms_by_id.len())
+    }
+
+    /// Room types of a property; 0 where there is no such property.
+    pub fn room_types_len(&self, property: &PropertyId) -> usize {
+        self.book(property).map_or(0, |book| book.room_types.len())
+    }
+
     pub fn property(&self, id: &PropertyId) -> Option<&Property> {
         self.book(id).ok().map(|book| &*book.record.property)
     }
@@ -177,6 +207,19 @@ impl Ledger {
         after: Option<ReservationId>,
         limit: usize,
     ) -> Result<Page, Refusal> {
+        let page = self.reservations_within(property, filter, after, limit, usize::MAX)?;
+        Ok(page.expect("as many may be looked at as there are"))
+    }
+
+    /// The same; `None` where more than `looks_max` reservations would have to be looked at for it.
+    pub fn reservations_within(
+        &self,
+        property: &PropertyId,
+        filter: &ReservationFilter,
+        after: Option<ReservationId>,
+        limit: usize,
+        looks_max: usize,
+    ) -> Result<Option<Page>, Refusal> {
         let book = self.book(property)?;
         let start = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut page = Page { reservations: Vec::new(), next: None };
@@ -186,18 +229,32 @@ impl Ledger {
                 page.next = last;
                 break;
             }
+            if looked_at >= looks_max {
+                return Ok(None);
+            }
             last = Some(*id);
             let reservation = self.seen(self.at(*slot).reservation);
             if filter.matches(&reservation) {
                 page.reservations.push(reservation);
             }
         }
-        Ok(page)
+        Ok(Some(page))
     }
 
     /// Exactly the rooms that a reservation by name would get, with its price, by id. Dates before the business date
     /// may be asked for.
     pub fn free_rooms(&self, query: &FreeRoomsQuery) -> Result<Vec<FreeRoom>, Refusal> {
+        let rooms = self.free_rooms_within(query, usize::MAX)?;
+        Ok(rooms.expect("as many may be looked at as there are"))
+    }
+
+    /// The same; `None` where more than `looks_max` rooms would have to be looked at for it. Whether it is refused is found out
+    /// before the first.
+    pub fn free_rooms_within(
+        &self,
+        query: &FreeRoomsQuery,
+        looks_max: usize,
+    ) -> Result<Option<Vec<FreeRoom>>, Refusal> {
         let FreeRoomsQuery { arrival, departure, occupancy, .. } = *query;
         let book = self.book(&query.property)?;
         let room = query.room.as_ref().map(|room| book.room(room)).transpose()?;
@@ -213,10 +270,13 @@ impl Ledger {
         let of_type = |room: &RoomBook| {
             query.room_type.as_ref().is_none_or(|room_type| room.record.room.room_type == *room_type)
         };
+        let limit = query.limit;
         Ok(match (room, room_type) {
-            (Some(room), _) => offers.list(std::iter::once(room).filter(|room| of_type(room)), query.limit),
-            (None, Some(room_type)) => offers.list(book.rooms_of(room_type), query.limit),
-            (None, None) => offers.list(book.rooms_in_service(), query.limit),
+            (Some(room), _) => {
+                offers.list(std::iter::once(room).filter(|room| of_type(room)), limit, looks_max)
+            }
+            (None, Some(room_type)) => offers.list(book.rooms_of(room_type), limit, looks_max),
+            (None, None) => offers.list(book.rooms_in_service(), limit, looks_max),
         })
     }
 
@@ -326,8 +386,24 @@ impl<'a> Offers<'a> {
         Offers { book, quote, by_type: BTreeMap::new(), looked_at: 0 }
     }
 
-    pub fn list(&mut self, rooms: impl Iterator<Item = &'a RoomBook>, limit: usize) -> Vec<FreeRoom> {
-        rooms.filter_map(|room| self.offer(room)).take(limit).collect()
+    /// The first `limit` of them that can be had; `None` where more than `looks_max` would have to be looked at for that.
+    pub fn list(
+        &mut self,
+        rooms: impl Iterator<Item = &'a RoomBook>,
+        limit: usize,
+        looks_max: usize,
+    ) -> Option<Vec<FreeRoom>> {
+        let mut found = Vec::new();
+        for (looked_at, room) in rooms.enumerate() {
+            if found.len() >= limit {
+                break;
+            }
+            if looked_at >= looks_max {
+                return None;
+            }
+            found.extend(self.offer(room));
+        }
+        Some(found)
     }
 
     fn offer(&mut self, room: &'a RoomBook) -> Option<FreeRoom> {

@@ -56,6 +56,12 @@ pub struct FoundPage {
 impl Ledger {
     /// The properties at a location that have a room for the stay, by id.
     pub fn search(&self, query: &SearchQuery) -> Result<FoundPage, Refusal> {
+        let page = self.search_within(query, usize::MAX)?;
+        Ok(page.expect("as many may be looked at as there are"))
+    }
+
+    /// The same; `None` where more than `looks_max` properties and rooms would have to be looked at for it.
+    pub fn search_within(&self, query: &SearchQuery, looks_max: usize) -> Result<Option<FoundPage>, Refusal> {
         stay::length(query.arrival, query.departure)?;
         if query.occupancy == 0 {
             return Err(Refusal::OccupancyInvalid { max_occupancy: u32::MAX });
@@ -72,17 +78,21 @@ impl Ledger {
                 };
                 let there = self.locations.from(start.as_ref()).map(|(key, ())| key);
                 let there = there.take_while(|(its, _)| *its == location);
-                page(query, there.filter_map(|(_, property)| self.book(property).ok()))
+                page(query, there.filter_map(|(_, property)| self.book(property).ok()), looks_max)
             }
             None => {
                 let start = query.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-                page(query, self.books.from(start).map(|(_, book)| &**book))
+                page(query, self.books.from(start).map(|(_, book)| &**book), looks_max)
             }
         })
     }
 }
 
-fn page<'a>(query: &SearchQuery, books: impl Iterator<Item = &'a Book>) -> FoundPage {
+fn page<'a>(
+    query: &SearchQuery,
+    books: impl Iterator<Item = &'a Book>,
+    looks_max: usize,
+) -> Option<FoundPage> {
     let mut page = FoundPage { properties: Vec::new(), next: None };
     let (mut properties, mut rooms, mut nights) = (0, 0, 0);
     let mut last = None;
@@ -94,25 +104,27 @@ fn page<'a>(query: &SearchQuery, books: impl Iterator<Item = &'a Book>) -> Found
             page.next = last;
             break;
         }
+        let looks_left = looks_max.checked_sub(properties + rooms).filter(|left| *left > 0)?;
         last = Some(book.record.property.property.clone());
         properties += 1;
-        let found = free(query, book, &mut rooms);
+        let found = free(query, book, &mut rooms, looks_left)?;
         if !found.is_empty() {
             nights += found.len() * query.arrival.nights_to(query.departure) as usize;
             page.properties.push(Found { property: Arc::clone(&book.record.property), rooms: found });
         }
     }
-    page
+    Some(page)
 }
 
-fn free(query: &SearchQuery, book: &Book, looked_at: &mut usize) -> Vec<FreeRoom> {
+/// `None` where more than `looks_max` rooms would have to be looked at.
+fn free(query: &SearchQuery, book: &Book, looked_at: &mut usize, looks_max: usize) -> Option<Vec<FreeRoom>> {
     let SearchQuery { arrival, departure, occupancy, .. } = *query;
     if stay::within_horizon(departure, book.business_date()).is_err() {
-        return Vec::new();
+        return Some(Vec::new());
     }
     let currency = query.currency.unwrap_or(book.record.property.currency);
     let mut offers = Offers::new(book, Quote { arrival, departure, occupancy, currency });
-    let found = offers.list(book.rooms_in_service(), ROOMS_MAX);
+    let found = offers.list(book.rooms_in_service(), ROOMS_MAX, looks_max);
     *looked_at += offers.looked_at;
     found
 }

@@ -285,3 +285,98 @@ fn lists_are_by_id_and_their_property_must_exist() {
     assert_eq!(clipped.len(), 3);
     assert!(clipped.iter().all(|set| (set.from, set.to) == (day(5), day(7))));
 }
+
+/// Whoever asks so does it again where nobody waits.
+#[test]
+fn a_query_stops_where_it_would_look_at_more_than_it_may() {
+    let mut house = House::new();
+    for n in 1..=3 {
+        house.reserved(by_room(n, "101", 20 * n as i32, 20 * n as i32 + 1));
+    }
+    let rooms = |ledger: &Ledger, query: FreeRoomsQuery, looks_max| {
+        let found = ledger.free_rooms_within(&query, looks_max).unwrap();
+        assert!(found.as_ref().is_none_or(|found| *found == ledger.free_rooms(&query).unwrap()));
+        found.is_some()
+    };
+    let listed = |ledger: &Ledger, filter: ReservationFilter, limit, looks_max| {
+        let found = ledger.reservations_within(&hotel(), &filter, None, limit, looks_max).unwrap();
+        let whole = ledger.reservations(&hotel(), &filter, None, limit).unwrap();
+        assert!(found.as_ref().is_none_or(|found| *found == whole));
+        found.is_some()
+    };
+    // What each has to look at.
+    type Ask<'a> = &'a dyn Fn(&Ledger, usize) -> bool;
+    let cases: [(&str, Ask<'_>, usize); 7] = [
+        ("all rooms", &|ledger, most| rooms(ledger, free_rooms(10, 13), most), 4),
+        (
+            "two rooms",
+            &|ledger, most| rooms(ledger, FreeRoomsQuery { limit: 2, ..free_rooms(10, 13) }, most),
+            2,
+        ),
+        (
+            "two rooms behind one that is taken",
+            &|ledger, most| rooms(ledger, FreeRoomsQuery { limit: 2, ..free_rooms(20, 21) }, most),
+            3,
+        ),
+        (
+            "one room",
+            &|ledger, most| {
+                rooms(ledger, FreeRoomsQuery { room: Some(room("201")), ..free_rooms(10, 13) }, most)
+            },
+            1,
+        ),
+        ("two reservations", &|ledger, most| listed(ledger, ReservationFilter::default(), 2, most), 2),
+        ("all reservations", &|ledger, most| listed(ledger, ReservationFilter::default(), 9, most), 3),
+        (
+            "those that are canceled",
+            &|ledger, most| {
+                let status = Some(Status::Canceled);
+                listed(ledger, ReservationFilter { status, ..Default::default() }, 1, most)
+            },
+            3,
+        ),
+    ];
+    for (name, ask, looks) in cases {
+        assert!(!ask(&house.ledger, looks - 1), "{name}");
+        assert!(ask(&house.ledger, looks), "{name}");
+    }
+    // A property is looked at as well as its rooms, and the rooms of the last one count for themselves.
+    let three = chain(&["Wien", "Wien", "Wien"]);
+    let query = search(Some("wien"));
+    assert_eq!(three.ledger.search_within(&query, 4), Ok(None));
+    assert_eq!(three.ledger.search_within(&query, 5), three.ledger.search(&query).map(Some));
+    let first = SearchQuery { limit: 1, ..query };
+    assert_eq!(three.ledger.search_within(&first, 0), Ok(None));
+    assert_eq!(three.ledger.search_within(&first, 1), three.ledger.search(&first).map(Some));
+    // Who is refused is told so before the first look.
+    let nobody = FreeRoomsQuery { occupancy: 0, ..free_rooms(10, 13) };
+    assert!(house.ledger.free_rooms_within(&nobody, 0).is_err());
+}
+
+#[test]
+fn the_properties_apart_answer_as_the_state_did() {
+    let mut house = House::new();
+    house.reserved(by_room(1, "101", 12, 14));
+    house.run(put_block("fair", 20, 22, 1));
+    house.run(put_out_of_order("103", 12, 14));
+    let apart = house.ledger.properties_apart();
+    let answers = |ledger: &Ledger| {
+        (
+            (ledger.lsn(), ledger.stamp(), ledger.properties().cloned().collect::<Vec<_>>()),
+            ledger.reservations(&hotel(), &ReservationFilter::default(), None, 10),
+            ledger.free_rooms(&free_rooms(10, 13)),
+            ledger.availability(&hotel(), day(10), day(30)),
+            ledger.search(&search(None)),
+            ledger.rates(&hotel(), day(0), day(30)),
+            ledger.blocks(&hotel()),
+            ledger.out_of_order(&hotel(), day(0), day(30)),
+            ledger.rooms(&hotel()).map(|rooms| rooms.into_iter().cloned().collect::<Vec<_>>()),
+        )
+    };
+    let before = answers(&house.ledger);
+    assert_eq!(answers(&apart), before);
+    house.changed(Command::Cancel(change(1)));
+    house.run(put_room("104", "double"));
+    assert_ne!(answers(&house.ledger), before);
+    assert_eq!(answers(&apart), before);
+}
