@@ -9,11 +9,8 @@ use tokio::time::Instant;
 use super::extract::{Params, Segments, key_of_headers};
 use super::problem::Problem;
 use super::render;
-use crate::history::NotTold;
-use crate::ledger::{
-    Applied, BLOCK_NIGHTS_MAX, Command, Date, LISTED_NIGHTS_MAX, Ledger, Lsn, PropertyId, Refusal, Submission,
-};
-use crate::node::{Node, NotInPast, NotRead};
+use crate::ledger::{Applied, BLOCK_NIGHTS_MAX, Command, Date, Ledger, Lsn, PropertyId, Refusal, Submission};
+use crate::node::{Consistency, Node, NotRead};
 
 /// Submits a command under the caller's key, and renders what became of it.
 pub async fn write(
@@ -55,13 +52,11 @@ pub async fn read<T>(
 /// Like [`read`], for a call that waits again afterwards: one deadline is for all its waits.
 pub async fn read_until<T>(
     node: &Node,
-    mut params: Params,
+    params: Params,
     deadline: Instant,
     query: impl FnOnce(&Ledger) -> Result<T, Refusal>,
 ) -> Result<(T, Lsn), Problem> {
-    let (consistency, min_lsn) = params.consistency()?;
-    params.finish()?;
-    node.ready_to_read(consistency, min_lsn, deadline).await?;
+    ready(node, params, deadline).await?;
     node.with_ledger(|ledger| {
         let lsn = ledger.lsn();
         match query(ledger) {
@@ -71,31 +66,12 @@ pub async fn read_until<T>(
     })
 }
 
-/// Like [`read`], of one property; with `as_of`, of the state that it had then.
-pub async fn read_property<T>(
-    node: &Node,
-    mut params: Params,
-    property: &PropertyId,
-    query: impl Fn(&Ledger) -> Result<T, Refusal>,
-) -> Result<(T, Lsn), Problem> {
-    let Some(as_of) = params.optional("as_of")?.map(Lsn) else { return read(node, params, query).await };
-    let deadline = node.deadline();
-    // Nothing takes a property away: what is not there now never was.
-    let known = |ledger: &Ledger| ledger.property(property).map(drop).ok_or(Refusal::PropertyNotFound);
-    read_until(node, params, deadline, known).await?;
-    let past = match node.property_at(property, as_of, deadline).await {
-        Ok(past) => past,
-        Err(not_in_past) => {
-            // What comes first in the contract's order is told by the present state as well.
-            let is_last = matches!(not_in_past, NotInPast::NotTold(NotTold::InFuture));
-            let (lsn, refused) = node.with_ledger(|ledger| (ledger.lsn(), query(ledger).err()));
-            let refused = refused.filter(|it| is_last || it.place() == Refusal::PropertyNotFound.place());
-            return Err(refused.map_or_else(|| not_in_past.into(), |refusal| Problem::from(refusal).at(lsn)));
-        }
-    };
-    let found = query(&past);
-    node.let_go(past);
-    Ok((found.map_err(|refusal| Problem::from(refusal).at(as_of))?, as_of))
+/// Waits until this node's state may answer a read that has no parameters but these, and gives which state that may be.
+pub async fn ready(node: &Node, mut params: Params, deadline: Instant) -> Result<Consistency, Problem> {
+    let (consistency, min_lsn) = params.consistency()?;
+    params.finish()?;
+    node.ready_to_read(consistency, min_lsn, deadline).await?;
+    Ok(consistency)
 }
 
 /// A half-open range of dates holds at least one night.
@@ -132,19 +108,5 @@ pub async fn show<T: Serialize>(
 ) -> Result<Response, Problem> {
     let property: PropertyId = segments.get(0, "property")?;
     let (found, lsn) = read(node, Params::of(uri)?, |ledger| query(ledger, &property)).await?;
-    Ok(render::json(StatusCode::OK, lsn, &found))
-}
-
-/// Like [`show`], on the dates `[from, to)` that the request names.
-pub async fn show_dates<T: Serialize>(
-    node: &Node,
-    segments: &Segments,
-    uri: &Uri,
-    query: impl FnOnce(&Ledger, &PropertyId, (Date, Date)) -> Result<T, Refusal>,
-) -> Result<Response, Problem> {
-    let property: PropertyId = segments.get(0, "property")?;
-    let mut params = Params::of(uri)?;
-    let dates = shown_range(&mut params, LISTED_NIGHTS_MAX)?;
-    let (found, lsn) = read(node, params, |ledger| query(ledger, &property, dates)).await?;
     Ok(render::json(StatusCode::OK, lsn, &found))
 }

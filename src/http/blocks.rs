@@ -7,9 +7,10 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::access::{counted_range, show, write};
-use super::extract::{Segments, json};
+use super::access::{counted_range, write};
+use super::extract::{Params, Segments, json};
 use super::fields::word;
+use super::lists::list_apart;
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{BlockId, BlockStatus, Command, Date, Ledger, PropertyId, PutBlock, RoomTypeId};
@@ -58,8 +59,10 @@ pub async fn list(
     segments: Segments,
     request: Request,
 ) -> Result<Response, Problem> {
-    let list = |ledger: &Ledger, property: &PropertyId| {
-        Ok(wire::Blocks { blocks: ledger.blocks(property)?.iter().map(render::block).collect() })
+    let property: PropertyId = segments.get(0, "property")?;
+    // Each is shown night by night.
+    let list = move |ledger: &Ledger| {
+        Ok(wire::Blocks { blocks: ledger.blocks(&property)?.iter().map(render::block).collect() })
     };
-    show(&node, &segments, request.uri(), list).await
+    list_apart(&node, Params::of(request.uri())?, list).await
 }

@@ -16,7 +16,7 @@ use crate::node::Limits;
 /// Bodies that are parsed at the same time. To parse one takes as long as a message to a peer or a flush may be late: with
 /// thousands of them ready, replication would come to its turn too seldom.
 const PARSED_TOGETHER: usize = 2;
-/// How long one may wait for its turn, here and for a page of events.
+/// How long one may wait for its turn, here, for a page of events and for a long list.
 pub const TURN_WAIT: Duration = Duration::from_secs(1);
 
 /// Shared by all calls that have such bodies.

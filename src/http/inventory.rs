@@ -1,17 +1,19 @@
 //! Properties, room types, rooms and rates.
 
 use std::collections::BTreeMap;
+use std::convert::identity;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::access::{check_range, counted_range, read, show, show_dates, submit, write};
+use super::access::{check_range, counted_range, show, submit, write};
 use super::asked::Asked;
 use super::extract::{Params, Segments, json, judge_currency, no_body, nothing};
 use super::fields::{Amount, Text, UniqueMap};
+use super::lists::{list, list_dates};
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{
@@ -297,10 +299,12 @@ pub async fn put_rates(
 }
 
 pub async fn list_properties(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
-    let params = Params::of(request.uri())?;
-    let list = |ledger: &Ledger| Ok(ledger.properties().map(render::property).collect());
-    let (properties, lsn) = read(&node, params, list).await?;
-    Ok(render::json(StatusCode::OK, lsn, &wire::Properties { properties }))
+    let all = |ledger: &Ledger| wire::Properties {
+        properties: ledger.properties().map(render::property).collect(),
+    };
+    let few =
+        move |ledger: &Ledger, looks: usize| Ok((ledger.properties_len() <= looks).then(|| all(ledger)));
+    list(&node, Params::of(request.uri())?, few, identity).await
 }
 
 pub async fn get_property(
@@ -331,11 +335,15 @@ pub async fn list_rooms(
     segments: Segments,
     request: Request,
 ) -> Result<Response, Problem> {
-    let list = |ledger: &Ledger, property: &PropertyId| {
-        let rooms = ledger.rooms(property)?.into_iter().map(render::room).collect();
-        Ok(wire::Rooms { rooms })
+    let property: PropertyId = segments.get(0, "property")?;
+    let few = move |ledger: &Ledger, looks: usize| {
+        if ledger.rooms_len(&property) > looks {
+            return Ok(None);
+        }
+        let rooms = ledger.rooms(&property)?.into_iter().map(render::room).collect();
+        Ok(Some(wire::Rooms { rooms }))
     };
-    show(&node, &segments, request.uri(), list).await
+    list(&node, Params::of(request.uri())?, few, identity).await
 }
 
 pub async fn list_out_of_order(
@@ -347,7 +355,7 @@ pub async fn list_out_of_order(
         let closures = ledger.out_of_order(property, from, to)?;
         Ok(wire::OutOfOrders { out_of_order: closures.iter().map(render::out_of_order).collect() })
     };
-    show_dates(&node, &segments, request.uri(), list).await
+    list_dates(&node, &segments, request.uri(), list).await
 }
 
 pub async fn list_rates(
@@ -359,5 +367,5 @@ pub async fn list_rates(
         let rates = ledger.rates(property, from, to)?;
         Ok(wire::Rates { rates: rates.iter().map(render::rate).collect() })
     };
-    show_dates(&node, &segments, request.uri(), list).await
+    list_dates(&node, &segments, request.uri(), list).await
 }

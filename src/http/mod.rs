@@ -21,6 +21,7 @@ mod fields;
 mod imports;
 mod inventory;
 mod listen;
+mod lists;
 mod metrics;
 mod openapi;
 mod peer;

@@ -1,19 +1,32 @@
 //! What is free: rooms for a stay, nights of a type, properties of a place.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::access::{read, read_property, shown_range};
+use super::access::shown_range;
 use super::extract::{Params, Segments};
 use super::fields::Whole;
+use super::lists::{list, list_of_property};
 use super::problem::Problem;
 use super::render;
-use crate::ledger::{AVAILABILITY_NIGHTS_MAX, FreeRoomsQuery, Ledger, PropertyId, SearchQuery};
+use crate::ledger::{
+    AVAILABILITY_NIGHTS_MAX, Date, FoundPage, FreeRoom, FreeRoomsQuery, Ledger, NightAvailability,
+    PropertyId, RoomTypeId, SearchQuery,
+};
 use crate::node::Node;
 use crate::wire;
+
+/// Nights that are counted, or priced and shown, while a room or a reservation is looked at.
+const NIGHTS_A_LOOK: usize = 10;
+
+/// Rooms that may be looked at for the stay, where `looks` may be for a short one: each is priced night by night.
+fn looks_for(arrival: Date, departure: Date, looks: usize) -> usize {
+    let nights = arrival.nights_to(departure).max(0) as usize;
+    looks / (1 + nights / NIGHTS_A_LOOK)
+}
 
 pub async fn free_rooms(
     State(node): State<Arc<Node>>,
@@ -33,9 +46,13 @@ pub async fn free_rooms(
         room_type: params.optional("room_type")?,
         limit: params.limit()?,
     };
-    let list = |ledger: &Ledger| Ok(ledger.free_rooms(&query)?.iter().map(render::free_room).collect());
-    let (rooms, lsn) = read_property(&node, params, &query.property, list).await?;
-    Ok(render::json(StatusCode::OK, lsn, &wire::FreeRooms { rooms }))
+    let property = query.property.clone();
+    let query = move |ledger: &Ledger, looks: usize| {
+        ledger.free_rooms_within(&query, looks_for(query.arrival, query.departure, looks))
+    };
+    let show =
+        |rooms: Vec<FreeRoom>| wire::FreeRooms { rooms: rooms.iter().map(render::free_room).collect() };
+    list_of_property(&node, params, &property, query, show).await
 }
 
 pub async fn availability(
@@ -46,12 +63,19 @@ pub async fn availability(
     let property: PropertyId = segments.get(0, "property")?;
     let mut params = Params::of(request.uri())?;
     let (from, to) = shown_range(&mut params, AVAILABILITY_NIGHTS_MAX)?;
-    let list = |ledger: &Ledger| {
-        let by_type = ledger.availability(&property, from, to)?;
-        Ok(by_type.into_iter().map(|(id, nights)| (id, nights.iter().map(render::night).collect())).collect())
+    let of = property.clone();
+    let query = move |ledger: &Ledger, looks: usize| {
+        let nights = ledger.room_types_len(&of) * from.nights_to(to) as usize;
+        let is_little = nights / NIGHTS_A_LOOK <= looks;
+        is_little.then(|| ledger.availability(&of, from, to)).transpose()
     };
-    let (room_types, lsn) = read_property(&node, params, &property, list).await?;
-    Ok(render::json(StatusCode::OK, lsn, &wire::Availability { room_types }))
+    let show = |by_type: BTreeMap<RoomTypeId, Vec<NightAvailability>>| {
+        let types = by_type.into_iter();
+        wire::Availability {
+            room_types: types.map(|(id, nights)| (id, nights.iter().map(render::night).collect())).collect(),
+        }
+    };
+    list_of_property(&node, params, &property, query, show).await
 }
 
 pub async fn search(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
@@ -67,16 +91,21 @@ pub async fn search(State(node): State<Arc<Node>>, request: Request) -> Result<R
         limit: params.limit()?,
         after: params.optional("cursor")?,
     };
-    let list = |ledger: &Ledger| ledger.search(&query);
-    let (page, lsn) = read(&node, params, list).await?;
-    let properties = (page.properties.into_iter())
-        .map(|found| wire::FoundProperty {
-            property: found.property.property.clone(),
-            name: found.property.name.to_string(),
-            location: found.property.location.to_string(),
-            rooms: found.rooms.iter().map(render::free_room).collect(),
-        })
-        .collect();
-    let next_cursor = page.next.map(|property| property.to_string());
-    Ok(render::json(StatusCode::OK, lsn, &wire::Found { properties, next_cursor }))
+    let query = move |ledger: &Ledger, looks: usize| {
+        ledger.search_within(&query, looks_for(query.arrival, query.departure, looks))
+    };
+    list(&node, params, query, found).await
+}
+
+fn found(page: FoundPage) -> wire::Found {
+    let properties = page.properties.iter().map(|found| wire::FoundProperty {
+        property: found.property.property.clone(),
+        name: found.property.name.to_string(),
+        location: found.property.location.to_string(),
+        rooms: found.rooms.iter().map(render::free_room).collect(),
+    });
+    wire::Found {
+        properties: properties.collect(),
+        next_cursor: page.next.map(|property| property.to_string()),
+    }
 }

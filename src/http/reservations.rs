@@ -8,14 +8,15 @@ use axum::response::Response;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use super::access::{read, read_until};
+use super::access::read_until;
 use super::asked::Asked;
 use super::extract::{Params, Segments, if_match, json, judge_currency, nothing};
 use super::fields::{Amount, Text, Whole};
+use super::lists;
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{
-    Amend, Assign, BlockId, BookingId, Change, Command, Date, Ledger, Lsn, PropertyId, Refusal,
+    Amend, Assign, BlockId, BookingId, Change, Command, Date, Ledger, Lsn, Page, PropertyId, Refusal,
     ReservationFilter, ReservationId, Reserve, RoomChange, RoomId, RoomTypeId, Status, Wanted,
 };
 use crate::node::{IdSource, Node};
@@ -301,13 +302,14 @@ pub async fn list(
     };
     let limit = params.limit()?;
     let after = params.optional::<Cursor>("cursor")?.map(|cursor| cursor.0);
-    let list = |ledger: &Ledger| ledger.reservations(&property, &filter, after, limit);
-    let (page, lsn) = read(&node, params, list).await?;
-    let body = wire::Reservations {
+    let query = move |ledger: &Ledger, looks: usize| {
+        ledger.reservations_within(&property, &filter, after, limit, looks)
+    };
+    let show = |page: Page| wire::Reservations {
         reservations: render::reservations(&page.reservations),
         next_cursor: page.next.map(|id| Cursor(id).to_string()),
     };
-    Ok(render::json(StatusCode::OK, lsn, &body))
+    lists::list(&node, params, query, show).await
 }
 
 /// An id as answers write it: a UUID in lower case, with hyphens, and nothing around it.

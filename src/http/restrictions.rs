@@ -7,8 +7,9 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::access::{check_range, show_dates, write};
+use super::access::{check_range, write};
 use super::extract::{Segments, json};
+use super::lists::list_dates;
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{Command, Date, Ledger, PropertyId, PutRestrictions, RoomTypeId, Rules};
@@ -74,5 +75,5 @@ pub async fn list(
         let restrictions = ledger.restrictions(property, from, to)?;
         Ok(wire::Restrictions { restrictions: restrictions.iter().map(render::restriction).collect() })
     };
-    show_dates(&node, &segments, request.uri(), list).await
+    list_dates(&node, &segments, request.uri(), list).await
 }

@@ -52,6 +52,9 @@ pub struct Limits {
     pub long_polls_max: usize,
     /// Questions about the past that are answered at once.
     pub past_reads_max: usize,
+    /// Long lists and searches that are made at once: each takes a thread that has enough to do, and what the state changes
+    /// meanwhile is copied. The other requests, and applying, have what is left of the processor.
+    pub long_lists_max: usize,
     /// How much of the past is kept. The leader's counts.
     pub history: Retention,
 }
@@ -73,6 +76,7 @@ impl Default for Limits {
             event_pages_max: 8,
             long_polls_max: 4_096,
             past_reads_max: 4,
+            long_lists_max: 2,
             history: Retention::default(),
         }
     }

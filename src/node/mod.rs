@@ -99,12 +99,13 @@ pub struct Node {
     refusals: peers::Refusals,
     history: Arc<History>,
     disk: Arc<dyn Disk>,
-    /// One permit a stream of events, one a page of events that is read, one a request that waits for events, and one a
-    /// question about the past.
+    /// One permit a stream of events, one a page of events that is read, one a request that waits for events, one a question
+    /// about the past, and one a long list that is made.
     streams: Arc<Semaphore>,
     pages: Arc<Semaphore>,
     polls: Arc<Semaphore>,
     in_past: Arc<Semaphore>,
+    lists: Arc<Semaphore>,
     /// True once streams and long polls should end.
     closing: watch::Sender<bool>,
     /// Set once, to the reason why the node must stop.
@@ -200,6 +201,7 @@ impl Node {
         let pages = Arc::new(Semaphore::new(config.limits.event_pages_max));
         let polls = Arc::new(Semaphore::new(config.limits.long_polls_max));
         let in_past = Arc::new(Semaphore::new(config.limits.past_reads_max));
+        let lists = Arc::new(Semaphore::new(config.limits.long_lists_max));
         let node = Arc::new(Node {
             config,
             ids,
@@ -226,6 +228,7 @@ impl Node {
             pages,
             polls,
             in_past,
+            lists,
             closing: watch::Sender::new(false),
             fatal: watch::Sender::new(None),
             log_closed,

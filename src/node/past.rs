@@ -175,22 +175,23 @@ impl Node {
         Ok(self.ready_to_read(applied, Some(lsn), deadline).await?)
     }
 
-    /// A property as command `lsn` left it.
-    pub async fn property_at(
+    /// Asks a property's state as command `lsn` left it, on the thread that went back to it: the question may take long, and
+    /// so may giving back what that state has to itself.
+    pub async fn ask_property_at<T: Send + 'static>(
         &self,
         property: &PropertyId,
         lsn: Lsn,
         deadline: Instant,
-    ) -> Result<Ledger, NotInPast> {
+        question: impl FnOnce(&Ledger) -> T + Send + 'static,
+    ) -> Result<T, NotInPast> {
         self.reach_applied(lsn, deadline).await?;
         let place = self.place_in_past(deadline).await?;
         let (ledger, property) = (self.with_ledger(Ledger::clone), property.clone());
-        self.go_back(place, move |history, asker| history.state_at(ledger, lsn, &property, asker)).await
-    }
-
-    /// Drops a state of the past where that may take a while: it has much of a property to itself.
-    pub fn let_go(&self, past: Ledger) {
-        self.disk.run(Box::new(move || drop(past)));
+        let asked = self.go_back(place, move |history, asker| {
+            let past = history.state_at(ledger, lsn, &property, asker)?;
+            Ok(question(&past))
+        });
+        asked.await
     }
 
     /// Reservations as command `lsn` left them, those that were there.

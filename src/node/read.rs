@@ -4,19 +4,20 @@
 //! restarted voter forgets the lease it granted). Reads that wait together share one round. A local read asks nobody
 //! and answers from what this node has applied.
 
+use std::io;
 use std::sync::Weak;
 use std::time::Duration;
 
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::yield_now;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Node, change_of_leader};
-use crate::ledger::Lsn;
+use crate::ledger::{Ledger, Lsn};
 use crate::planted::{Bug, planted};
-use crate::replication::{NodeId, PeerRefusal, Reply, Request};
+use crate::replication::{NodeId, PeerRefusal, Reply, Request, blocking};
 
 /// How long to wait before a round that failed is tried again, where no change of leader is seen earlier.
 const RETRY_AFTER: Duration = Duration::from_millis(25);
@@ -92,28 +93,56 @@ impl Node {
         min_lsn: Option<Lsn>,
         deadline: Instant,
     ) -> Result<(), NotRead> {
-        if self.state.paused().is_some() {
-            return Err(NotRead::Paused);
-        }
-        match consistency {
-            Consistency::Linearizable => {
-                let index = self.reads.index(false, deadline).await?;
-                if planted(Bug::ReadNotAwaited) {
-                    return Ok(());
-                }
-                self.applied(deadline, |applied| applied.index() >= Some(index))
-                    .await
-                    .ok_or(NotRead::NoLeader)?;
+        self.may_read(consistency)?;
+        if consistency == Consistency::Linearizable {
+            let index = self.reads.index(false, deadline).await?;
+            if planted(Bug::ReadNotAwaited) {
+                return Ok(());
             }
-            Consistency::Local { max_staleness: Some(bound) } if self.silence() > bound => {
-                return Err(NotRead::TooStale);
-            }
-            Consistency::Local { .. } => {}
+            let applied = self.applied(deadline, |applied| applied.index() >= Some(index));
+            applied.await.ok_or(NotRead::NoLeader)?;
         }
         if let Some(lsn) = min_lsn {
             self.applied(deadline, |applied| applied.lsn >= lsn).await.ok_or(NotRead::TooStale)?;
         }
         Ok(())
+    }
+
+    /// Whether this node may answer such reads at all, now: for who has waited since [`ready_to_read`](Node::ready_to_read).
+    pub fn may_read(&self, consistency: Consistency) -> Result<(), NotRead> {
+        if self.state.paused().is_some() {
+            return Err(NotRead::Paused);
+        }
+        match consistency {
+            Consistency::Local { max_staleness: Some(bound) } if self.silence() > bound => {
+                Err(NotRead::TooStale)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A place for one long list while it is made; `None` where none comes free within `wait`.
+    pub async fn place_for_list(&self, wait: Duration) -> Option<OwnedSemaphorePermit> {
+        timeout(wait, self.lists.clone().acquire_owned()).await.ok()?.ok()
+    }
+
+    /// Asks what is long to answer: of the properties as they are now, apart from the state that is applied to, on a thread
+    /// that no other request waits for. The place is taken until that has ended, whoever waits. Call it once this node may
+    /// answer the read. An error where the question panicked.
+    pub async fn ask_apart<T: Send + 'static>(
+        &self,
+        place: OwnedSemaphorePermit,
+        question: impl FnOnce(&Ledger) -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let apart = self.with_ledger(Ledger::properties_apart);
+        let answered = blocking(&*self.disk, move || {
+            let answer = question(&apart);
+            // What the state no longer has is given back here.
+            drop(apart);
+            drop(place);
+            answer
+        });
+        answered.await
     }
 
     /// A peer's question for a read index. Only a leader answers it.
