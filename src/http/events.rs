@@ -36,8 +36,9 @@ const PAGE_BYTES: usize = 16 << 20;
 const PIECE_BYTES: usize = 256 << 10;
 /// A stream without news says that it is there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Pieces of text that wait for the reader of a stream, and events in one.
-const PIECES: usize = 8;
+/// Pieces of text that wait for the reader of a stream, and events in one. One is made while one is taken; more would only take
+/// memory, for each stream whose reader is slow.
+const PIECES: usize = 1;
 const PIECE_EVENTS: usize = 64;
 /// A reader that takes nothing for so long is cut off.
 const READ_WITHIN: Duration = Duration::from_secs(20);
@@ -137,15 +138,15 @@ async fn page(
     let mut waits = None;
     loop {
         let (known, looked_at) = (tips.borrow_and_update().lsn, Instant::now());
-        let (next, events, place) = read_page(node, scan).await?;
+        let (next, found) = read_page(node, scan, known).await?;
         scan = next;
-        let is_over = !events.is_empty() || Instant::now() >= until || *closing.borrow();
-        if is_over {
-            let next = events.last().map_or(query.after.to_string(), |event| event.position.clone());
-            let lsn = known.max(scan.seen);
-            return Ok(render::json(StatusCode::OK, lsn, &wire::Events { events, next }));
+        if let Some(page) = found {
+            return Ok(page);
         }
-        drop(place);
+        if Instant::now() >= until || *closing.borrow() {
+            let empty = wire::Events { events: Vec::new(), next: query.after.to_string() };
+            return Ok(render::json(StatusCode::OK, known.max(scan.seen), &empty));
+        }
         if waits.is_none() {
             waits = Some(node.place_for_poll().ok_or_else(|| {
                 Problem::overloaded(
@@ -164,21 +165,23 @@ async fn page(
     }
 }
 
-/// What a page may be made of, and the place that it has until it is text. A few are read at once, apart from streams.
-async fn read_page(
-    node: &Node,
-    mut scan: Scan,
-) -> Result<(Scan, Vec<wire::Event>, Option<OwnedSemaphorePermit>), Problem> {
+/// The page that comes next, which reflects `known` at least; `None` where there is nothing to tell. A few are read at once,
+/// apart from streams, and written where they are read: what they are made of takes several times the memory of the text.
+async fn read_page(node: &Node, mut scan: Scan, known: Lsn) -> Result<(Scan, Option<Response>), Problem> {
     if scan.is_quiet(node) {
-        return Ok((scan, Vec::new(), None));
+        return Ok((scan, None));
     }
     let Some(place) = node.place_for_page(TURN_WAIT).await else {
         return Err(Problem::overloaded("more pages of events are asked for than this node can read"));
     };
     let read = node.ask_history(move |history| {
+        // It is taken until the page is text: whoever asked may be gone, and the thread is not.
+        let _place = place;
         let events = scan.next(history)?;
-        // It goes with what was read: whoever asked may be gone, and the thread is not.
-        Ok((scan, events, Some(place)))
+        let Some(last) = events.last() else { return Ok((scan, None)) };
+        let page = wire::Events { next: last.position.clone(), events };
+        let page = render::json(StatusCode::OK, known.max(scan.seen), &page);
+        Ok((scan, Some(page)))
     });
     Ok(read.await?)
 }

@@ -29,8 +29,8 @@ pub const GROUP_BYTES_MAX: usize = 32 << 20;
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// How long a body may take at any pace, and how much of it must have come in each millisecond past that. Two megabits a second
 /// are enough for any; one that only drips keeps its place, and memory for all of its length, from others no longer than this.
-const BODY_WAIT: Duration = Duration::from_secs(30);
-const BODY_BYTES_A_MS: u64 = 256;
+pub const BODY_WAIT: Duration = Duration::from_secs(30);
+pub const BODY_BYTES_A_MS: u64 = 256;
 /// Memory that is asked for ahead of what has come, where a long body is announced.
 const AHEAD_BYTES_MAX: u64 = 256 << 10;
 

@@ -6,6 +6,7 @@
 
 mod accept;
 mod access;
+mod answers;
 mod asked;
 mod batch;
 mod blocks;

@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::answers::Answers;
 use super::bodies::Bodies;
 use super::drain::drain_bodies;
 use super::extract::{BODY_BYTES_MAX, GROUP_BYTES_MAX};
@@ -34,6 +35,7 @@ pub fn router(node: Arc<Node>) -> Router {
     let around = Around {
         places: Semaphore::new(node.config.limits.requests_max),
         held_back: Semaphore::new(node.config.limits.requests_max / 4),
+        answers: Answers::new(node.config.limits.answer_bytes_max),
         node: node.clone(),
         metrics: Arc::new(Metrics::new(&node).expect("the metrics have different and sound names")),
     };
@@ -130,6 +132,7 @@ struct Around {
     places: Semaphore,
     /// One permit a refusal that may be held back at the same time; who finds none is answered at once.
     held_back: Semaphore,
+    answers: Answers,
 }
 
 async fn around_each(State(around): State<Arc<Around>>, mut request: Request, next: Next) -> Response {
@@ -138,8 +141,12 @@ async fn around_each(State(around): State<Arc<Around>>, mut request: Request, ne
     }
     // A client that asks before it sends its body (`Expect`) soon sends it without an answer.
     let may_be_held_back = is_for_the_log(&request) && !request.headers().contains_key(header::EXPECT);
+    let may_be_shed = request.method().is_safe() && !is_of_health(&request);
     let counted = around.metrics.begin(&request);
-    let answer = answer_panics(drain_bodies(request, |request| around.bound(request, next))).await;
+    let mut answer = answer_panics(drain_bodies(request, |request| around.bound(request, next))).await;
+    if may_be_shed {
+        answer = around.answers.admit(answer);
+    }
     let answer = around.name_the_node(answer);
     counted.end(&answer);
     // It is neither served nor counted any more: only its connection waits.
@@ -151,12 +158,11 @@ async fn around_each(State(around): State<Arc<Around>>, mut request: Request, ne
 
 impl Around {
     /// Sheds what comes while as many requests are served as may be, and what could only be shed once it had been read:
-    /// that work is then left for what was admitted. Health and numbers are asked for in trouble, and always answered.
+    /// that work is then left for what was admitted.
     async fn bound(&self, request: Request, next: Next) -> Response {
-        let health = matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics");
         let place = self.places.try_acquire();
         let is_too_long = is_too_long(&request);
-        if place.is_err() && !health && !is_too_long {
+        if place.is_err() && !is_of_health(&request) && !is_too_long {
             return Problem::overloaded("as many requests are being served as this node takes")
                 .into_response();
         }
@@ -186,6 +192,11 @@ impl Around {
         }
         response
     }
+}
+
+/// Health and numbers are asked for in trouble, and always answered.
+fn is_of_health(request: &Request) -> bool {
+    matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics")
 }
 
 /// Whether the request is for a route that takes commands. An operator's calls to the cluster don't wait for them.

@@ -42,6 +42,8 @@ pub struct Limits {
     pub requests_max: usize,
     /// Bytes of batches that are read or answered at once.
     pub batch_bodies_bytes_max: usize,
+    /// Bytes of long answers to reads that clients have not taken.
+    pub answer_bytes_max: usize,
     /// Bytes of one piece of a snapshot that goes to a peer or comes from one, at most: over a slow way pieces become smaller.
     pub snapshot_piece_bytes: usize,
     /// Streams of events that are open at once.
@@ -71,6 +73,7 @@ impl Default for Limits {
             queued_reads_max: 16_384,
             requests_max: 8_192,
             batch_bodies_bytes_max: 256 << 20,
+            answer_bytes_max: 256 << 20,
             snapshot_piece_bytes: 1 << 20,
             streams_max: 512,
             event_pages_max: 8,
