@@ -21,7 +21,7 @@ use crate::replication::{DiskThreads, HttpTransport, SNAPSHOT_BYTES_MAX, loaded_
 /// Connections that a port takes at most, where the limit on open files allows them.
 const CLIENT_CONNECTIONS_MAX: usize = 16_384;
 const PEER_CONNECTIONS_MAX: usize = 1_024;
-/// Longer than any answer takes.
+/// Longer than any answer takes, and generous to a client that keeps its connection for later.
 const CLIENT_SILENCE_MAX: Duration = Duration::from_secs(75);
 /// The answer to the last piece of a snapshot takes as long as loading it does.
 const PEER_SILENCE_MAX: Duration = CLIENT_SILENCE_MAX.saturating_add(loaded_within(SNAPSHOT_BYTES_MAX));
