@@ -42,7 +42,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let client_port = BoundedListener::new(client_port, clients_max, CLIENT_SILENCE_MAX);
     let peer_port = BoundedListener::new(peer_port, peers_max, PEER_SILENCE_MAX);
     let transport = HttpTransport::new().map_err(|error| StartError::PeerClient(error.to_string()))?;
-    let clock = Arc::new(SystemClock::new());
+    let clock = Arc::new(SystemClock);
     let ids = IdSource::from_system(clock.clone());
     let shutdown_wait = config.timings.shutdown;
     let (client_addr, peer_addr) = (config.client_addr.clone(), config.peer_addr.clone());

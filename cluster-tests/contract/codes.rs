@@ -323,7 +323,7 @@ impl Alone {
             timings: Timings::default(),
         };
         let world = World {
-            clock: Arc::new(SystemClock::new()),
+            clock: Arc::new(SystemClock),
             transport: Arc::new(HttpTransport::new().expect("a client")),
             ids: IdSource::new(stuck, StdRng::seed_from_u64(1)),
             disk: Arc::new(DiskThreads),

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::ledger::Timestamp;
 use crate::replication::NodeId;
@@ -23,21 +25,15 @@ pub trait Clock: Send + Sync + 'static {
     fn monotonic(&self) -> Duration;
 }
 
-pub struct SystemClock {
-    started: Instant,
-}
+/// The clock that never goes back. On Linux the one that also counts for how long the machine was suspended: a hold does
+/// not last longer because of that. Elsewhere the one that there is.
+#[cfg(target_os = "linux")]
+const MONOTONIC: ClockId = ClockId::Boottime;
+#[cfg(not(target_os = "linux"))]
+const MONOTONIC: ClockId = ClockId::Monotonic;
 
-impl SystemClock {
-    pub fn new() -> SystemClock {
-        SystemClock { started: Instant::now() }
-    }
-}
-
-impl Default for SystemClock {
-    fn default() -> SystemClock {
-        SystemClock::new()
-    }
-}
+/// The machine's own clocks.
+pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn since_epoch(&self) -> Duration {
@@ -45,7 +41,8 @@ impl Clock for SystemClock {
     }
 
     fn monotonic(&self) -> Duration {
-        self.started.elapsed()
+        // No machine has run since before it was started.
+        Duration::try_from(clock_gettime(MONOTONIC)).unwrap_or_default()
     }
 }
 
@@ -180,6 +177,15 @@ mod tests {
         assert_eq!(clock.now(1, start, Duration::ZERO, 200 * MS), Timestamp(5_200));
         // A new term starts from the median, held at the last stamp.
         assert_eq!(clock.now(2, Timestamp(5_150), 9_000 * MS, 201 * MS), Timestamp(9_000));
+    }
+
+    #[test]
+    fn the_systems_clocks_go_on() {
+        // What was suspended counts, so that it is never behind the clock for which it does not.
+        let without = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap();
+        let first = SystemClock.monotonic();
+        assert!(without <= first && first <= SystemClock.monotonic());
+        assert!(SystemClock.wall() > Timestamp(1_700_000_000_000));
     }
 
     #[test]

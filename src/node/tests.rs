@@ -91,7 +91,7 @@ pub(super) async fn start_on(
 ) -> Result<Arc<Node>, StartError> {
     let listed = members.iter().map(|(id, address)| (*id, address.to_string())).collect();
     let config = Config { initial_cluster: Some(listed), timings, ..config(dir) };
-    let clock = Arc::new(SystemClock::new());
+    let clock = Arc::new(SystemClock);
     let ids = IdSource::from_system(clock.clone());
     let history = Keeping::InMemory;
     Node::start(config, World { clock, transport, ids, disk, history }).await

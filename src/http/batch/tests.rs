@@ -21,7 +21,7 @@ use crate::node::clock::SystemClock;
 use crate::wire;
 
 fn ids() -> IdSource {
-    IdSource::new(Arc::new(SystemClock::new()), StdRng::seed_from_u64(1))
+    IdSource::new(Arc::new(SystemClock), StdRng::seed_from_u64(1))
 }
 
 const ID: &str = "0197a7a8-2f3b-7c4d-8e5f-0123456789ab";
