@@ -2,10 +2,11 @@
 //!
 //! The ledger reads no clock: time comes with the command. The leader's log clock starts from the last stamp and the
 //! median of the members' wall clocks, advances by the monotonic clock, and is slewed towards the median, so that one
-//! member's wrong wall clock moves nothing.
+//! member's wrong wall clock moves nothing. Where the median stays far ahead of it, as when machines stood still and their
+//! clocks were set since, it goes there at once; it never goes back.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -47,7 +48,7 @@ impl Clock for SystemClock {
 }
 
 /// What was seen of a member's clock longer ago says nothing of it now.
-const SIGHTING_AGE_MAX: Duration = Duration::from_secs(10);
+pub const SIGHTING_AGE_MAX: Duration = Duration::from_secs(10);
 /// Clocks that differ by less are taken for equal: whole milliseconds of both are compared, and a message has its way.
 const NOTICED_MS: u64 = 2;
 /// For so long the greatest of what was seen counts; then what is seen next, should the clock have been set back.
@@ -56,7 +57,14 @@ const GREATEST_KEPT: Duration = Duration::from_secs(2);
 /// What the other members' messages show: that they are there, and how far their wall clocks are from this node's.
 #[derive(Default)]
 pub struct Sightings {
-    by_member: Mutex<BTreeMap<NodeId, Sighting>>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    by_member: BTreeMap<NodeId, Sighting>,
+    /// The log's last stamp, and how far it was ahead of this node's monotonic clock when it was first seen here.
+    stamp: Option<(Timestamp, i64)>,
 }
 
 #[derive(Clone, Copy)]
@@ -81,8 +89,8 @@ impl Sightings {
     pub fn saw(&self, member: NodeId, theirs: Timestamp, clock: &dyn Clock) {
         let now = clock.monotonic();
         let seen = Sighting { ahead_ms: ahead_ms(theirs, now), measured_at: now, at: now };
-        let mut by_member = self.by_member.lock().expect("no panic while the sightings are locked");
-        let kept = by_member.entry(member).or_insert(seen);
+        let mut all = self.seen();
+        let kept = all.by_member.entry(member).or_insert(seen);
         kept.at = now;
         if seen.ahead_ms >= kept.ahead_ms || now.saturating_sub(kept.measured_at) > GREATEST_KEPT {
             *kept = seen;
@@ -91,28 +99,47 @@ impl Sightings {
 
     /// When the member was last heard from, by this node's monotonic clock.
     pub fn last(&self, member: NodeId) -> Option<Duration> {
-        let by_member = self.by_member.lock().expect("no panic while the sightings are locked");
-        by_member.get(&member).map(|sighting| sighting.at)
+        self.seen().by_member.get(&member).map(|sighting| sighting.at)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().expect("no panic while the sightings are locked")
     }
 
     /// How far the median of the members' wall clocks is ahead of this node's, which counts too, in milliseconds. Members
     /// that were not heard from lately don't count.
     ///
-    /// Of an even number, the one nearer to `stamp`, the log's last: a node with a wrong clock that was just started and
-    /// has heard one other member would else believe its own, and a log clock that has jumped ahead never comes back.
+    /// Of an even number, the one nearer to the log's time: a node with a wrong clock that was just started and has heard
+    /// one other member would else believe its own, and a log clock that has jumped ahead never comes back. The log's time
+    /// is `stamp`, its last, and what has passed since that was seen here: after a quiet time, a clock that is late by as
+    /// much as it has been quiet would else be the nearer one.
     pub fn median_offset_ms(&self, clock: &dyn Clock, stamp: Timestamp) -> i64 {
         let now = clock.monotonic();
         let own = ahead_ms(clock.wall(), now);
-        let by_member = self.by_member.lock().expect("no panic while the sightings are locked");
-        let recent =
-            by_member.values().filter(|sighting| now.saturating_sub(sighting.at) <= SIGHTING_AGE_MAX);
+        let mut seen = self.seen();
+        let logged = match seen.stamp {
+            Some((known, logged)) if stamp <= known => logged,
+            _ => ahead_ms(stamp, now),
+        };
+        seen.stamp = seen.stamp.max(Some((stamp, logged)));
+        let members = seen.by_member.values();
+        let recent = members.filter(|sighting| now.saturating_sub(sighting.at) <= SIGHTING_AGE_MAX);
         let mut offsets: Vec<i64> = recent.map(|sighting| sighting.ahead_ms - own).chain([0]).collect();
         offsets.sort_unstable();
         let (below, above) = (offsets[(offsets.len() - 1) / 2], offsets[offsets.len() / 2]);
-        let stamped = ahead_ms(stamp, now) - own;
+        let stamped = logged - own;
         let median = if stamped.abs_diff(below) <= stamped.abs_diff(above) { below } else { above };
         if median.unsigned_abs() < NOTICED_MS { 0 } else { median }
     }
+}
+
+/// The median of the members' wall clocks, as one of them sees it.
+#[derive(Clone, Copy)]
+pub struct Median {
+    /// Since 1970.
+    pub wall: Duration,
+    /// Whether a majority was heard from lately. Where it was not, the node's own clock may be all that it is made of.
+    pub is_of_majority: bool,
 }
 
 /// Stamps the batches that this node proposes as leader.
@@ -127,35 +154,59 @@ struct Reading {
     monotonic: Duration,
     /// Since 1970, and not in whole milliseconds: what many readings a second lost of them would make the clock late.
     at: Duration,
+    /// Since when the median of a majority has been further ahead than [`BEHIND_MAX`], by the monotonic clock.
+    behind_since: Option<Duration>,
 }
 
 /// The greatest share of elapsed time by which the log clock is moved towards the members' median: one part in ten.
 const SLEW: u32 = 10;
 
+/// A log clock that is behind the median by no more comes up with it within two minutes.
+const BEHIND_MAX: Duration = Duration::from_secs(10);
+
+/// One that is further behind for so long goes to the median at once: until then clocks that were set wrong by mistake may be
+/// set right, and no member counts any more that was last heard from before. Only a majority's median moves it so: a leader
+/// that hears nobody would believe its own clock, and never come back once that was wrong.
+const BEHIND_FOR: Duration = Duration::from_secs(30);
+
+impl Reading {
+    /// The reading behind this one, and how far the clock jumped to come to the median, if it did.
+    fn next(self, median: Median, monotonic: Duration) -> (Reading, Option<Duration>) {
+        // Who read the clocks earlier may come later.
+        let elapsed = monotonic.saturating_sub(self.monotonic);
+        let (steady, slew) = (self.at + elapsed, elapsed / SLEW);
+        let monotonic = self.monotonic + elapsed;
+        let is_behind = median.is_of_majority && median.wall > steady + BEHIND_MAX;
+        let behind_since = is_behind.then(|| self.behind_since.unwrap_or(monotonic));
+        if behind_since.is_some_and(|since| monotonic - since >= BEHIND_FOR) {
+            let reading = Reading { monotonic, at: median.wall, behind_since: None, ..self };
+            return (reading, Some(median.wall - steady));
+        }
+        let at = median.wall.clamp(steady - slew, steady + slew);
+        (Reading { monotonic, at, behind_since, ..self }, None)
+    }
+}
+
 impl LogClock {
-    /// The log's time now. `term` is the one this node leads in: a new one starts afresh from `median_wall` (the
-    /// median of the members' wall clocks, since 1970) and never before `last_stamp`, the newest stamp that was applied
-    /// here.
-    pub fn now(
-        &self,
-        term: u64,
-        last_stamp: Timestamp,
-        median_wall: Duration,
-        monotonic: Duration,
-    ) -> Timestamp {
+    /// The log's time now. `term` is the one this node leads in: a new one starts afresh from `median`, and never before
+    /// `last_stamp`, the newest stamp that was applied here.
+    pub fn now(&self, term: u64, last_stamp: Timestamp, median: Median, monotonic: Duration) -> Timestamp {
         let mut last = self.last.lock().expect("no panic while the log clock is locked");
-        let (at, monotonic) = match *last {
-            Some(reading) if reading.term == term => {
-                // Who read the clocks earlier may come later.
-                let elapsed = monotonic.saturating_sub(reading.monotonic);
-                let (steady, slew) = (reading.at + elapsed, elapsed / SLEW);
-                (median_wall.clamp(steady - slew, steady + slew), reading.monotonic + elapsed)
-            }
-            _ => (median_wall, monotonic),
+        let (reading, jumped) = match *last {
+            Some(reading) if reading.term == term => reading.next(median, monotonic),
+            _ => (Reading { term, monotonic, at: median.wall, behind_since: None }, None),
         };
         let whole = |stamp: Timestamp| Duration::from_millis(stamp.0);
-        let at = at.max(whole(last_stamp)).min(whole(Timestamp::MAX));
-        *last = Some(Reading { term, monotonic, at });
+        let at = reading.at.max(whole(last_stamp)).min(whole(Timestamp::MAX));
+        *last = Some(Reading { at, ..reading });
+        drop(last);
+        if let Some(jumped) = jumped {
+            let behind_s = jumped.as_secs();
+            tracing::warn!(
+                behind_s,
+                "the log's clock was behind the members' clocks, and goes to their median"
+            );
+        }
         Timestamp(at.as_millis() as u64)
     }
 }
@@ -166,17 +217,91 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn of_majority(wall: Duration) -> Median {
+        Median { wall, is_of_majority: true }
+    }
+
     #[test]
     fn the_log_clock_never_goes_back_and_follows_the_monotonic_clock() {
         let clock = LogClock::default();
-        let start = clock.now(1, Timestamp(5_000), 4_000 * MS, Duration::ZERO);
+        let start = clock.now(1, Timestamp(5_000), of_majority(4_000 * MS), Duration::ZERO);
         assert_eq!(start, Timestamp(5_000), "never before the last stamp");
         // The wall clock jumps a day ahead: one part in ten of the elapsed time is all that it moves.
-        assert_eq!(clock.now(1, start, 86_400_000 * MS, 100 * MS), Timestamp(5_110));
+        assert_eq!(clock.now(1, start, of_majority(86_400_000 * MS), 100 * MS), Timestamp(5_110));
         // It jumps back to the year 1970: the clock goes on, a little slower.
-        assert_eq!(clock.now(1, start, Duration::ZERO, 200 * MS), Timestamp(5_200));
+        assert_eq!(clock.now(1, start, of_majority(Duration::ZERO), 200 * MS), Timestamp(5_200));
         // A new term starts from the median, held at the last stamp.
-        assert_eq!(clock.now(2, Timestamp(5_150), 9_000 * MS, 201 * MS), Timestamp(9_000));
+        assert_eq!(clock.now(2, Timestamp(5_150), of_majority(9_000 * MS), 201 * MS), Timestamp(9_000));
+    }
+
+    #[test]
+    fn a_log_clock_that_stays_far_behind_goes_to_the_median_and_never_back() {
+        let s = Duration::from_secs;
+        let clock = LogClock::default();
+        // The median and the monotonic clock, in seconds, and what the log clock says.
+        for (median, monotonic, at_ms) in [
+            (1_000, 0, 1_000_000),
+            // An hour ahead, for less than half a minute.
+            (4_601, 1, 1_001_100),
+            (4_630, 30, 1_033_000),
+            (1_031, 31, 1_033_900),
+            // Ahead again, and long enough.
+            (4_632, 32, 1_035_000),
+            (4_661, 61, 1_066_900),
+            (4_662, 62, 4_662_000),
+            // An hour back.
+            (1_063, 63, 4_662_900),
+            (1_100, 100, 4_696_200),
+            (1_500, 500, 5_056_200),
+        ] {
+            let at = clock.now(1, Timestamp(0), of_majority(s(median)), s(monotonic));
+            assert_eq!(at, Timestamp(at_ms), "{median} s at {monotonic} s");
+        }
+    }
+
+    #[test]
+    fn a_log_clock_that_is_a_little_behind_is_slewed_however_long_that_takes() {
+        let clock = LogClock::default();
+        let at = |ahead: u64, second: u64| {
+            let median = of_majority(Duration::from_secs(second + ahead));
+            clock.now(1, Timestamp(0), median, Duration::from_secs(second))
+        };
+        assert_eq!(at(0, 0), Timestamp(0));
+        for second in 1..=99 {
+            assert_eq!(at(10, second), Timestamp(second * 1_100), "at {second} s");
+        }
+        assert_eq!(at(10, 100), Timestamp(110_000));
+        assert_eq!(at(10, 110), Timestamp(120_000));
+    }
+
+    /// Its own clock is wrong by an hour from the first second on. The others are heard from in some seconds only.
+    #[test]
+    fn a_leader_that_hears_nobody_does_not_go_to_its_own_clock() {
+        let clock = LogClock::default();
+        let at = |ahead: u64, is_of_majority: bool, second: u64| {
+            let median = Median { wall: Duration::from_secs(second + ahead), is_of_majority };
+            clock.now(1, Timestamp(0), median, Duration::from_secs(second))
+        };
+        assert_eq!(at(0, true, 0), Timestamp(0));
+        for second in 1..300_u64 {
+            let stamp = at(3_600, second.is_multiple_of(20), second);
+            assert_eq!(stamp, Timestamp(second * 1_100), "at {second} s");
+        }
+        // They are back, and say the same: half a minute without a break counts from here.
+        for second in 300..330 {
+            assert_eq!(at(3_600, true, second), Timestamp(second * 1_100), "at {second} s");
+        }
+        assert_eq!(at(3_600, true, 330), Timestamp(3_930_000));
+    }
+
+    #[test]
+    fn a_new_term_does_not_go_on_with_how_long_the_clock_was_behind() {
+        let s = Duration::from_secs;
+        let clock = LogClock::default();
+        clock.now(1, Timestamp(0), of_majority(s(0)), s(0));
+        clock.now(1, Timestamp(0), of_majority(s(100)), s(1));
+        assert_eq!(clock.now(2, Timestamp(0), of_majority(s(20)), s(20)), Timestamp(20_000));
+        assert_eq!(clock.now(2, Timestamp(0), of_majority(s(100)), s(31)), Timestamp(32_100));
     }
 
     #[test]
@@ -191,7 +316,7 @@ mod tests {
     #[test]
     fn who_read_the_clocks_earlier_and_comes_later_neither_sets_it_back_nor_ahead() {
         let clock = LogClock::default();
-        let at = |ms: u32| clock.now(1, Timestamp(0), ms * MS, ms * MS);
+        let at = |ms: u32| clock.now(1, Timestamp(0), of_majority(ms * MS), ms * MS);
         assert_eq!([at(100), at(200), at(150), at(201)], [100, 200, 200, 201].map(Timestamp));
     }
 
@@ -200,11 +325,11 @@ mod tests {
         // The two clocks' milliseconds begin at different moments, and readings come oftener than those.
         for apart in [Duration::ZERO, Duration::from_micros(900)] {
             let clock = LogClock::default();
-            let mut stamp = clock.now(1, Timestamp(0), apart, Duration::ZERO);
+            let mut stamp = clock.now(1, Timestamp(0), of_majority(apart), Duration::ZERO);
             for reading in 1..=10_000_u32 {
                 let monotonic = reading * Duration::from_micros(190);
                 let wall = monotonic + apart;
-                stamp = clock.now(1, stamp, wall, monotonic);
+                stamp = clock.now(1, stamp, of_majority(wall), monotonic);
                 assert_eq!(stamp, Timestamp(wall.as_millis() as u64));
             }
         }
@@ -242,6 +367,22 @@ mod tests {
         assert_eq!(sightings.last(2), Some(MS));
         let later = Fixed(Timestamp(20_000), MS + SIGHTING_AGE_MAX + MS);
         assert_eq!(sightings.median_offset_ms(&later, Timestamp(0)), 0, "what was seen long ago");
+    }
+
+    #[test]
+    fn after_a_quiet_time_the_clock_that_went_on_with_the_log_is_believed_of_two() {
+        const HOUR: u64 = 3_600_000;
+        // How far this node's clock and the other's are from the log's time when its last stamp is seen, in hours; and the
+        // one that is right.
+        for (own, other, right) in [(9, 10, 1), (10, 9, 0), (10, 11, 0), (11, 10, -1)] {
+            let sightings = Sightings::default();
+            for quiet in [0, HOUR / 2, HOUR, 5 * HOUR] {
+                let ours = Fixed(Timestamp(own * HOUR + quiet), Duration::from_millis(quiet));
+                sightings.saw(2, Timestamp(other * HOUR + quiet), &ours);
+                let median = sightings.median_offset_ms(&ours, Timestamp(10 * HOUR));
+                assert_eq!(median, right * HOUR as i64, "{own} and {other} after {quiet} ms");
+            }
+        }
     }
 
     #[test]

@@ -63,7 +63,7 @@ use crate::replication::{
     Peers, Position, Sender, State, StateMachine, Storage, Timeouts, Transport, TypeConfig, Witness,
     blocking,
 };
-use clock::{Clock, LogClock, Sightings};
+use clock::{Clock, LogClock, Median, SIGHTING_AGE_MAX, Sightings};
 
 /// What a node takes from the world around it.
 pub struct World {
@@ -407,8 +407,10 @@ impl Node {
         if planted(Bug::StampedByOwnClock) {
             return self.wall().max(self.state.position().stamp);
         }
+        let is_of_majority = self.silence() <= SIGHTING_AGE_MAX;
         let monotonic = self.clock.monotonic();
-        self.log_clock.now(term, self.state.position().stamp, self.wall_since_epoch(), monotonic)
+        let median = Median { wall: self.wall_since_epoch(), is_of_majority };
+        self.log_clock.now(term, self.state.position().stamp, median, monotonic)
     }
 
     /// How long this node may lack what a leader has, which is since it last took over what one sent; a leader has all while a
