@@ -192,6 +192,17 @@ async fn of_several_refusals_the_first_of_the_contract_is_given() {
             "invalid_stay",
         )
         .facts(json!({"index": 2})),
+        Row::post(
+            "of a group a room that is taken before a type that is full",
+            "/v1/properties/grand/bookings",
+            json!({"guest": "group", "reservations": [
+                {"room_type": "double", "arrival": date(10), "departure": date(12), "occupancy": 2},
+                {"room": "101", "arrival": date(10), "departure": date(12), "occupancy": 2},
+            ]}),
+            409,
+            "room_unavailable",
+        )
+        .facts(json!({"index": 1})),
         Row::new(
             "the property before a position that is not there yet",
             Method::GET,

@@ -1,6 +1,6 @@
 //! Bookings of several reservations: made and changed together, all or none.
 
-use super::command::{BookGroup, BookingChange, Change, GroupStay, Reserve};
+use super::command::{BookGroup, BookingChange, Change, GroupStay, Reserve, Wanted};
 use super::id::{BookingId, IdempotencyKey, ReservationId};
 use super::outcome::{Booking, Outcome, Refusal};
 use super::record::Member;
@@ -10,16 +10,17 @@ use super::status::{self, status};
 use super::txn::{Halt, Txn};
 use super::{plan, reserve};
 
-/// The reservations are made one after the other. Once one has no place the others are judged by what stands against them
-/// whatever is sold: what is sold depends on those that would have been made. One at another price than was expected has
-/// its place, and is told of last.
+/// The reservations are made one after the other. Once one can't be made the others are judged by what stands against them
+/// whatever is sold: what is sold depends on those that would have been made. Only rooms by name are asked for behind one
+/// for which no room of its type was left: one that is taken, by others or by those before it, would be so all the more with
+/// that one made too, and is told of first. One at another price than was expected has its place, and is told of last.
 pub fn book(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &BookGroup) -> Result<Outcome, Halt> {
     txn.book(&command.property)?;
     let of = command.stays.len() as u32;
     let mut refused = Refused::default();
     for (index, stay) in (0..of).zip(&command.stays) {
         let mut stay = command.reserve(stay);
-        if refused.has_no_place() || stay.expected_total.is_some_and(|expected| expected < 0) {
+        if refused.is_settled_for(&stay) || stay.expected_total.is_some_and(|expected| expected < 0) {
             if let Some(refusal) = reserve::stands_against(txn, &stay) {
                 refused.add(index, refusal);
             }
@@ -37,15 +38,18 @@ pub fn book(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &BookGroup
 }
 
 /// Of the members that are refused the one that is told: whose reason is the first in the contract's order, and of these
-/// the first in the booking. Who has no place because of what is sold is not told before one that was found earlier to have
-/// none: what would be left for him depends on that one.
+/// the first in the booking.
 #[derive(Default)]
 struct Refused(Option<(u32, Refusal)>);
 
 impl Refused {
-    /// Whether one can't be made, be its price what it may.
-    fn has_no_place(&self) -> bool {
-        self.0.as_ref().is_some_and(|(_, told)| !matches!(told, Refusal::PriceChanged { .. }))
+    /// Whether what is sold can't be a reason against the stay that would be told.
+    fn is_settled_for(&self, stay: &Reserve) -> bool {
+        match &self.0 {
+            None | Some((_, Refusal::PriceChanged { .. })) => false,
+            Some((_, Refusal::NoAvailability { .. })) => matches!(stay.wanted, Wanted::RoomType(_)),
+            Some(_) => true,
+        }
     }
 
     fn add(&mut self, index: u32, refusal: Refusal) {

@@ -67,8 +67,9 @@ fn all_or_none_and_the_refusal_names_the_member() {
     let three = || [by_type(1, "double", 10, 12), by_type(2, "double", 10, 12), by_type(3, "double", 10, 12)];
     let full = Refusal::NoAvailability { nights: vec![day(10), day(11)], fragmented: false };
     let fourth = |stay: Reserve| [three().to_vec(), vec![stay]].concat();
+    let two_suites = || vec![by_type(1, "suite", 10, 12), by_type(2, "suite", 10, 12)];
     let cases = [
-        (fourth(by_type(4, "double", 10, 12)), member(3, full)),
+        (fourth(by_type(4, "double", 10, 12)), member(3, full.clone())),
         (fourth(by_room(4, "999", 10, 12)), member(3, Refusal::RoomNotFound)),
         (fourth(by_type(4, "suite", 12, 12)), member(3, Refusal::InvalidStay)),
         // What stands against one whatever is sold is told before what is sold to another.
@@ -81,6 +82,21 @@ fn all_or_none_and_the_refusal_names_the_member() {
             member(1, Refusal::RoomUnavailable { nights: vec![day(11)] }),
         ),
         (vec![by_type(1, "double", -1, 12), by_type(2, "none", 1, 1)], member(1, Refusal::RoomTypeNotFound)),
+        // A room by name that is taken is told before a type of which none is left, whichever comes first.
+        (
+            [fourth(by_type(4, "double", 10, 12)), vec![by_room(5, "101", 10, 12)]].concat(),
+            member(4, Refusal::RoomUnavailable { nights: vec![day(10), day(11)] }),
+        ),
+        ([two_suites(), vec![by_room(3, "101", 10, 12)]].concat(), member(1, full.clone())),
+        (
+            [two_suites(), vec![by_room(3, "101", 10, 12), by_room(4, "101", 11, 13)]].concat(),
+            member(3, Refusal::RoomUnavailable { nights: vec![day(11)] }),
+        ),
+        (
+            [two_suites(), vec![by_room(3, "201", 9, 13), by_room(4, "201", 12, 12)]].concat(),
+            member(3, Refusal::InvalidStay),
+        ),
+        ([two_suites(), vec![priced(by_room(3, "101", 10, 12), 1)]].concat(), member(1, full.clone())),
         // At another price it has its place all the same; what has none is told before.
         (
             vec![

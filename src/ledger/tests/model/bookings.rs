@@ -32,19 +32,25 @@ impl Model {
     pub fn book_group(&mut self, command: &BookGroup, seen: &Seen<'_>) -> Result<Outcome, Refusal> {
         let free_of_price = |stay: &GroupStay| GroupStay { expected_total: None, ..stay.clone() };
         let mut reservations = Vec::new();
+        let mut stays_made: Vec<GroupStay> = Vec::new();
         // Who is refused, and why.
         let mut refused: Vec<(u32, Refusal)> = Vec::new();
         for (index, stay) in command.stays.iter().enumerate() {
             let expected = stay.expected_total;
-            let no_place = |(_, refusal): &(u32, Refusal)| !matches!(refusal, Refusal::PriceChanged { .. });
-            if refused.iter().any(no_place) || expected.is_some_and(|expected| expected < 0) {
+            // What is sold is no matter any more; a room by name that is taken is told before a full type.
+            let settled = |(_, refusal): &(u32, Refusal)| match refusal {
+                Refusal::PriceChanged { .. } => false,
+                Refusal::NoAvailability { .. } => matches!(stay.wanted, Wanted::RoomType(_)),
+                _ => true,
+            };
+            if refused.iter().any(settled) || expected.is_some_and(|expected| expected < 0) {
                 let against = self.judge_reserve(&member(command, stay)).err();
                 refused.extend(against.map(|refusal| (index as u32, refusal)));
                 continue;
             }
-            // The house with those before it and this one.
-            let stays = command.stays[..=index].iter().map(free_of_price).collect();
-            let house = seen.if_asked(BookGroup { stays, ..command.clone() });
+            // The house with those that were made before it, and this one.
+            let stays = [&stays_made[..], &[free_of_price(stay)]].concat();
+            let house = seen.if_asked(BookGroup { stays: stays.clone(), ..command.clone() });
             let planned = house.ledger.reservation(stay.id).ok().and_then(|made| made.room.clone());
             match self.reserve(&member(command, &free_of_price(stay)), planned) {
                 Ok(made) => {
@@ -53,6 +59,7 @@ impl Model {
                         refused.push((index as u32, Refusal::PriceChanged { total }));
                     }
                     reservations.push(made);
+                    stays_made = stays;
                     self.take_over_rooms(&house);
                 }
                 Err(refusal) => refused.push((index as u32, refusal)),
