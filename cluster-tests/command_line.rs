@@ -269,8 +269,15 @@ async fn blocks_and_the_waitlist_are_kept_on_the_command_line() {
     assert_eq!(listed["blocks"][0]["picked_up"][0]["rooms"], 1, "{listed}");
 
     // What the block gives back goes to the first who waits.
-    let released = does(&["block", "release", "--block", "fair"]).await;
+    let release = ["block", "release", "--block", "fair", "--idempotency-key", "release-fair"];
+    let released = does(&release).await;
     assert_eq!(released["release_date"], date(0), "{released}");
+    // Whoever did not hear of it asks again, be it a day later.
+    does(&["night-audit", "--business-date", &date(1)]).await;
+    for again in [&release[..], &release[..4]] {
+        let same = does(again).await;
+        assert_eq!(same["release_date"], date(0), "{same}");
+    }
     let offered = does(&["waitlist", "show", first]).await;
     assert_eq!(offered["status"], "offered", "{offered}");
     assert_eq!(does(&["waitlist", "leave", first]).await["status"], "withdrawn");

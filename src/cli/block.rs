@@ -38,7 +38,8 @@ struct Release {
     property: PropertyId,
     #[arg(long)]
     block: BlockId,
-    /// From this business date on, what is left is free [default: the property's business date]
+    /// From this business date on, what is left is free [default: the property's business date; the date that the block has,
+    /// where that has come]
     #[arg(long, value_name = "DATE")]
     on: Option<Date>,
     #[command(flatten)]
@@ -73,13 +74,19 @@ impl Release {
         };
         let on = match self.on {
             Some(on) => on,
-            None => client.property(&self.property).await?.value.business_date,
+            None => released_on(&it, client.property(&self.property).await?.value.business_date),
         };
         let body = PutBlock { release_date: Some(on), ..as_put(&it) };
         let answer = client.put_block(&self.property, &self.block, &body, self.writing.key()).await?;
         let format = self.target.format(sources)?;
         output::show_done(format, &answer.meta, &answer.value, |it| blocks(std::slice::from_ref(it)))
     }
+}
+
+/// The release date of a block that is to be free by `today`. One that is, stays as it is: a release that is sent again under
+/// its key on a later day is then the same request.
+fn released_on(it: &wire::Block, today: Date) -> Date {
+    it.release_date.filter(|date| *date <= today).unwrap_or(today)
 }
 
 /// What makes a block what it is.
