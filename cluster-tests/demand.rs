@@ -40,6 +40,7 @@ async fn a_slice_of_real_bookings_is_replayed_as_the_hotels_lived_it() {
         let cluster = Cluster::start(size).await;
         let said = import(&cluster, &["--output", "json"]).await;
         assert_eq!(said.code, Some(0), "{}", said.in_words());
+        assert!(!said.stderr.contains("an earlier import"), "{}", said.in_words());
         let summary: Value = serde_json::from_str(&said.stdout).expect("JSON");
         check(&summary, &slice);
         no_night_is_over(&cluster.api(size)).await;
@@ -49,6 +50,11 @@ async fn a_slice_of_real_bookings_is_replayed_as_the_hotels_lived_it() {
             let again = import(&cluster, &["--output", "json"]).await;
             assert_eq!(again.code, Some(0), "{}", again.in_words());
             assert_eq!(serde_json::from_str::<Value>(&again.stdout).expect("JSON"), summary);
+            assert!(
+                again.stderr.contains("rows had been dealt with by an earlier import"),
+                "{}",
+                again.in_words()
+            );
             let text = import(&cluster, &[]).await.stdout;
             for part in [
                 "293 rows: ",

@@ -53,6 +53,8 @@ struct Report {
     /// Rows that went to the waitlist, and those of them that were booked.
     waited: u64,
     booked: u64,
+    /// Rows that an earlier import had dealt with.
+    earlier: u64,
     troubles: Vec<String>,
     took: Duration,
 }
@@ -113,6 +115,7 @@ impl Report {
         summary.accepted += replayed.accepted.len() as u64;
         self.waited += replayed.waited.len() as u64;
         self.booked += replayed.booked;
+        self.earlier += replayed.earlier;
         for (status, count) in statuses {
             *summary.statuses.entry(status).or_default() += count;
         }
@@ -125,6 +128,12 @@ impl Report {
 }
 
 fn show(format: Format, report: &Report) -> Result<(), Failure> {
+    if report.earlier > 0 {
+        output::tell!(
+            "{} rows had been dealt with by an earlier import: they keep what became of them, with the rooms of then",
+            report.earlier
+        );
+    }
     for trouble in report.troubles.iter().take(TROUBLES_SHOWN) {
         output::tell!("{trouble}");
     }

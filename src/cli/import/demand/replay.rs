@@ -12,7 +12,9 @@ use tokio::sync::Mutex;
 
 use super::calendar::{Day, Step, Steps, days};
 use super::rows::{Hotel, Row};
-use crate::client::{Amend, Client, ClientError, JoinWaitlist, Key, ListQuery, Reserve, StatusChange, Stay};
+use crate::client::{
+    Amend, Answer, Client, ClientError, JoinWaitlist, Key, ListQuery, Reserve, StatusChange, Stay,
+};
 use crate::ledger::{Date, ReservationId, Status, WaitlistId, WaitlistStatus};
 use crate::wire;
 
@@ -32,6 +34,8 @@ pub(super) struct Replayed {
     pub waited: BTreeMap<usize, WaitlistId>,
     /// How many of them were booked.
     pub booked: u64,
+    /// Rows whose reservation an earlier import had asked for.
+    pub earlier: u64,
     /// What went otherwise than the data says with rows that were accepted.
     pub troubles: Vec<String>,
 }
@@ -151,6 +155,9 @@ impl<'c> Course<'c> {
             .client
             .reserve(&self.hotel.property(), &reserve(row), self.key(row.number, Step::Reserve.name()))
             .await;
+        if is_of_earlier_import(&made) {
+            self.replayed.lock().await.earlier += 1;
+        }
         match refusal(made.map(|answer| answer.value.id))? {
             Ok(id) => self.replayed.lock().await.accept(row.number, id),
             Err((code, detail)) => {
@@ -218,6 +225,16 @@ impl<'c> Course<'c> {
         };
         self.client.every_reservation(&property, held, accept).await
     }
+}
+
+/// Whether the outcome is that of an earlier import: what was sent more than once may have been done by this one.
+fn is_of_earlier_import<T>(sent: &Result<Answer<T>, ClientError>) -> bool {
+    let meta = match sent {
+        Ok(answer) => &answer.meta,
+        Err(ClientError::Refused(refused)) => &refused.meta,
+        Err(_) => return false,
+    };
+    meta.replayed && meta.attempts == 1
 }
 
 /// Apart from an answer that is missing: a refusal is an outcome.
