@@ -35,12 +35,14 @@ pub(crate) mod tests;
 mod watchdog;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use openraft::async_runtime::{RecvError, WatchReceiver};
 use openraft::{Instant as _, Raft, RaftMetrics, ServerState};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
@@ -99,13 +101,7 @@ pub struct Node {
     refusals: peers::Refusals,
     history: Arc<History>,
     disk: Arc<dyn Disk>,
-    /// One permit a stream of events, one a page of events that is read, one a request that waits for events, one a question
-    /// about the past, and one a long list that is made.
-    streams: Arc<Semaphore>,
-    pages: Arc<Semaphore>,
-    polls: Arc<Semaphore>,
-    in_past: Arc<Semaphore>,
-    lists: Arc<Semaphore>,
+    permits: past::Permits,
     /// True once streams and long polls should end.
     closing: watch::Sender<bool>,
     /// Set once, to the reason why the node must stop.
@@ -183,26 +179,17 @@ impl Node {
         let storage_fatal = storage.log.fatal();
         let log_closed = storage.log_closed.clone();
         let flush_seconds = storage.log.flush_seconds();
-        let raft_config = raft_config(&config.timings)?;
         // Before raft is there: it applies what the log has, and apply waits for a history that is too far behind.
         let mut keeping = tokio::spawn(history::run(Arc::downgrade(&history), world.disk.clone()));
-        let raft = Raft::new(config.node_id, raft_config, peers.clone(), storage.log, storage.state_machine);
-        let raft = tokio::select! {
-            raft = raft => raft?,
-            ended = &mut keeping => return Err(StartError::Stopped(past::why_ended(ended))),
-        };
+        let raft = start_raft(&config, peers.clone(), storage, &mut keeping).await?;
         let snapshots = state.snapshots().clone();
         let incoming = incoming::IncomingSnapshots::new(snapshots, world.disk.clone(), raft.clone());
 
         let (submitter, batcher) = submit::queue(&config.limits, state.apply_cost().clone());
         let (reads, rounds) = read::queue(config.limits.queued_reads_max);
         let (asks_members, asked) = mpsc::channel(config.limits.queued_reads_max);
-        let streams = Arc::new(Semaphore::new(config.limits.streams_max));
-        let pages = Arc::new(Semaphore::new(config.limits.event_pages_max));
-        let polls = Arc::new(Semaphore::new(config.limits.long_polls_max));
-        let in_past = Arc::new(Semaphore::new(config.limits.past_reads_max));
-        let lists = Arc::new(Semaphore::new(config.limits.long_lists_max));
         let node = Arc::new(Node {
+            permits: past::Permits::new(&config.limits),
             config,
             ids,
             clock: world.clock,
@@ -224,11 +211,6 @@ impl Node {
             refusals: peers::Refusals::default(),
             history,
             disk: world.disk,
-            streams,
-            pages,
-            polls,
-            in_past,
-            lists,
             closing: watch::Sender::new(false),
             fatal: watch::Sender::new(None),
             log_closed,
@@ -507,6 +489,21 @@ async fn open_data_dir(
     opened.unwrap_or_else(|panic| {
         Err(StartError::Stopped(format!("the data directory can't be opened: {panic}")))
     })
+}
+
+/// Starts raft, unless who keeps the history ends before: raft would then wait for him for ever.
+async fn start_raft(
+    config: &Config,
+    peers: Peers,
+    storage: Storage,
+    keeping: &mut JoinHandle<io::Result<()>>,
+) -> Result<Raft<TypeConfig, StateMachine>, StartError> {
+    let raft_config = raft_config(&config.timings)?;
+    let raft = Raft::new(config.node_id, raft_config, peers, storage.log, storage.state_machine);
+    tokio::select! {
+        raft = raft => Ok(raft?),
+        ended = keeping => Err(StartError::Stopped(past::why_ended(ended))),
+    }
 }
 
 /// openraft's own settings. Its snapshots and purges are off: [`snapshots`] takes both over.

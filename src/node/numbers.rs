@@ -77,7 +77,7 @@ impl Node {
             failing_due: self.with_ledger(|ledger| ledger.failing_due().len()),
             paused: self.paused().is_some(),
             history: self.history.extent(),
-            streams: limits.streams_max - self.streams.available_permits(),
+            streams: limits.streams_max - self.permits.streams.available_permits(),
             behind: behind.collect(),
         }
     }

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Consistency, Node, NotRead};
+use super::{Consistency, Limits, Node, NotRead};
 use crate::history::{Asker, History, NotTold, Run, Version};
 use crate::ledger::{
     Command, Ledger, Lsn, Mark, PropertyId, Refusal, Reservation, ReservationId, ReservationRecord,
@@ -17,6 +17,33 @@ use crate::replication::blocking;
 
 /// How often it is looked at whether something is to be forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(5);
+
+/// Permits of those who ask for events, for the past and for long lists.
+pub struct Permits {
+    /// One permit a stream of events.
+    pub streams: Arc<Semaphore>,
+    /// One permit a page of events that is read.
+    pub pages: Arc<Semaphore>,
+    /// One permit a request that waits for events.
+    pub polls: Arc<Semaphore>,
+    /// One permit a question about the past.
+    pub walks: Arc<Semaphore>,
+    /// One permit a long list that is made.
+    pub lists: Arc<Semaphore>,
+}
+
+impl Permits {
+    pub fn new(limits: &Limits) -> Permits {
+        let places = |max| Arc::new(Semaphore::new(max));
+        Permits {
+            streams: places(limits.streams_max),
+            pages: places(limits.event_pages_max),
+            polls: places(limits.long_polls_max),
+            walks: places(limits.past_reads_max),
+            lists: places(limits.long_lists_max),
+        }
+    }
+}
 
 /// Stops the node should its history not be kept any more, `keeping` being who keeps it.
 pub async fn keep(node: Weak<Node>, keeping: JoinHandle<std::io::Result<()>>) {
@@ -123,17 +150,17 @@ impl Node {
 
     /// A place for one stream of events; `None` where as many are open as may be.
     pub fn place_for_stream(&self) -> Option<OwnedSemaphorePermit> {
-        self.streams.clone().try_acquire_owned().ok()
+        self.permits.streams.clone().try_acquire_owned().ok()
     }
 
     /// A place for one page of events while it is read; `None` where none comes free within `wait`.
     pub async fn place_for_page(&self, wait: Duration) -> Option<OwnedSemaphorePermit> {
-        timeout(wait, self.pages.clone().acquire_owned()).await.ok()?.ok()
+        timeout(wait, self.permits.pages.clone().acquire_owned()).await.ok()?.ok()
     }
 
     /// A place for one request that waits for events; `None` where as many wait as may.
     pub fn place_for_poll(&self) -> Option<OwnedSemaphorePermit> {
-        self.polls.clone().try_acquire_owned().ok()
+        self.permits.polls.clone().try_acquire_owned().ok()
     }
 
     /// Asks the history, which may have to be read from the disk.
@@ -241,7 +268,7 @@ impl Node {
 
     /// Going back takes a thread and memory, so only a few do at once.
     async fn place_in_past(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, NotRead> {
-        let place = timeout_at(deadline, self.in_past.clone().acquire_owned()).await;
+        let place = timeout_at(deadline, self.permits.walks.clone().acquire_owned()).await;
         place.ok().and_then(Result::ok).ok_or(NotRead::Overloaded)
     }
 }
@@ -267,7 +294,7 @@ mod tests {
             });
             assert_eq!(walked.await, Err(NotInPast::TooLong));
         }
-        let all = node.in_past.acquire_many(node.config.limits.past_reads_max as u32);
+        let all = node.permits.walks.acquire_many(node.config.limits.past_reads_max as u32);
         assert!(timeout(Duration::from_secs(5), all).await.is_ok(), "a walk goes on that nobody waits for");
         node.shut_down().await;
     }

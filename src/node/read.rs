@@ -123,7 +123,7 @@ impl Node {
 
     /// A place for one long list while it is made; `None` where none comes free within `wait`.
     pub async fn place_for_list(&self, wait: Duration) -> Option<OwnedSemaphorePermit> {
-        timeout(wait, self.lists.clone().acquire_owned()).await.ok()?.ok()
+        timeout(wait, self.permits.lists.clone().acquire_owned()).await.ok()?.ok()
     }
 
     /// Asks what is long to answer: of the properties as they are now, apart from the state that is applied to, on a thread
