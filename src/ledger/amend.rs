@@ -245,65 +245,84 @@ fn step_aside(txn: &mut Txn<'_>, record: &ReservationRecord) -> Result<(), Halt>
 
 /// The old stay has stepped aside.
 fn find_place(book: &Book, old: &Reservation, target: &Target) -> Result<Place, Refusal> {
-    let today = book.business_date();
     let room_type = book.room_type(&target.room_type)?;
-    // Nights that are gone need no room, unless it is the one that the stay had then.
-    let later = (target.arrival < today).then_some(today);
-    let stays_there = target.arrival == old.arrival;
-    let room_from = |room: &RoomId| match &old.room {
-        Some(own) if own == room && stays_there => old.room_from,
-        _ => later,
-    };
-    let first = |room: &RoomId| room_from(room).unwrap_or(target.arrival);
+    let in_house = old.status == Status::InHouse;
+    match target.pinned.as_ref().or(old.room.as_ref().filter(|_| in_house)) {
+        Some(room) => place_in(book, room_type, room, old, target),
+        None => plan_place(book, room_type, old, target),
+    }
+}
+
+/// The first night for which a room is planned, if that is later than the arrival: nights that are gone need none.
+fn later(book: &Book, target: &Target) -> Option<Date> {
+    let today = book.business_date();
+    (target.arrival < today).then_some(today)
+}
+
+/// The same for this room: nights that are gone stay those of the room that the stay had then.
+fn room_from(book: &Book, room: &RoomId, old: &Reservation, target: &Target) -> Option<Date> {
+    match &old.room {
+        Some(own) if own == room && target.arrival == old.arrival => old.room_from,
+        _ => later(book, target),
+    }
+}
+
+/// In the room that is named, or in which the guest is.
+fn place_in(
+    book: &Book,
+    room_type: &TypeBook,
+    id: &RoomId,
+    old: &Reservation,
+    target: &Target,
+) -> Result<Place, Refusal> {
+    let room_from = room_from(book, id, old, target);
+    let next = target.arrival.max(book.business_date());
+    // Nights that are gone are asked for too, where the guest has stayed past his departure.
+    let adds_gone = target.arrival == old.arrival && target.departure > old.departure;
+    let asked = if adds_gone { next.min(old.departure) } else { next };
+    if asked >= target.departure && old.room.as_ref() == Some(id) {
+        // It has had its nights there, whatever the room became since.
+        return Ok(Place { room: Some(id.clone()), room_from, moves: Vec::new() });
+    }
+    // The room of who is in house may have become one of another type, or none, once he had no night left there.
+    let is_of_type = |room: &RoomBook| room.record.room.room_type == target.room_type;
+    if asked < target.departure && !book.room(id).is_ok_and(is_of_type) {
+        return Err(Refusal::RoomUnavailable { nights: asked.until(target.departure).collect() });
+    }
+    let stay = (room_from.unwrap_or(target.arrival), target.departure);
+    let kept = block::kept_of(own_block(book, old), &target.room_type);
+    let moves = clear(book, room_type, book.room(id)?, stay, kept)?;
+    has_space(book, room_type, old, target)?;
+    Ok(Place { room: Some(id.clone()), room_from, moves })
+}
+
+/// In any room of the type: the one that is planned, where that can stay so, or another.
+fn plan_place(
+    book: &Book,
+    room_type: &TypeBook,
+    old: &Reservation,
+    target: &Target,
+) -> Result<Place, Refusal> {
+    let next = target.arrival.max(book.business_date());
     let block = own_block(book, old);
     let kept = block::kept_of(block, &target.room_type);
-    let in_house = old.status == Status::InHouse;
-    let fixed = target.pinned.as_ref().or(old.room.as_ref().filter(|_| in_house));
-    let next = target.arrival.max(today);
-    if let Some(id) = fixed {
-        // Nights that are gone are asked for too, where the guest has stayed past his departure.
-        let adds_gone = stays_there && target.departure > old.departure;
-        let asked = if adds_gone { next.min(old.departure) } else { next };
-        if asked >= target.departure && old.room.as_ref() == Some(id) {
-            // It has had its nights there, whatever the room became since.
-            return Ok(Place { room: Some(id.clone()), room_from: room_from(id), moves: Vec::new() });
-        }
-        let stay = (first(id), target.departure);
-        // The room of who is in house may have become one of another type, or none, once he had no night left there.
-        let is_of_type = |room: &RoomBook| room.record.room.room_type == target.room_type;
-        if asked < target.departure && !book.room(id).is_ok_and(is_of_type) {
-            return Err(Refusal::RoomUnavailable { nights: asked.until(target.departure).collect() });
-        }
-        let moves = clear(book, room_type, book.room(id)?, stay, kept)?;
-        has_space(book, room_type, old, target)?;
-        return Ok(Place { room: Some(id.clone()), room_from: room_from(id), moves });
-    }
     if block.is_some() && kept == 0 && target.room_type != old.room_type && next < target.departure {
         // Only a room by name is an upgrade.
         let nights = next.until(target.departure).collect();
         return Err(Refusal::NoAvailability { nights, fragmented: false });
     }
     has_space(book, room_type, old, target)?;
-    let planned = old.room.as_ref().filter(|_| target.room_type == old.room_type);
-    // That the room was out of order on a night that is gone is no matter any more; that somebody was in it is.
-    let is_free = |room: &RoomBook| {
-        let (first, departure) = (first(&room.record.room.room), target.departure);
-        let is_closed = next < departure && !room.closures(first.max(today), departure).is_empty();
-        first >= departure || (room.calendar.is_free(first, departure) && !is_closed)
-    };
-    if let Some(id) = planned
-        && let Ok(room) = book.room(id)
-        && room.record.room.room_type == target.room_type
-        && is_free(room)
-    {
-        return Ok(Place { room: Some(id.clone()), room_from: room_from(id), moves: Vec::new() });
+    if let Some(place) = as_planned(book, old, target) {
+        return Ok(place);
     }
     if next >= target.departure {
         // There is no night left for which another room could be planned.
         return Ok(Place { room: None, room_from: None, moves: Vec::new() });
     }
-    match plan::choose(book, room_type, later.unwrap_or(target.arrival), target.departure) {
-        plan::Choice::Room(room, moves) => Ok(Place { room: Some(room), room_from: later, moves }),
+    match plan::choose(book, room_type, next, target.departure) {
+        plan::Choice::Room(room, moves) => {
+            Ok(Place { room: Some(room), room_from: later(book, target), moves })
+        }
         plan::Choice::Overbooked => Ok(Place { room: None, room_from: None, moves: Vec::new() }),
         // It was sold these nights, and waits for a room as before.
         plan::Choice::Fragmented if waits_still(old, target) => {
@@ -311,6 +330,20 @@ fn find_place(book: &Book, old: &Reservation, target: &Target) -> Result<Place, 
         }
         plan::Choice::Fragmented => Err(Refusal::NoAvailability { nights: Vec::new(), fragmented: true }),
     }
+}
+
+/// In the room that is planned, where the changed stay is of its type and finds it free.
+fn as_planned(book: &Book, old: &Reservation, target: &Target) -> Option<Place> {
+    let id = old.room.as_ref().filter(|_| target.room_type == old.room_type)?;
+    let room = book.room(id).ok().filter(|room| room.record.room.room_type == target.room_type)?;
+    let room_from = room_from(book, id, old, target);
+    let (today, departure) = (book.business_date(), target.departure);
+    let first = room_from.unwrap_or(target.arrival);
+    // That the room was out of order on a night that is gone is no matter any more; that somebody was in it is.
+    let is_closed =
+        target.arrival.max(today) < departure && !room.closures(first.max(today), departure).is_empty();
+    let is_free = first >= departure || (room.calendar.is_free(first, departure) && !is_closed);
+    is_free.then(|| Place { room: Some(id.clone()), room_from, moves: Vec::new() })
 }
 
 /// Whether the stay has had no room, and asks for no night that it did not have.
