@@ -4,6 +4,11 @@
 //! makes a hold for each that fits now. What one command does not come to is due: [`PropertyRecord::offering`] says where
 //! to go on. What becomes of the hold becomes of the offer: confirmed it is booked, ended it lapses, canceled it is
 //! withdrawn.
+//!
+//! A leader puts the rest of a pass into the log ahead of the next entry, see [`Ledger::ends_before`]. Only within one entry,
+//! or one that was made before the last was applied, has the command behind the one that freed a room no more than its own
+//! turn ahead of itself: it may be given that room before who waits behind more than two turns of others. An exact rule would
+//! have no bound: each stay in whose way is fragmentation takes a search, and there may be any number of them.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
