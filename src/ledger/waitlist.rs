@@ -5,10 +5,11 @@
 //! to go on. What becomes of the hold becomes of the offer: confirmed it is booked, ended it lapses, canceled it is
 //! withdrawn.
 //!
-//! A leader puts the rest of a pass into the log ahead of the next entry, see [`Ledger::ends_before`]. Only within one entry,
-//! or one that was made before the last was applied, has the command behind the one that freed a room no more than its own
-//! turn ahead of itself: it may be given that room before who waits behind more than two turns of others. An exact rule would
-//! have no bound: each stay in whose way is fragmentation takes a search, and there may be any number of them.
+//! A leader puts the rest of a pass into the log ahead of the next entry, see [`Ledger::ends_before`]. It can't where the
+//! command that comes next stands in the same entry as the one that freed a room, or in one that was made before that was
+//! applied. Such a command goes on with the pass only once before it is run, and may be given the room that somebody waits for
+//! who stands further behind. To go to the end each time would have no bound: who fits by count alone takes a search each,
+//! and any number of them may wait.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
