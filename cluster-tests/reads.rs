@@ -21,6 +21,11 @@ async fn a_read_sees_every_write_that_was_acknowledged_before_it() {
         stay["hold_seconds"] = json!(3_600);
         let made = hotel.post(&pick(3), &stay).key(&key).expect(201).await;
         let path = format!("/v1/reservations/{}", made["id"].as_str().expect("an id"));
+        // So is what was there then, at a node that has not come so far.
+        for node in 1..=3 {
+            let then = format!("{path}?consistency=local&as_of={}", made["lsn"]);
+            assert_eq!(cluster.api(node).get(&then).expect(200).await, made);
+        }
         assert_eq!(pick(3).get(&path).expect(200).await, made);
         let free = hotel.free_rooms(&pick(3), n, n + 1).await;
         assert!(!free.contains(&"c1".to_owned()), "a sold room is listed as free");

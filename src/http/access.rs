@@ -9,8 +9,9 @@ use tokio::time::Instant;
 use super::extract::{Params, Segments, key_of_headers};
 use super::problem::Problem;
 use super::render;
+use crate::history::NotTold;
 use crate::ledger::{Applied, BLOCK_NIGHTS_MAX, Command, Date, Ledger, Lsn, PropertyId, Refusal, Submission};
-use crate::node::{Consistency, Node, NotRead};
+use crate::node::{Consistency, Node, NotInPast, NotRead};
 
 /// Submits a command under the caller's key, and renders what became of it.
 pub async fn write(
@@ -57,6 +58,32 @@ pub async fn read_until<T>(
     query: impl FnOnce(&Ledger) -> Result<T, Refusal>,
 ) -> Result<(T, Lsn), Problem> {
     ready(node, params, deadline).await?;
+    ask(node, query)
+}
+
+/// Like [`read_until`], for a question about what was there at `as_of`: who asks for a local answer may ask for a position
+/// that this node has not come to, and what it does not know yet may have been there then.
+pub async fn read_towards<T>(
+    node: &Node,
+    params: Params,
+    as_of: Lsn,
+    deadline: Instant,
+    query: impl Fn(&Ledger) -> Result<T, Refusal>,
+) -> Result<T, Problem> {
+    ready(node, params, deadline).await?;
+    let refused = match ask(node, &query) {
+        Ok((found, _)) => return Ok(found),
+        Err(refused) => refused,
+    };
+    match node.reach_applied(as_of, deadline).await {
+        Ok(()) => ask(node, query).map(|(found, _)| found),
+        // Nothing comes before it any more: what is not there has never been.
+        Err(NotInPast::NotTold(NotTold::InFuture)) => Err(refused),
+        Err(not_in_past) => Err(not_in_past.into()),
+    }
+}
+
+fn ask<T>(node: &Node, query: impl FnOnce(&Ledger) -> Result<T, Refusal>) -> Result<(T, Lsn), Problem> {
     node.with_ledger(|ledger| {
         let lsn = ledger.lsn();
         match query(ledger) {

@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::access::{read_until, write};
+use super::access::{read, read_towards, write};
 use super::asked::Asked;
 use super::bodies::Bodies;
 use super::extract::{Params, Segments, judge_currency, nothing};
@@ -157,9 +157,13 @@ pub async fn show(
     let id = booking_id(&segments)?;
     let mut params = Params::of(request.uri())?;
     let as_of = params.optional("as_of")?.map(Lsn);
+    let newest = |ledger: &Ledger| ledger.booking(id);
+    let Some(as_of) = as_of else {
+        let (newest, lsn) = read(&node, params, newest).await?;
+        return Ok(render::json(StatusCode::OK, lsn, &render::booking(&newest)));
+    };
     let deadline = node.deadline();
-    let (newest, lsn) = read_until(&node, params, deadline, |ledger: &Ledger| ledger.booking(id)).await?;
-    let Some(as_of) = as_of else { return Ok(render::json(StatusCode::OK, lsn, &render::booking(&newest))) };
+    let newest = read_towards(&node, params, as_of, deadline, newest).await?;
     let members = newest.reservations.iter().map(|member| member.id).collect();
     let reservations = node.reservations_at(members, as_of, deadline).await?;
     if reservations.is_empty() {

@@ -10,7 +10,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use serde::Serialize;
 
-use super::access::{read_until, ready, shown_range};
+use super::access::{read_towards, ready, shown_range};
 use super::bodies::TURN_WAIT;
 use super::extract::{Params, Segments};
 use super::problem::{Code, Problem};
@@ -50,9 +50,9 @@ pub async fn list_of_property<F, T: Serialize>(
         return list(node, params, query, show).await;
     };
     let deadline = node.deadline();
-    // Nothing takes a property away: what is not there now never was.
+    // Nothing takes a property away: what is not there at a later position never was.
     let known = |ledger: &Ledger| ledger.property(property).map(drop).ok_or(Refusal::PropertyNotFound);
-    read_until(node, params, deadline, known).await?;
+    read_towards(node, params, as_of, deadline, known).await?;
     let asked = query.clone();
     let question = move |past: &Ledger| {
         // Else it would pass for a history that can't be asked now, and the client would come again for ever.

@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use super::access::read_until;
+use super::access::{read, read_towards, read_until};
 use super::asked::Asked;
 use super::extract::{Params, Segments, if_match, json, judge_currency, nothing};
 use super::fields::{Amount, Text, Whole};
@@ -263,9 +263,13 @@ pub async fn show(
     let id = reservation_id(&segments)?;
     let mut params = Params::of(request.uri())?;
     let as_of = params.optional("as_of")?.map(Lsn);
+    let newest = |ledger: &Ledger| ledger.reservation(id);
+    let Some(as_of) = as_of else {
+        let (newest, lsn) = read(&node, params, newest).await?;
+        return Ok(render::tagged(StatusCode::OK, lsn, &newest));
+    };
     let deadline = node.deadline();
-    let (newest, lsn) = read_until(&node, params, deadline, |ledger: &Ledger| ledger.reservation(id)).await?;
-    let Some(as_of) = as_of else { return Ok(render::tagged(StatusCode::OK, lsn, &newest)) };
+    read_towards(&node, params, as_of, deadline, newest).await?;
     let found = node.reservations_at(vec![id], as_of, deadline).await?;
     let not_yet = || Problem::from(Refusal::ReservationNotFound).at(as_of);
     Ok(render::tagged(StatusCode::OK, as_of, found.first().ok_or_else(not_yet)?))

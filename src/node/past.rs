@@ -196,7 +196,7 @@ impl Node {
     }
 
     /// Returns once this node's state has come to command `lsn`: after a start its history may be ahead of that.
-    async fn reach_applied(&self, lsn: Lsn, deadline: Instant) -> Result<(), NotInPast> {
+    pub async fn reach_applied(&self, lsn: Lsn, deadline: Instant) -> Result<(), NotInPast> {
         self.reach(lsn, deadline).await?;
         let applied = Consistency::Local { max_staleness: None };
         Ok(self.ready_to_read(applied, Some(lsn), deadline).await?)
