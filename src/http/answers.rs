@@ -1,7 +1,8 @@
 //! Long answers to reads, while their clients take them: what they hold of this node's memory, together, and for how long.
 //!
 //! An answer stands in memory until its client has taken it, and a client may be slow on purpose. What would be too much is
-//! shed; what is taken too slowly is broken off. Answers to writes are not counted: what was done has to be told.
+//! shed; what is taken too slowly is broken off. Answers to writes are not counted here: what was done has to be told. Those of
+//! batches have their room before anything is done.
 
 use std::io;
 use std::pin::Pin;
@@ -19,10 +20,10 @@ use super::extract::{BODY_BYTES_A_MS, BODY_WAIT};
 use super::problem::Problem;
 
 /// Shorter answers are not counted: the system takes most of them in, whatever their clients do.
-const SHORT_BYTES: u64 = 64 << 10;
+pub const SHORT_BYTES: u64 = 64 << 10;
 /// What is passed on at once. A connection asks for sixteen pieces ahead of its client (`MAX_BUF_LIST_BUFFERS` in hyper). Once
 /// it has asked for the last, the answer has no room any more, nor an end to its time: what is left is as much as a short one.
-const PIECE_BYTES: usize = SHORT_BYTES as usize / 16;
+pub const PIECE_BYTES: usize = SHORT_BYTES as usize / 16;
 
 /// Shared by all answers of a port.
 pub struct Answers {
@@ -62,9 +63,13 @@ struct Long {
 
 impl Long {
     fn new(body: Body, length: u64, room: OwnedSemaphorePermit) -> Long {
-        let latest = Instant::now() + BODY_WAIT + Duration::from_millis(length / BODY_BYTES_A_MS);
-        Long { body, given: Bytes::new(), left: length, latest, _room: room }
+        Long { body, given: Bytes::new(), left: length, latest: latest(length), _room: room }
     }
+}
+
+/// Until when an answer of `length` bytes, which begins now, must have been taken.
+pub fn latest(length: u64) -> Instant {
+    Instant::now() + BODY_WAIT + Duration::from_millis(length / BODY_BYTES_A_MS)
 }
 
 impl HttpBody for Long {

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
+use super::answers::SHORT_BYTES;
 use super::extract::{BODY_BYTES_MAX, GROUP_BYTES_MAX, Params, check_is_json, check_length, parse, read};
 use super::problem::Problem;
 use crate::node::Limits;
@@ -55,9 +56,20 @@ impl Bodies {
         if length <= BODY_BYTES_MAX as u64 {
             return Ok(None);
         }
+        self.room(length as usize).map(Some)
+    }
+
+    /// Room for the answer to a batch that is `length` bytes long or so: it stands in memory until its client has taken it.
+    pub fn room_for_answer(&self, length: usize) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+        if length as u64 <= SHORT_BYTES {
+            return Ok(None);
+        }
+        self.room(length.min(GROUP_BYTES_MAX)).map(Some)
+    }
+
+    fn room(&self, length: usize) -> Result<OwnedSemaphorePermit, Problem> {
         let room = self.bytes.clone().try_acquire_many_owned(length as u32);
-        room.map(Some)
-            .map_err(|_| Problem::overloaded("as many large bodies are being served as this node takes"))
+        room.map_err(|_| Problem::overloaded("as many large bodies are being served as this node takes"))
     }
 
     /// Waits for a turn to parse.
@@ -75,6 +87,18 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+
+    #[test]
+    fn short_answers_take_no_room_and_long_ones_share_it() {
+        let limits = Limits { batch_bodies_bytes_max: 1 << 20, ..Limits::default() };
+        let bodies = Bodies::new(&limits);
+        let long = bodies.room_for_answer(700 << 10).unwrap();
+        assert!(long.is_some());
+        assert!(bodies.room_for_answer(700 << 10).is_err());
+        assert!(matches!(bodies.room_for_answer(SHORT_BYTES as usize), Ok(None)));
+        drop(long);
+        assert!(bodies.room_for_answer(700 << 10).is_ok());
+    }
 
     fn unknown() -> Body {
         Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, axum::Error>>())

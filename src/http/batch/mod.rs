@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use self::command::{Parsed, parse};
 use self::form::Form;
-use self::result::{Detail, Results};
+use self::result::{Detail, Results, USUAL_BYTES};
 use super::bodies::Bodies;
 use super::extract::{GROUP_BYTES_MAX, Params, key_of_headers, read, unsupported_media_type};
 use super::problem::{Code, Problem};
@@ -45,7 +45,7 @@ pub async fn run(
     let detail = Params::of(&parts.uri).and_then(detail);
     let deadline = node.deadline();
     let turn = bodies.turn().await?;
-    let (places, commands) = {
+    let (places, (commands, reservations)) = {
         let texts = form.commands(&body)?;
         // Asked before places are: a client that finds none is told to come again. What groups count for is known only once
         // they are read.
@@ -68,6 +68,11 @@ pub async fn run(
         return Err(NotRead::Paused.into());
     }
     drop(turn);
+    // A large body has room already, and its answer is about as long.
+    let room = match room {
+        Some(room) => Some(room),
+        None => bodies.room_for_answer(reservations * USUAL_BYTES)?,
+    };
     let results = submit(&node, commands, places, deadline).await;
     let lsn = results.iter().flatten().map(|applied| applied.lsn).max();
     let answer_form = form.of_answer(&headers);
@@ -88,8 +93,12 @@ fn detail(mut params: Params) -> Result<Detail, Problem> {
     }
 }
 
-/// Reads every command before the first is submitted, so that a batch that is too large leaves nothing done.
-async fn parse_all(ids: &IdSource, commands: &[&[u8]]) -> Result<Vec<Result<Submission, Problem>>, Problem> {
+/// Reads every command before the first is submitted, so that a batch that is too large leaves nothing done. With how many
+/// reservations they are.
+async fn parse_all(
+    ids: &IdSource,
+    commands: &[&[u8]],
+) -> Result<(Vec<Result<Submission, Problem>>, usize), Problem> {
     let mut parsed = Vec::with_capacity(commands.len().min(RESERVATIONS_MAX));
     let mut reservations = 0;
     for (number, some) in commands.chunks(PARSED_AT_ONCE).enumerate() {
@@ -106,7 +115,7 @@ async fn parse_all(ids: &IdSource, commands: &[&[u8]]) -> Result<Vec<Result<Subm
             parsed.push(submission);
         }
     }
-    Ok(parsed)
+    Ok((parsed, reservations))
 }
 
 fn too_many() -> Problem {

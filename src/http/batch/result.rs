@@ -1,22 +1,22 @@
 //! The results of a batch, written piece by piece: a batch's answer can be many times as long as its request.
 
-use std::convert::Infallible;
+use std::io;
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use futures_util::stream;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
+use super::super::answers::{PIECE_BYTES, latest};
 use super::super::problem::{Code, Problem};
 use super::super::render;
 use super::form::Form;
 use crate::ledger::{Applied, Outcome};
 use crate::wire::BatchResult;
 
-/// A piece of the answer is sent once it is about so long.
-const PIECE_BYTES: usize = 64 << 10;
 /// What most results take at most, so that a piece is written without growing.
-const USUAL_BYTES: usize = 512;
+pub const USUAL_BYTES: usize = 512;
 
 /// How much a result shows of what its command did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Results {
     form: Form,
     detail: Detail,
     state: State,
+    /// Until when all of it must have been taken.
+    latest: Instant,
     /// The batch's share of the node's memory, until the answer is sent.
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -48,13 +50,25 @@ impl Results {
         detail: Detail,
         room: Option<OwnedSemaphorePermit>,
     ) -> Results {
-        Results { rest: results.into_iter().peekable(), form, detail, state: State::Begins, _room: room }
+        let latest = latest((results.len() * USUAL_BYTES) as u64);
+        Results {
+            rest: results.into_iter().peekable(),
+            form,
+            detail,
+            state: State::Begins,
+            latest,
+            _room: room,
+        }
     }
 
     pub fn into_body(self) -> Body {
         Body::from_stream(stream::unfold(self, |mut results| async {
+            // Who takes it too slowly asks again, under the same keys.
+            if Instant::now() >= results.latest {
+                return Some((Err(io::Error::from(io::ErrorKind::TimedOut)), results));
+            }
             let piece = results.next_piece()?;
-            Some((Ok::<_, Infallible>(Bytes::from(piece)), results))
+            Some((Ok(Bytes::from(piece)), results))
         }))
     }
 

@@ -1,8 +1,10 @@
 //! What is read of a batch, and what is written; what a cluster makes of batches is told by `cluster-tests`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::to_bytes;
+use futures_util::StreamExt;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
@@ -167,7 +169,9 @@ async fn the_reservations_of_groups_are_counted() {
     };
     let (full, single) = (group(500), "{}".to_owned());
     let mut commands = vec![full.as_bytes(); RESERVATIONS_MAX / 500];
-    assert!(parse_all(&ids(), &commands).await.unwrap().iter().all(Result::is_ok));
+    let (parsed, reservations) = parse_all(&ids(), &commands).await.unwrap();
+    assert!(parsed.iter().all(Result::is_ok));
+    assert_eq!(reservations, RESERVATIONS_MAX);
     commands.push(single.as_bytes());
     let problem = parse_all(&ids(), &commands).await.map(|_| ()).unwrap_err().to_wire();
     assert_eq!((problem.status, &*problem.code), (413, "too_large"));
@@ -227,4 +231,21 @@ async fn an_empty_batch_has_an_empty_answer() {
         let body = Results::new(Vec::new(), form, Detail::Whole, Some(room)).into_body();
         assert_eq!(to_bytes(body, usize::MAX).await.unwrap(), expected);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_taken_too_slowly_is_broken_off_and_gives_its_room_back() {
+    let room = Arc::new(Semaphore::new(1));
+    let refused = || Err(Problem::malformed("op", "is missing"));
+    let results = (0..1_000).map(|_| refused()).collect();
+    let body = Results::new(results, Form::Json, Detail::Whole, room.clone().try_acquire_owned().ok());
+    let mut pieces = body.into_body().into_data_stream();
+    assert!(pieces.next().await.unwrap().is_ok());
+    tokio::time::advance(Duration::from_secs(30)).await;
+    assert!(pieces.next().await.unwrap().is_ok(), "a long one has longer");
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert!(pieces.next().await.unwrap().is_err());
+    assert_eq!(room.available_permits(), 0);
+    drop(pieces);
+    assert_eq!(room.available_permits(), 1);
 }
