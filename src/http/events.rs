@@ -301,14 +301,23 @@ fn bytes_of(value: &Value) -> usize {
     }
 }
 
-async fn scan_on(node: &Node, mut scan: Scan) -> Result<(Scan, Vec<wire::Event>), NotTold> {
+/// The text of what comes next in a stream; empty where there is nothing to tell. A few pieces are made at once, for all streams
+/// together, and written where they are made: hundreds of readers that come back together, as when a leader is gone, leave
+/// the processor to those who book.
+async fn next_piece(node: &Node, mut scan: Scan) -> Result<(Scan, String), NotTold> {
     // Many may follow something quiet in a busy house: nothing is asked of the disk's threads for these.
     if scan.is_quiet(node) {
-        return Ok((scan, Vec::new()));
+        return Ok((scan, String::new()));
     }
+    let turn = node.turn_for_piece().await;
     node.ask_history(move |history| {
-        let events = scan.next(history)?;
-        Ok((scan, events))
+        // It is taken until the piece is text: whoever asked may be gone, and the thread is not.
+        let _turn = turn;
+        let mut piece = String::new();
+        for event in scan.next(history)? {
+            tell(&mut piece, &event);
+        }
+        Ok((scan, piece))
     })
     .await
 }
@@ -321,7 +330,7 @@ async fn stream(node: Arc<Node>, query: Query) -> Result<Response, Problem> {
     // Before the first look: what comes while that is made is news.
     let tips = node.tips();
     // What is refused at all is refused before the stream begins.
-    let (scan, first) = scan_on(&node, scan).await?;
+    let (scan, first) = next_piece(&node, scan).await?;
     let (sender, receiver) = mpsc::channel(PIECES);
     let feed = Feed {
         tips,
@@ -351,22 +360,21 @@ struct Feed {
 }
 
 impl Feed {
-    async fn run(mut self, mut scan: Scan, first: Vec<wire::Event>) {
-        let mut events = first;
+    async fn run(mut self, mut scan: Scan, first: String) {
+        let mut told = first;
         // Said at once, so that the reader knows that the stream has begun.
         let mut piece = String::from(": innkeeper\n\n");
         let mut looked_at = Instant::now();
         loop {
-            for event in &events {
-                tell(&mut piece, event);
-            }
+            let is_news = !told.is_empty();
+            piece.push_str(&std::mem::take(&mut told));
             if !piece.is_empty() && !self.send(std::mem::take(&mut piece)).await {
                 return;
             }
             if *self.closing.borrow() {
                 return;
             }
-            if events.is_empty() {
+            if !is_news {
                 match self.news().await {
                     Heard::Something => {}
                     Heard::Nothing => piece.push_str(": still here\n\n"),
@@ -378,11 +386,14 @@ impl Feed {
             self.tips.borrow_and_update();
             // One that has paused tells nothing for as long as that lasts: its readers turn to another.
             let Some(node) = self.node.upgrade().filter(|node| node.paused().is_none()) else { return };
-            let scanned = scan_on(&node, scan).await;
+            let made = tokio::select! {
+                made = next_piece(&node, scan) => made,
+                () = self.sender.closed() => return,
+            };
             drop(node);
             // What is missing or gone ends the stream: the reader asks again and is told why.
-            let Ok(found) = scanned else { return };
-            (scan, events) = found;
+            let Ok(found) = made else { return };
+            (scan, told) = found;
         }
     }
 
@@ -465,6 +476,31 @@ mod tests {
         read.pop();
         assert_eq!(asked(&node, "").await.0, 200);
         assert!(node.place_for_page(TURN_WAIT).await.is_some(), "it was given back");
+        node.shut_down().await;
+    }
+
+    #[tokio::test]
+    async fn pieces_of_streams_are_made_in_turns() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = node(&dir).await;
+        let open = |query: &str| {
+            let request = Request::get(format!("/v1/events?{query}")).header("accept", "text/event-stream");
+            router(node.clone()).oneshot(request.body(Body::empty()).unwrap())
+        };
+        let mut turns = Vec::new();
+        for _ in 0..Limits::default().stream_pieces_max {
+            turns.push(node.turn_for_piece().await);
+        }
+        // What is known to hold nothing new needs none.
+        assert_eq!(open("property=quiet").await.unwrap().status(), StatusCode::OK);
+        let opening = tokio::spawn(open(""));
+        let early = timeout(Duration::from_millis(200), node.turn_for_piece()).await;
+        assert!(early.is_err() && !opening.is_finished(), "it has its turn while others are made");
+        turns.pop();
+        let opened = timeout(Duration::from_secs(10), opening).await.unwrap().unwrap().unwrap();
+        assert_eq!(opened.status(), StatusCode::OK);
+        let again = timeout(Duration::from_secs(10), node.turn_for_piece()).await;
+        assert!(again.is_ok(), "it was given back");
         node.shut_down().await;
     }
 

@@ -48,6 +48,8 @@ pub struct Limits {
     pub snapshot_piece_bytes: usize,
     /// Streams of events that are open at once.
     pub streams_max: usize,
+    /// Pieces of such streams that are made at once.
+    pub stream_pieces_max: usize,
     /// Pages of events that are read at once: each takes a thread, and memory until it is text.
     pub event_pages_max: usize,
     /// Requests that wait for events, at most: half of those that are served at once, so that bookings have the other half.
@@ -76,6 +78,7 @@ impl Default for Limits {
             answer_bytes_max: 256 << 20,
             snapshot_piece_bytes: 1 << 20,
             streams_max: 512,
+            stream_pieces_max: 4,
             event_pages_max: 8,
             long_polls_max: 4_096,
             past_reads_max: 4,

@@ -22,6 +22,8 @@ const FORGET_EVERY: Duration = Duration::from_secs(5);
 pub struct Permits {
     /// One permit a stream of events.
     pub streams: Arc<Semaphore>,
+    /// One permit a piece of a stream that is made.
+    pub pieces: Arc<Semaphore>,
     /// One permit a page of events that is read.
     pub pages: Arc<Semaphore>,
     /// One permit a request that waits for events.
@@ -37,6 +39,7 @@ impl Permits {
         let places = |max| Arc::new(Semaphore::new(max));
         Permits {
             streams: places(limits.streams_max),
+            pieces: places(limits.stream_pieces_max),
             pages: places(limits.event_pages_max),
             polls: places(limits.long_polls_max),
             walks: places(limits.past_reads_max),
@@ -151,6 +154,12 @@ impl Node {
     /// A place for one stream of events; `None` where as many are open as may be.
     pub fn place_for_stream(&self) -> Option<OwnedSemaphorePermit> {
         self.permits.streams.clone().try_acquire_owned().ok()
+    }
+
+    /// A turn to make one piece of a stream of events. Those who wait have it in the order in which they came, and there are no
+    /// more of them than streams.
+    pub async fn turn_for_piece(&self) -> OwnedSemaphorePermit {
+        self.permits.pieces.clone().acquire_owned().await.expect("it is never closed")
     }
 
     /// A place for one page of events while it is read; `None` where none comes free within `wait`.
