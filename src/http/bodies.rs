@@ -1,4 +1,4 @@
-//! Bodies that hold many things: what they take of this node's memory and time, together.
+//! Bodies that hold many things, and the answers to batches: what they take of this node's memory and time, together.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -40,6 +40,9 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// memory, for each stream whose reader is slow.
 const PIECES: usize = 1;
 const PIECE_EVENTS: usize = 64;
+/// How long a stream waits for its turn to be told more, before it ends: a piece takes some milliseconds, and as many streams as
+/// may be open have their turns within seconds.
+const PIECE_WITHIN: Duration = Duration::from_secs(20);
 /// A reader that takes nothing for so long is cut off.
 const READ_WITHIN: Duration = Duration::from_secs(20);
 /// After a look that found nothing the next comes no sooner: news of others, which may be many, wake nobody in between.
@@ -304,13 +307,15 @@ fn bytes_of(value: &Value) -> usize {
 /// The text of what comes next in a stream; empty where there is nothing to tell. A few pieces are made at once, for all streams
 /// together, and written where they are made: hundreds of readers that come back together, as when a leader is gone, leave
 /// the processor to those who book.
-async fn next_piece(node: &Node, mut scan: Scan) -> Result<(Scan, String), NotTold> {
+async fn next_piece(node: &Node, mut scan: Scan) -> Result<(Scan, String), Problem> {
     // Many may follow something quiet in a busy house: nothing is asked of the disk's threads for these.
     if scan.is_quiet(node) {
         return Ok((scan, String::new()));
     }
-    let turn = node.turn_for_piece().await;
-    node.ask_history(move |history| {
+    let Some(turn) = node.turn_for_piece(PIECE_WITHIN).await else {
+        return Err(Problem::overloaded("more streams are told of the past than this node can read for"));
+    };
+    let made = node.ask_history(move |history| {
         // It is taken until the piece is text: whoever asked may be gone, and the thread is not.
         let _turn = turn;
         let mut piece = String::new();
@@ -318,8 +323,8 @@ async fn next_piece(node: &Node, mut scan: Scan) -> Result<(Scan, String), NotTo
             tell(&mut piece, &event);
         }
         Ok((scan, piece))
-    })
-    .await
+    });
+    Ok(made.await?)
 }
 
 async fn stream(node: Arc<Node>, query: Query) -> Result<Response, Problem> {
@@ -391,7 +396,7 @@ impl Feed {
                 () = self.sender.closed() => return,
             };
             drop(node);
-            // What is missing or gone ends the stream: the reader asks again and is told why.
+            // What is missing, gone or has no turn ends the stream: the reader asks again and is told why.
             let Ok(found) = made else { return };
             (scan, told) = found;
         }
@@ -489,18 +494,17 @@ mod tests {
         };
         let mut turns = Vec::new();
         for _ in 0..Limits::default().stream_pieces_max {
-            turns.push(node.turn_for_piece().await);
+            turns.push(node.turn_for_piece(PIECE_WITHIN).await.unwrap());
         }
         // What is known to hold nothing new needs none.
         assert_eq!(open("property=quiet").await.unwrap().status(), StatusCode::OK);
         let opening = tokio::spawn(open(""));
-        let early = timeout(Duration::from_millis(200), node.turn_for_piece()).await;
-        assert!(early.is_err() && !opening.is_finished(), "it has its turn while others are made");
+        let early = node.turn_for_piece(Duration::from_millis(200)).await;
+        assert!(early.is_none() && !opening.is_finished(), "it has its turn while others are made");
         turns.pop();
         let opened = timeout(Duration::from_secs(10), opening).await.unwrap().unwrap().unwrap();
         assert_eq!(opened.status(), StatusCode::OK);
-        let again = timeout(Duration::from_secs(10), node.turn_for_piece()).await;
-        assert!(again.is_ok(), "it was given back");
+        assert!(node.turn_for_piece(PIECE_WITHIN).await.is_some(), "it was given back");
         node.shut_down().await;
     }
 

@@ -156,10 +156,10 @@ impl Node {
         self.permits.streams.clone().try_acquire_owned().ok()
     }
 
-    /// A turn to make one piece of a stream of events. Those who wait have it in the order in which they came, and there are no
-    /// more of them than streams.
-    pub async fn turn_for_piece(&self) -> OwnedSemaphorePermit {
-        self.permits.pieces.clone().acquire_owned().await.expect("it is never closed")
+    /// A turn to make one piece of a stream of events, in the order in which they were asked for; `None` where none comes within
+    /// `wait`.
+    pub async fn turn_for_piece(&self, wait: Duration) -> Option<OwnedSemaphorePermit> {
+        timeout(wait, self.permits.pieces.clone().acquire_owned()).await.ok()?.ok()
     }
 
     /// A place for one page of events while it is read; `None` where none comes free within `wait`.

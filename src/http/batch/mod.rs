@@ -68,7 +68,7 @@ pub async fn run(
         return Err(NotRead::Paused.into());
     }
     drop(turn);
-    // A large body has room already, and its answer is about as long.
+    // A large body has room already: an answer that is some times as long, megabytes, is little beside the largest of them.
     let room = match room {
         Some(room) => Some(room),
         None => bodies.room_for_answer(reservations * USUAL_BYTES)?,
