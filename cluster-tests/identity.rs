@@ -79,7 +79,7 @@ async fn a_data_directory_serves_only_the_node_and_cluster_it_belongs_to() {
     other_id.truncate(right.len() - 2);
     refuses(&other_id, "another node's id", &["node", "3"]).await;
     let swapped = swap_peers(&right);
-    refuses(&swapped, "another cluster's members", &["initial-cluster"]).await;
+    refuses(&swapped, "another cluster's members", &["initial-cluster", "own --data-dir"]).await;
     let stranger = replaced(&right, "--node-id", "9");
     refuses(&stranger, "an id that the list doesn't have", &["9"]).await;
 

@@ -65,7 +65,8 @@ pub fn check_agreement(config: &Config, membership: &BTreeMap<NodeId, Member>) -
     let own = stored.get(&config.node_id).filter(|own| **own != config.peer_addr);
     if let (Some(own), None) = (own, &config.initial_cluster) {
         return Err(StartError::Configuration(format!(
-            "--peer-addr is {}, and the cluster in {} reaches node {} at {own}; give that",
+            "--peer-addr is {}, and the cluster in {} reaches node {} at {own}; give that, or this node's own \
+             --data-dir if that cluster is not its own",
             config.peer_addr,
             config.data_dir.display(),
             config.node_id
@@ -80,7 +81,8 @@ pub fn check_agreement(config: &Config, membership: &BTreeMap<NodeId, Member>) -
             let text =
                 stored.iter().map(|(id, address)| format!("{id}={address}")).collect::<Vec<_>>().join(",");
             Err(StartError::Configuration(format!(
-                "--initial-cluster does not agree with the cluster in {}; leave it out, or give {text}",
+                "--initial-cluster does not agree with the cluster in {}, which is {text}: if that is this node's \
+                 cluster, give that, or leave the option out; if it is another, give the node its own --data-dir",
                 config.data_dir.display()
             )))
         }

@@ -411,6 +411,24 @@ fn an_address_by_which_the_others_do_not_know_the_node_is_refused() {
     assert!(refused.to_string().contains("127.0.0.1:9; give that"), "{refused}");
 }
 
+/// Of a node whose directory is another cluster's, too: started without its list it would serve that one's hotels.
+#[test]
+fn a_list_that_does_not_agree_with_the_directory_is_refused_with_both_remedies() {
+    let dir = tempfile::tempdir().unwrap();
+    let member = Member {
+        peer_addr: "127.0.0.1:2".to_owned(),
+        client_addr: "127.0.0.1:1".to_owned(),
+        disk_id: DiskId(OTHER),
+    };
+    let listed = BTreeMap::from([(1, "127.0.0.1:2".to_owned()), (2, "127.0.0.1:3".to_owned())]);
+    let config = Config { initial_cluster: Some(listed), ..config(&dir) };
+    let refused = bootstrap::check_agreement(&config, &BTreeMap::from([(1, member)]));
+    let refused = refused.unwrap_err().to_string();
+    for part in ["which is 1=127.0.0.1:2:", "leave the option out", "give the node its own --data-dir"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+}
+
 #[tokio::test]
 async fn a_node_of_which_a_task_has_panicked_stops() {
     let dir = tempfile::tempdir().unwrap();
