@@ -173,6 +173,73 @@ async fn strangers_are_turned_away() {
     hotel.reserve(&cluster.api(2), "n1", 0, 1, "after").expect(201).await;
 }
 
+/// Its place is taken by a node of the same id that is a cluster by itself: nothing that is said there counts, and those who
+/// sent it say so, since on that node nobody may look.
+#[tokio::test]
+async fn a_member_in_whose_place_another_clusters_node_stands_is_shown_as_that() {
+    let mut cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", 2).await;
+    cluster.stop(3).await;
+    let leader = cluster.leader_of_others(3).await;
+    let right = cluster.node(3);
+    let addresses = Addresses { client: right.client_addr.clone(), peer: right.peer_addr.clone() };
+    let right = right.arguments();
+    let dir = tempfile::tempdir_in(cluster.dir()).expect("a directory");
+    let mut foreign = Node::new(3, dir.path(), &addresses, &format!("3={}", addresses.peer), Vec::new());
+    foreign.spawn();
+    let in_its_place = cluster.api(3);
+    eventually("the foreign node is a cluster by itself", async || {
+        let answer = in_its_place.get("/readyz").send().await?;
+        if answer.status == 200 { Ok(()) } else { Err(answer.in_words()) }
+    })
+    .await;
+
+    // By heartbeats alone: whoever asks the leader for the cluster has it send more.
+    eventually("the leader tells of it in its log", async || {
+        let node = &cluster.nodes[leader as usize - 1];
+        if told_of_another_cluster(node) > 0 { Ok(()) } else { Err(node.log_tail(5)) }
+    })
+    .await;
+    eventually("the leader shows it", async || {
+        let seen = cluster.cluster_seen_by(leader).await?;
+        let row = seen["nodes"].as_array().into_iter().flatten().find(|row| row["id"] == 3);
+        let row = row.ok_or_else(|| seen.to_string())?;
+        let is_shown = row["refused"].as_str().is_some_and(|why| why.contains("another cluster"));
+        if is_shown && row["reachable"] == false { Ok(()) } else { Err(row.to_string()) }
+    })
+    .await;
+    hotel.reserve(&cluster.api(leader), "n1", 0, 1, "meanwhile").expect(201).await;
+    let told = told_of_another_cluster(cluster.node(leader));
+    assert_eq!(told, 1, "it is told once:\n{}", cluster.node(leader).log_tail(20));
+
+    // Its directory with this cluster's list: which of both is the wrong one only the operator knows.
+    foreign.stop().await;
+    let foreign_dir = foreign.data_dir.to_str().expect("a name in UTF-8");
+    let named = ["leave the option out", "own --data-dir"];
+    refuses(&replaced(&right, "--data-dir", foreign_dir), "another cluster's directory", &named).await;
+
+    let logged = cluster.node(leader).log().len();
+    cluster.restart(3).await;
+    eventually("node 3 is shown as before, and the leader tells that it is over", async || {
+        let seen = cluster.cluster_seen_by(leader).await?;
+        let rows = seen["nodes"].as_array().cloned().unwrap_or_default();
+        let is_sound = |row: &serde_json::Value| row["reachable"] == true && row["refused"].is_null();
+        let log = cluster.nodes[leader as usize - 1].log();
+        // It was silent in between, for long enough to be told or not.
+        let over = ["refuses this one no more", "a node answers again"];
+        let is_over = over.iter().any(|line| log[logged..].contains(line));
+        if rows.len() == 3 && rows.iter().all(is_sound) && is_over { Ok(()) } else { Err(seen.to_string()) }
+    })
+    .await;
+    cluster.agree().await;
+}
+
+/// How often the node has logged that. Before the other has made its cluster, it refuses for its disk.
+fn told_of_another_cluster(node: &Node) -> usize {
+    let log = node.log();
+    log.lines().filter(|line| line.contains("refuses this one") && line.contains("another cluster")).count()
+}
+
 async fn refuses(arguments: &[String], what: &str, named: &[&str]) {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let said = run(&words, REFUSED_WITHIN).await;

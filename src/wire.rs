@@ -371,6 +371,9 @@ pub struct Member {
     /// Milliseconds since this node last heard from it.
     pub last_contact_ms: Option<u64>,
     pub reachable: bool,
+    /// Why it is not, where it refused to answer this node, or another answered in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     pub version: Option<String>,
     /// Why the member has paused applying, where it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]

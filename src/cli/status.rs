@@ -43,11 +43,7 @@ fn table(cluster: &wire::Cluster, set_aside: usize) -> String {
     let rows = cluster.nodes.iter().map(|member| {
         [
             member.id.to_string(),
-            match (&member.paused, member.reachable) {
-                (Some(_), _) => "paused".to_owned(),
-                (None, true) => "up".to_owned(),
-                (None, false) => "unreachable".to_owned(),
-            },
+            state(member).to_owned(),
             or_dash(member.reachable.then_some(&member.role)),
             member.client_addr.clone(),
             member.peer_addr.clone(),
@@ -84,6 +80,10 @@ fn table(cluster: &wire::Cluster, set_aside: usize) -> String {
     let paused = cluster.nodes.iter().filter_map(|member| {
         member.paused.as_ref().map(|reason| format!("\nnode {} has paused: {reason}", member.id))
     });
+    let refused = cluster.nodes.iter().filter_map(|member| {
+        // By which "this node" is the one that was asked.
+        member.refused.as_ref().map(|why| format!("\nnode {} says: {why}", cluster.node_id))
+    });
     let decided = cluster.nodes.iter().filter_map(|member| {
         let (id, decided) = (member.id, member.decided.as_ref()?);
         let (at, entry) = (decided.index, decided.paused_at.index);
@@ -94,9 +94,18 @@ fn table(cluster: &wire::Cluster, set_aside: usize) -> String {
         1 => "\n1 command was set aside: see `innkeeper quarantine list`".to_owned(),
         more => format!("\n{more} commands were set aside: see `innkeeper quarantine list`"),
     };
-    let (table, paused, decided) =
-        (output::table(head, rows), paused.collect::<String>(), decided.collect::<String>());
-    format!("{first}\n\n{table}{set_aside}{decided}{paused}{}", remedy(cluster))
+    let table = output::table(head, rows);
+    let remarks: String = refused.chain(decided).chain(paused).collect();
+    format!("{first}\n\n{table}{set_aside}{remarks}{}", remedy(cluster))
+}
+
+fn state(member: &wire::Member) -> &'static str {
+    match (&member.paused, &member.refused) {
+        (Some(_), _) => "paused",
+        (None, Some(_)) => "refused",
+        (None, None) if member.reachable => "up",
+        (None, None) => "unreachable",
+    }
 }
 
 /// What is left to do where nobody goes on: who paused waits for a newer snapshot of another node. The decision is the
@@ -146,6 +155,7 @@ mod tests {
             lag_entries: Some(1),
             last_contact_ms: None,
             reachable: true,
+            refused: None,
             version: Some("0.1.0".into()),
             paused: None,
             paused_at: None,
@@ -156,13 +166,15 @@ mod tests {
     #[test]
     fn the_table_shows_each_member_and_why_one_has_paused() {
         let gone = wire::Member { reachable: false, ..member(2) };
+        let why = "node 4 belongs to another cluster, or this node does";
+        let refuses = wire::Member { reachable: false, refused: Some(why.into()), ..member(4) };
         let paused = wire::Member { paused: Some("the state hash at LSN 7 differs".into()), ..member(3) };
         let cluster = wire::Cluster {
             cluster_id: None,
             node_id: 1,
             leader: None,
             term: 4,
-            nodes: vec![member(1), gone, paused],
+            nodes: vec![member(1), gone, paused, refuses],
         };
         let text = table(&cluster, 2);
         let row = |id: &str| -> Vec<&str> {
@@ -172,6 +184,8 @@ mod tests {
         assert_eq!(row("1 ")[1..4], ["up", "follower", "127.0.0.1:7101"]);
         assert_eq!(row("2 ")[1..3], ["unreachable", "-"]);
         assert_eq!(row("3 ")[1], "paused");
+        assert_eq!(row("4 ")[1..3], ["refused", "-"]);
+        assert!(text.contains(&format!("\nnode 1 says: {why}\n")), "{text}");
         assert!(text.contains("2 commands were set aside"), "{text}");
         assert!(!table(&cluster, 0).contains("set aside"));
         assert!(text.contains("leader: none is known") && text.contains("term 4"), "{text}");

@@ -60,6 +60,7 @@ fn render_member(view: &MemberView, leader: Option<NodeId>, leader_last: Option<
         lag_entries: applied.zip(leader_last).map(|(applied, last)| last.saturating_sub(applied)),
         last_contact_ms: view.last_contact.map(|at| at.as_millis() as u64),
         reachable: status.is_some(),
+        refused: view.estrangement.as_ref().map(ToString::to_string),
         version: status.map(|status| status.version.to_string()),
         paused: status.and_then(|status| status.paused.as_deref().map(str::to_owned)),
         paused_at: status.and_then(|status| status.paused_at).map(render_pause),
@@ -123,7 +124,14 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::replication::{DiskId, Member};
+    use crate::replication::{DiskId, Estrangement, Member};
+
+    /// Node 2, which has said nothing of itself.
+    fn view(is_voter: bool, estrangement: Option<Estrangement>) -> MemberView {
+        let address = || "127.0.0.1:7101".to_owned();
+        let member = Member { peer_addr: address(), client_addr: address(), disk_id: DiskId(Uuid::nil()) };
+        MemberView { id: 2, member, is_voter, status: None, estrangement, last_contact: None }
+    }
 
     #[test]
     fn a_member_that_did_not_answer_is_shown_as_what_it_is_taken_for() {
@@ -133,12 +141,16 @@ mod tests {
             (None, true, "follower"),
             (Some(1), false, "learner"),
         ] {
-            let address = || "127.0.0.1:7101".to_owned();
-            let disk_id = DiskId(Uuid::nil());
-            let member = Member { peer_addr: address(), client_addr: address(), disk_id };
-            let view = MemberView { id: 2, member, is_voter, status: None, last_contact: None };
-            let shown = render_member(&view, leader, Some(7));
-            assert_eq!((shown.role.as_str(), shown.reachable), (role, false));
+            let shown = render_member(&view(is_voter, None), leader, Some(7));
+            assert_eq!((shown.role.as_str(), shown.reachable, shown.refused), (role, false, None));
         }
+    }
+
+    #[test]
+    fn a_member_in_whose_place_another_answers_is_shown_with_that() {
+        let estrangement = Estrangement::AnotherNode { node: 2, other: 3 };
+        let shown = render_member(&view(true, Some(estrangement)), None, None);
+        let refused = shown.refused.expect("why it is not reachable");
+        assert!(!shown.reachable && refused.starts_with("node 3 answers in the place of"), "{refused}");
     }
 }

@@ -128,7 +128,7 @@ impl Node {
         let Some((leader, member)) = self.leader().and_then(|id| Some((id, self.member(id)?))) else {
             return false;
         };
-        self.status_of(leader, &member).await.is_some_and(|status| status.history_suspended)
+        self.status_of(leader, &member).await.is_ok_and(|status| status.history_suspended)
     }
 
     /// Up to which command this node knows what was changed.

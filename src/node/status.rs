@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout_at;
 
 use super::{Node, NotRead};
-use crate::replication::{Member, MemberStatus, NodeId, Pause, Reply, Request};
+use crate::replication::{Estrangement, Member, MemberStatus, NodeId, Pause, PeerError, Reply, Request};
 
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -28,8 +28,9 @@ pub enum Unready {
     Starting,
     #[error("the node has paused applying: {0}")]
     Paused(String),
-    #[error("no leader is known, or it does not answer")]
-    NoLeader,
+    /// With those whose answers have not counted for a while.
+    #[error("no leader is known, or it does not answer{}", told(.0))]
+    NoLeader(Vec<Estrangement>),
     #[error("the node has not caught up with the leader")]
     NotCaughtUp,
 }
@@ -40,10 +41,14 @@ impl Unready {
         match self {
             Unready::Starting => "starting",
             Unready::Paused(_) => "apply",
-            Unready::NoLeader => "leader",
+            Unready::NoLeader(_) => "leader",
             Unready::NotCaughtUp => "caught_up",
         }
     }
+}
+
+fn told(estranged: &[Estrangement]) -> String {
+    estranged.iter().map(|why| format!("; {why}")).collect()
 }
 
 /// A member as this node sees it. `status` is `None` where it did not answer.
@@ -52,6 +57,8 @@ pub struct MemberView {
     pub member: Member,
     pub is_voter: bool,
     pub status: Option<MemberStatus>,
+    /// Why it has said nothing, where it refused this node's question, or another answered in its place.
+    pub estrangement: Option<Estrangement>,
     /// How long ago this node last heard from it; `None` for this node itself.
     pub last_contact: Option<Duration>,
 }
@@ -108,11 +115,11 @@ impl Node {
         }
     }
 
-    /// What another member says of itself; `None` where it does not answer within half a second.
-    pub(super) async fn status_of(&self, id: NodeId, member: &Member) -> Option<MemberStatus> {
-        match self.peers.call_member(id, member, Request::Status, STATUS_WAIT).await {
-            Ok(Reply::Status(status)) => Some(status),
-            Ok(_) | Err(_) => None,
+    /// What another member says of itself, within half a second.
+    pub(super) async fn status_of(&self, id: NodeId, member: &Member) -> Result<MemberStatus, PeerError> {
+        match self.peers.call_member(id, member, Request::Status, STATUS_WAIT).await? {
+            Reply::Status(status) => Ok(status),
+            _ => Err(PeerError::Unexpected { node: id }),
         }
     }
 
@@ -131,10 +138,11 @@ impl Node {
             let is_voter = voters.contains(&id);
             async move {
                 let status =
-                    if id == self.id() { Some(self.own_status()) } else { self.status_of(id, &member).await };
+                    if id == self.id() { Ok(self.own_status()) } else { self.status_of(id, &member).await };
                 let now = self.clock.monotonic();
                 let last_contact = self.me.sightings.last(id).map(|at| now.saturating_sub(at));
-                MemberView { id, member, is_voter, status, last_contact }
+                let estrangement = status.as_ref().err().and_then(Estrangement::of);
+                MemberView { id, member, is_voter, status: status.ok(), estrangement, last_contact }
             }
         });
         let members = join_all(asked).await;
@@ -153,10 +161,15 @@ impl Node {
             return Err(Unready::Paused(reason));
         }
         if self.leader().is_none() {
-            return Err(Unready::NoLeader);
+            return Err(self.no_leader());
         }
         let deadline = tokio::time::Instant::now() + READY_WAIT;
-        let index = self.reads.index(false, deadline).await.map_err(|_| Unready::NoLeader)?;
+        let index = self.reads.index(false, deadline).await.map_err(|_| self.no_leader())?;
         self.applied(deadline, |applied| applied.index() >= Some(index)).await.ok_or(Unready::NotCaughtUp)
+    }
+
+    /// A node that was started wrongly has none because the others refuse it.
+    fn no_leader(&self) -> Unready {
+        Unready::NoLeader(self.peers.estranged())
     }
 }

@@ -429,6 +429,44 @@ fn a_list_that_does_not_agree_with_the_directory_is_refused_with_both_remedies()
     }
 }
 
+/// Node 3 answers at every address that what comes there is not for it.
+struct Misrouted;
+
+impl Transport for Misrouted {
+    fn exchange(&self, _: &str, _: Bytes, _: Duration) -> BoxFuture<'static, Result<Bytes, Lost>> {
+        let (from, to) = (Endpoint { node: 3, ..PEER }, Endpoint { node: 1, disk: None });
+        let body = Reply::Refused(PeerRefusal::NotAddressee);
+        let answer = Envelope { group: GROUP, cluster: None, from, to, wall: Timestamp(0), body };
+        let answer = Bytes::from(encode(Kind::Peer, &answer).unwrap());
+        Box::pin(async move { Ok(answer) })
+    }
+
+    fn open(&self, address: &str, wait: Duration) -> BoxFuture<'static, Result<Box<dyn Line>, Lost>> {
+        Alone.open(address, wait)
+    }
+}
+
+#[tokio::test]
+async fn who_answers_in_a_peers_place_is_told_to_whoever_asks_why_the_node_is_not_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    let members = [(1, "127.0.0.1:2"), (2, "127.0.0.1:3")];
+    let node = start_over(Arc::new(Misrouted), &dir, &members, Timings::default()).await.unwrap();
+    let told = async {
+        loop {
+            let unready = node.ready().await.unwrap_err();
+            assert_eq!(unready.check(), "leader");
+            let text = unready.to_string();
+            if text.contains("answer; node 3 answers in the place of node 2: check") {
+                break;
+            }
+            assert!(text.ends_with("no leader is known, or it does not answer"), "{text}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), told).await.expect("it is told once it has lasted");
+    node.shut_down().await;
+}
+
 #[tokio::test]
 async fn a_node_of_which_a_task_has_panicked_stops() {
     let dir = tempfile::tempdir().unwrap();

@@ -109,7 +109,7 @@ impl Node {
         // All are asked at once, and nobody waits for the slower ones behind one that goes on.
         let asked = heirs.iter().filter_map(|id| Some((*id, members.get(id)?)));
         let mut statuses: FuturesOrdered<_> =
-            asked.map(async |(id, member)| (id, self.status_of(id, member).await)).collect();
+            asked.map(async |(id, member)| (id, self.status_of(id, member).await.ok())).collect();
         let mut not_paused = None;
         while let Some((id, status)) = statuses.next().await {
             match status {

@@ -2,7 +2,8 @@
 //!
 //! Appends follow one another on a [line](Line) without waiting for the follower's flush, so that a flush there and the
 //! next message pass at the same time. The first of a session is an exchange by itself: a heartbeat, which is a session of
-//! one message, needs no line of its own, nor does the search for where the follower's log ends.
+//! one message, needs no line of its own, nor does the search for where the follower's log ends. By it is noted whether the
+//! follower [answers](super::hearing): a line ends with an answer that does not count, and the session with it.
 
 use std::collections::VecDeque;
 use std::future::pending;

@@ -47,6 +47,7 @@ pub use decision::{Decision, NotDecided};
 pub use disk::{Disk, DiskThreads, Work, blocking, let_go};
 pub(crate) use durable::{leave_room, sync_dir};
 pub use fetch::{Fetch, NotFetched};
+pub use hearing::Estrangement;
 pub use identity::{DataDirLock, GO_ON_WITHOUT, Identity, IdentityError, IdentityFile};
 pub use lent::LentSnapshots;
 pub use line::{LINE_FRAMES_MAX, serve_line};

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::appends::{Answers, Appends};
 use super::codec::{self, CodecError, Kind};
 use super::disk::Disk;
-use super::hearing::Hearing;
+use super::hearing::{Estrangement, Hearing};
 use super::log_record::entry_bytes;
 use super::log_store::READ_BYTES_MAX;
 use super::message::{Endpoint, Envelope, PeerRefusal, Reply, Request};
@@ -41,8 +41,9 @@ use crate::ledger::Timestamp;
 pub enum PeerError {
     #[error(transparent)]
     Lost(#[from] Lost),
-    #[error("node {node} refused: {refusal}")]
-    Refused { node: NodeId, refusal: PeerRefusal },
+    /// `by` is not `node` only where a stranger refused the envelope.
+    #[error("node {by} refused: {refusal}")]
+    Refused { node: NodeId, by: NodeId, refusal: PeerRefusal },
     #[error("node {node} answered something else than was asked")]
     Unexpected { node: NodeId },
     #[error(
@@ -146,8 +147,16 @@ impl Peers {
         let to = Endpoint { node, disk };
         let frame = self.frame(to, request)?;
         let answer = self.transport.exchange(address, frame, deadline).await;
-        self.hearing.heard(node, &answer);
-        self.reply(to, &answer?)
+        let reply = answer.map_err(PeerError::from).and_then(|answer| self.reply(to, &answer));
+        if self.hearing.heard(node, address, &reply) {
+            self.transport.forget(address);
+        }
+        reply
+    }
+
+    /// The nodes with which this one has exchanged nothing that counts for a while, though they or others answer.
+    pub fn estranged(&self) -> Vec<Estrangement> {
+        self.hearing.estranged()
     }
 
     /// A message as it is sent.
@@ -175,7 +184,7 @@ impl Peers {
         match answer.body {
             // A stranger that refuses says whom the address leads to. Nothing happened there, and nowhere else.
             Reply::Refused(refusal) if is_asked || refusal.is_of_the_envelope() => {
-                Err(PeerError::Refused { node, refusal })
+                Err(PeerError::Refused { node, by: answer.from.node, refusal })
             }
             _ if !is_asked => Err(stranger),
             // Not yet known to be of this cluster: nothing is believed of it, its clock least.

@@ -25,6 +25,9 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Opens a line to a member, within `deadline`.
     fn open(&self, address: &str, deadline: Duration) -> BoxFuture<'static, Result<Box<dyn Line>, Lost>>;
+
+    /// Gives up what is kept open to the address between exchanges: it may lead elsewhere by now.
+    fn forget(&self, _address: &str) {}
 }
 
 /// A line to a member. Frames arrive in the order in which they were sent and are answered in it, so that the next may be
@@ -200,6 +203,10 @@ impl Transport for HttpTransport {
             Ok(line)
         })
     }
+
+    fn forget(&self, address: &str) {
+        self.lines.forget(address);
+    }
 }
 
 impl Line for HttpLine {
@@ -338,6 +345,16 @@ mod tests {
             tokio::join!(member.asked(&transport, 20, PATIENT), member.asked(&transport, 30, PATIENT));
         assert_eq!((one.unwrap(), other.unwrap()), (21, 31));
         assert_eq!(member.connections(), 2, "each has a line to itself");
+    }
+
+    /// As to a node that the address led to by mistake.
+    #[tokio::test]
+    async fn a_line_that_was_given_up_is_not_used_again() {
+        let (transport, member) = (HttpTransport::new().unwrap(), Member::started().await);
+        assert_eq!(member.asked(&transport, 10, PATIENT).await.unwrap(), 11);
+        transport.forget(&member.address);
+        assert_eq!(member.asked(&transport, 20, PATIENT).await.unwrap(), 21);
+        assert_eq!(member.connections(), 2);
     }
 
     /// The answer that was not waited for must not be taken for that to the next frame.
