@@ -2,7 +2,8 @@
 //!
 //! A checker is trusted after it has caught what was planted for it. Builds for tests alone know them (the feature
 //! `planted-bugs`, which nothing but this package's own dev-dependency turns on); in any other build [`planted`] is the
-//! constant `false` and the bugs are not compiled. The same goes for a disk that is [full](fill_disk).
+//! constant `false` and the bugs are not compiled. The same goes for a disk that is [full](fill_disk), and for [small](set_log_file_bytes)
+//! files of the log.
 
 /// What `innkeeper --version` says, so that nobody takes a build for tests for one to use.
 #[cfg(feature = "planted-bugs")]
@@ -44,6 +45,8 @@ bugs! {
     FailedFlushIgnored = "failed-flush-ignored",
     /// What a power cut left of an unfinished write is not cut off.
     TornTailKept = "torn-tail-kept",
+    /// A file of the log is begun before the one before it is flushed.
+    BegunBeforeFlushed = "begun-before-flushed",
     /// A record that was damaged on the disk is cut off as an unfinished write would be, with all behind it.
     DamageTakenForTorn = "damage-taken-for-torn",
     /// The log is purged up to what is applied, snapshot or not.
@@ -141,6 +144,7 @@ mod switch {
         static PLANTED: Cell<Option<Bug>> = Cell::new(asked_for());
         static DRAWN: Cell<u64> = const { Cell::new(0) };
         static DISK_TAKES: Cell<Option<u64>> = const { Cell::new(None) };
+        static LOG_FILE_BYTES: Cell<Option<u64>> = const { Cell::new(None) };
     }
 
     /// Plants a bug in everything that this thread runs from now on, in place of the one before.
@@ -168,6 +172,17 @@ mod switch {
         if taken == 0 && bytes > 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(taken) }
     }
 
+    /// Logs that this thread opens have files of so many bytes, so that tests come to their ends; `None` for as many as in
+    /// the product.
+    pub fn set_log_file_bytes(bytes: Option<u64>) {
+        LOG_FILE_BYTES.set(bytes);
+    }
+
+    /// How many bytes a file of the log has, of which the product's have so many.
+    pub fn log_file_bytes(of_product: u64) -> u64 {
+        LOG_FILE_BYTES.get().unwrap_or(of_product)
+    }
+
     /// Another number at every call, whoever calls.
     pub fn drawn() -> u64 {
         DRAWN.set(DRAWN.get() + 1);
@@ -176,7 +191,7 @@ mod switch {
 }
 
 #[cfg(feature = "planted-bugs")]
-pub use switch::{disk_takes, drawn, fill_disk, plant, planted};
+pub use switch::{disk_takes, drawn, fill_disk, log_file_bytes, plant, planted, set_log_file_bytes};
 
 /// Nothing is planted in this build.
 #[cfg(not(feature = "planted-bugs"))]
@@ -187,6 +202,11 @@ pub const fn planted(_: Bug) -> bool {
 #[cfg(not(feature = "planted-bugs"))]
 pub const fn drawn() -> u64 {
     0
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+pub const fn log_file_bytes(of_product: u64) -> u64 {
+    of_product
 }
 
 /// The disk itself says when it is full.

@@ -1,6 +1,7 @@
 //! The disk of one simulated machine: a real folder whose flushes take simulated time.
 //!
-//! Writes reach the folder at once, as they reach a page cache. A flush completes after a delay; what it covered is then
+//! Writes reach the folder at once, as they reach a page cache. Of the log's newest file that is its records, and the zeros
+//! behind them, which a power cut takes or leaves. A flush completes after a delay; what it covered is then
 //! durable, and only then are its waiters told. A killed process finds everything again. A power cut takes what was not
 //! durable: cut off, or with whole sectors missing. Other files are written and renamed within one instant of simulated
 //! time, so they are there whole or not at all. A bit may turn over in what is durable, or its end be cut off. A full disk refuses flushes, or
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use innkeeper::replication::{Disk, Flush, GroupDirs, LogWorker, Work};
+use innkeeper::replication::{Disk, FileLength, Flush, GroupDirs, LogWorker, Work, Written};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -34,12 +35,11 @@ pub enum Full {
     Writes { bytes_left: u64 },
 }
 
-/// Bytes of each file of the log.
+/// Bytes of the records in each file of the log.
 type Lengths = BTreeMap<PathBuf, u64>;
 
 #[derive(Clone)]
 pub struct SimulatedDisk {
-    dir: PathBuf,
     snapshots: PathBuf,
     state: Arc<Mutex<State>>,
 }
@@ -47,9 +47,10 @@ pub struct SimulatedDisk {
 struct State {
     random: StdRng,
     durable: Lengths,
-    /// What the log's last write but one had come to.
+    /// What the log's last whole write had come to.
     written: Lengths,
-    /// What was durable before the last flush: behind it lie whole records.
+    /// What the last flush that was told of covered, and the one before it: behind that lie whole records.
+    covered: Lengths,
     settled: Lengths,
     /// The longest that a flush takes.
     flush_ms_max: u64,
@@ -137,14 +138,15 @@ impl SimulatedDisk {
             random: StdRng::seed_from_u64(seed),
             durable: Lengths::new(),
             written: Lengths::new(),
+            covered: Lengths::new(),
             settled: Lengths::new(),
             flush_ms_max: FAST_MS,
             fails_next: false,
             full: None,
             has_failed: false,
         };
-        let dirs = GroupDirs::of(data_dir);
-        SimulatedDisk { dir: dirs.log, snapshots: dirs.snapshots, state: Arc::new(Mutex::new(state)) }
+        let snapshots = GroupDirs::of(data_dir).snapshots;
+        SimulatedDisk { snapshots, state: Arc::new(Mutex::new(state)) }
     }
 
     pub fn set_flush_ms_max(&self, ms: u64) {
@@ -192,10 +194,9 @@ impl SimulatedDisk {
     /// Turns over a bit of the log that was durable before the last flush, or cuts the log off there. The machine's process
     /// is gone already.
     pub fn damage_log(&self) -> Option<Damage> {
-        let present = self.lengths();
         let mut state = self.state();
         let settled = state.settled.iter().filter_map(|(path, length)| {
-            let length = *length.min(present.get(path)?);
+            let length = length_of(path)?.min(*length);
             (length > 0).then(|| (path.clone(), length))
         });
         let settled: Vec<(PathBuf, u64)> = settled.collect();
@@ -234,16 +235,6 @@ impl SimulatedDisk {
         self.state.lock().expect("one thread")
     }
 
-    fn lengths(&self) -> Lengths {
-        let Ok(entries) = fs::read_dir(&self.dir) else { return Lengths::new() };
-        let mut lengths = Lengths::new();
-        for entry in entries.flatten() {
-            let length = entry.metadata().map_or(0, |metadata| metadata.len());
-            lengths.insert(entry.path(), length);
-        }
-        lengths
-    }
-
     /// How long the flush that begins now takes; `Err` where it fails at its end.
     fn begin_flush(&self) -> (Duration, io::Result<()>) {
         let mut state = self.state();
@@ -272,7 +263,11 @@ impl SimulatedDisk {
             tokio::time::sleep(took).await;
             if result.is_ok() {
                 let mut state = self.state();
-                state.settled = std::mem::replace(&mut state.durable, covered);
+                for (path, length) in &covered {
+                    let durable = state.durable.entry(path.clone()).or_default();
+                    *durable = (*durable).max(*length);
+                }
+                state.settled = std::mem::replace(&mut state.covered, covered);
             }
             for flush in flushes {
                 let result = result.as_ref().copied().map_err(|error| io::Error::other(error.to_string()));
@@ -281,26 +276,49 @@ impl SimulatedDisk {
         }
     }
 
-    /// Where no write is taken: breaks the last one off in its middle. Returns whether it did.
-    fn break_off(&self) -> io::Result<bool> {
+    /// What the log has flushed by itself of files that are full, before it began the next one.
+    fn note_full(&self, lengths: &BTreeMap<PathBuf, FileLength>) {
+        let full = lengths.iter().rev().skip(1).map(|(path, length)| (path.clone(), length.flushed));
+        self.state().durable.extend(full);
+    }
+
+    /// Where no write is taken: breaks the last one off in its middle, which came to `lengths`. Returns whether it did.
+    fn break_off(&self, lengths: &Lengths) -> io::Result<bool> {
         if self.bytes_left().is_none() {
             return Ok(false);
         }
-        for (path, length) in self.lengths() {
-            let mut state = self.state();
-            let written = state.written.get(&path).copied().unwrap_or(0);
-            let kept = state.random.random_range(written.min(length)..=length);
-            state.has_failed = true;
-            drop(state);
-            File::options().write(true).open(&path)?.set_len(kept)?;
+        let mut state = self.state();
+        let before = std::mem::take(&mut state.written);
+        let before = |path: &Path| before.get(path).copied().unwrap_or(0);
+        let more: u64 = lengths.iter().map(|(path, length)| length - before(path)).sum();
+        let mut left = state.random.random_range(0..=more);
+        state.has_failed = true;
+        for (path, length) in lengths {
+            let taken = left.min(length - before(path));
+            left -= taken;
+            let kept = before(path) + taken;
+            // One that was not begun yet.
+            if kept == 0 {
+                fs::remove_file(path)?;
+                continue;
+            }
+            File::options().write(true).open(path)?.set_len(kept)?;
+            state.written.insert(path.clone(), kept);
         }
+        // What came before one that was begun had been flushed.
+        let full: Vec<_> = state.written.clone().into_iter().rev().skip(1).collect();
+        state.durable.extend(full);
         Ok(true)
     }
 
     /// Takes what was not durable, as this seed has it. The machine's process is gone already.
     pub fn cut_power(&self) -> io::Result<()> {
-        for (path, length) in self.lengths() {
+        let written = self.state().written.clone();
+        for (path, length) in written {
             let durable = self.state().durable.get(&path).copied().unwrap_or(0);
+            // One that was purged is gone, and a cut before this one may have left less.
+            let Some(with_zeros) = length_of(&path) else { continue };
+            let length = length.min(with_zeros);
             if length <= durable {
                 continue;
             }
@@ -312,8 +330,14 @@ impl SimulatedDisk {
             };
             let loses_a_sector = state.random.random_bool(0.3);
             let at = state.random.random_range(durable..=kept);
+            let leaves_zeros = state.random.random_bool(0.5);
             drop(state);
-            if kept == 0 {
+            // A sector is written whole or not at all.
+            let is_cut = leaves_zeros && kept < length;
+            let kept = if is_cut { (kept / SECTOR_BYTES * SECTOR_BYTES).max(durable) } else { kept };
+            let at = at.min(kept);
+            // Its name is durable before its first byte, which not every build saw to.
+            if kept == 0 && !leaves_zeros {
                 fs::remove_file(&path)?;
                 continue;
             }
@@ -325,10 +349,22 @@ impl SimulatedDisk {
                 let end = ((begin / SECTOR_BYTES + 1) * SECTOR_BYTES).min(kept);
                 file.write_all_at(&vec![0; (end - begin) as usize], begin)?;
             }
+            if leaves_zeros && with_zeros > kept {
+                file.set_len(with_zeros)?;
+            }
             (&file).flush()?;
         }
         Ok(())
     }
+}
+
+fn bytes(lengths: &BTreeMap<PathBuf, FileLength>, of: impl Fn(&FileLength) -> u64) -> Lengths {
+    lengths.iter().map(|(path, length)| (path.clone(), of(length))).collect()
+}
+
+/// Of the whole file; `None` where it is gone.
+fn length_of(path: &Path) -> Option<u64> {
+    Some(path.metadata().ok()?.len())
 }
 
 /// A flush of a disk that is well.
@@ -337,25 +373,36 @@ pub const FAST_MS: u64 = 3;
 impl Disk for SimulatedDisk {
     fn run_log(&self, mut log: LogWorker) -> io::Result<()> {
         // Opening has flushed all that it found.
-        let lengths = self.lengths();
+        let lengths = log.lengths();
         let mut state = self.state();
-        state.written = lengths.clone();
-        state.durable = lengths;
+        state.written = bytes(&lengths, |length| length.written);
+        state.durable = bytes(&lengths, |length| length.written);
+        state.covered = state.durable.clone();
         state.has_failed = false;
         drop(state);
         let (sender, written) = mpsc::unbounded_channel();
         tokio::spawn(self.clone().complete_flushes(written));
         let disk = self.clone();
         tokio::spawn(async move {
-            while let Some(flush) = log.step().await {
-                if disk.break_off().expect("the folder of the simulation can be written") {
+            while let Some(step) = log.step().await {
+                let lengths = log.lengths();
+                let written = bytes(&lengths, |length| length.written);
+                let Written::Flushed(flush) = step else {
+                    // One that no disk takes breaks off with what is flushed behind it.
+                    disk.note_full(&lengths);
+                    if disk.bytes_left().is_none() {
+                        disk.state().written = written;
+                    }
+                    continue;
+                };
+                if disk.break_off(&written).expect("the folder of the simulation can be written") {
                     flush.complete(Err(io::ErrorKind::StorageFull.into()));
                     break;
                 }
-                let lengths = disk.lengths();
-                disk.state().written = lengths.clone();
+                disk.note_full(&lengths);
+                disk.state().written = written;
                 // The receiver ends with this runtime alone.
-                drop(sender.send((flush, lengths)));
+                drop(sender.send((flush, bytes(&lengths, |length| length.flushed))));
             }
             log.close();
         });

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use innkeeper::ledger::Lsn;
+use innkeeper::planted::set_log_file_bytes;
 use innkeeper::replication::{NodeId, seed_this_thread};
 use innkeeper::wire::Reservation;
 use rand::rngs::StdRng;
@@ -32,6 +33,8 @@ use super::trace::Trace;
 
 const NODES: u64 = 3;
 const CLIENTS: u64 = 5;
+/// Of the logs' files, by the seed: some runs come to the end of many.
+const LOG_FILE_BYTES: [Option<u64>; 3] = [Some(8 << 10), Some(64 << 10), None];
 /// How long faults go on.
 const SAFETY_MS: u64 = 12_000;
 /// Once faults have ended and all nodes run, a write succeeds at every node within this time …
@@ -100,6 +103,7 @@ impl Simulation {
     fn new(seed: u64, dir: &Path, is_printed: bool) -> Simulation {
         let mut random = StdRng::seed_from_u64(seed);
         seed_this_thread(random.random());
+        set_log_file_bytes(LOG_FILE_BYTES[seed as usize % LOG_FILE_BYTES.len()]);
         let network = Network::new(random.random());
         let observer = Arc::new(Mutex::new(Observer::default()));
         let trace = Arc::new(Mutex::new(Trace::new(is_printed)));

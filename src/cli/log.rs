@@ -14,7 +14,7 @@ use super::settings::LogFilter;
 /// of each message that a dead node does not answer, many times a second, where the node itself says once that another does
 /// not answer; one of each message to a core that has stopped, as in every orderly end.
 const OF_A_NODE: &str = "info,openraft=warn,openraft::core=error,openraft::core::heartbeat=off,\
-    openraft::engine::handler::replication_handler=error,openraft::replication=error,openraft::raft::raft_inner=off,raft_log=warn";
+    openraft::engine::handler::replication_handler=error,openraft::replication=error,openraft::raft::raft_inner=off";
 /// What the other subcommands log by default: what went wrong.
 const OF_A_COMMAND: &str = "warn";
 

@@ -1,8 +1,8 @@
 //! A look at the log's files before they are opened: torn by a crash, or damaged later?
 //!
-//! A crash leaves a torn tail: bytes that were written and not flushed, so nobody was told of them, and cutting them is
-//! right. raft-log alone would take a record damaged on the disk for one, and silently forget everything behind it.
-//! Four things tell them apart:
+//! A crash leaves the zeros that are written ahead of the records, and maybe a torn tail before them: bytes that were written
+//! and not flushed, so nobody was told of them, and cutting them is right. Four things tell a torn tail from a record that was
+//! damaged on the disk, behind which nothing may be forgotten:
 //!
 //! - [How far the log was flushed](super::log_flushed) is told beside it: what is wrong or missing before that is damage.
 //! - A later valid record whose [mark](super::log_record::Mark) lies beyond the damaged one was written after the
@@ -11,26 +11,22 @@
 //! - A torn write lacks whole sectors, at its end or in its middle; what a disk turns over does not look like that.
 //!
 //! Damage refuses to open. Without what is told beside the log it can't always be told of its end: a record that announces
-//! more bytes than the file has left is cut, as is one that ends early.
+//! more bytes than stand before the zeros is cut, as is one that ends early, or whose first bytes turned over where nothing but
+//! zeros follows in their sector.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use codeq::Decode;
-use raft_log::chunked_wal::Config as WalConfig;
-use raft_log::{ChunkId, RaftLogAction, RaftLogRecord, WALRecord};
-
 use super::durable;
 use super::identity::GO_ON_WITHOUT;
-use super::log_record::{BODY_BYTES_MAX, LogTypes, Mark};
+use super::log_files::{self, Listed};
+use super::log_record::{LogRecord, Mark, RECORD_BYTES_MAX, TYPE_BYTES};
 use crate::planted::{Bug, planted};
 
 /// What a disk writes or does not write as one.
 const SECTOR_BYTES: usize = 512;
-/// No record is longer: its body and what is around it.
-const RECORD_BYTES_MAX: usize = BODY_BYTES_MAX + 1_024;
 
 /// Something that was durable is no longer readable.
 #[derive(Debug, thiserror::Error)]
@@ -44,25 +40,32 @@ pub enum LogDamage {
     Unreadable { dir: PathBuf, source: io::Error },
 }
 
-/// Cuts a torn tail, refuses damage, and makes all that is left durable: what a process wrote before it was killed may
+/// Cuts zeros and a torn tail, refuses damage, and makes all that is left durable: what a process wrote before it was killed may
 /// still be in memory only, and from now on counts as durable. `flushed`: how far it is known to have been flushed.
 pub fn recover(dir: &Path, flushed: Option<Mark>) -> Result<(), LogDamage> {
     let unreadable = |source| LogDamage::Unreadable { dir: dir.to_owned(), source };
-    let mut files = log_files(dir).map_err(unreadable)?;
-    while let Some(newest) = files.pop().filter(|_| !planted(Bug::TornTailKept)) {
+    let mut files = log_files::list(dir).map_err(unreadable)?;
+    while let Some(newest) = files.pop() {
         let bytes = fs::read(&newest.path).map_err(unreadable)?;
-        let (valid, torn) = match scan(&newest, &bytes, flushed)? {
-            Scan::Sound => break,
-            Scan::Torn { valid_bytes, torn_bytes } => (valid_bytes, torn_bytes),
-        };
-        let file = newest.path.display();
-        tracing::warn!(%file, offset = valid, bytes = torn, "cutting what a crash left of an unfinished write");
-        if valid > 0 {
-            let file = File::options().write(true).open(&newest.path).map_err(unreadable)?;
-            file.set_len(valid).and_then(|()| file.sync_all()).map_err(unreadable)?;
+        let Scan { valid_bytes, is_torn } = scan(&newest, &bytes, flushed)?;
+        if is_torn {
+            if planted(Bug::TornTailKept) {
+                break;
+            }
+            let (file, torn) = (newest.path.display(), unfinished(&bytes[valid_bytes..]));
+            // One that was begun and not written has nothing to lose.
+            if torn > 0 {
+                tracing::warn!(%file, offset = valid_bytes, bytes = torn, "cutting what a crash left of an unfinished write");
+            }
+        }
+        if valid_bytes > 0 {
+            if valid_bytes < bytes.len() {
+                let file = File::options().write(true).open(&newest.path).map_err(unreadable)?;
+                file.set_len(valid_bytes as u64).and_then(|()| file.sync_all()).map_err(unreadable)?;
+            }
             break;
         }
-        // Not even the head of the file: it was begun and the one before it may not have been flushed yet.
+        // Not even the head of the file. An earlier build began one before the one before it was flushed.
         fs::remove_file(&newest.path).and_then(|()| durable::sync_dir(dir)).map_err(unreadable)?;
     }
     write_again(dir, flushed).and_then(|()| sync_files(dir)).map_err(unreadable)
@@ -74,10 +77,10 @@ pub fn recover(dir: &Path, flushed: Option<Mark>) -> Result<(), LogDamage> {
 /// another flush has nothing to do (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020). What is
 /// written again is flushed again, or the disk says once more that it can't.
 fn write_again(dir: &Path, flushed: Option<Mark>) -> io::Result<()> {
-    let files = log_files(dir)?;
+    let files = log_files::list(dir)?;
     let of_newest = files.last().map_or(0, |newest| newest.begins_at);
     let known = flushed.map_or(of_newest, |flushed| flushed.0);
-    for LogFile { path, begins_at } in files {
+    for Listed { path, begins_at } in files {
         let length = fs::metadata(&path)?.len();
         let from = known.saturating_sub(begins_at);
         if from >= length {
@@ -91,24 +94,9 @@ fn write_again(dir: &Path, flushed: Option<Mark>) -> io::Result<()> {
     Ok(())
 }
 
-/// Looks at every file but the newest, in which nothing may be torn.
-pub fn check_all(dir: &Path) -> Result<(), LogDamage> {
-    let unreadable = |source| LogDamage::Unreadable { dir: dir.to_owned(), source };
-    let mut files = log_files(dir).map_err(unreadable)?;
-    files.pop();
-    for file in files {
-        let bytes = fs::read(&file.path).map_err(unreadable)?;
-        if let Scan::Torn { valid_bytes, .. } = scan(&file, &bytes, None)? {
-            let reason = "it ends early, and a later file was begun after it had been flushed".into();
-            return Err(LogDamage::Damaged { file: file.path, offset: valid_bytes, reason });
-        }
-    }
-    Ok(())
-}
-
 /// Flushes every file of the log and its folder.
 pub fn sync_files(dir: &Path) -> io::Result<()> {
-    for file in log_files(dir)? {
+    for file in log_files::list(dir)? {
         File::open(&file.path)?.sync_all()?;
     }
     durable::sync_dir(dir)
@@ -116,43 +104,21 @@ pub fn sync_files(dir: &Path) -> io::Result<()> {
 
 /// Whether the folder holds a log, or anything of one.
 pub fn exists(dir: &Path) -> io::Result<bool> {
-    Ok(dir.is_dir() && !log_files(dir)?.is_empty())
+    Ok(dir.is_dir() && !log_files::list(dir)?.is_empty())
 }
 
-/// A file of the log. Its name says at which byte of the whole log it begins.
-struct LogFile {
-    path: PathBuf,
-    begins_at: u64,
+/// What a look at the newest file found.
+struct Scan {
+    /// Of sound records, from its beginning on. Behind them lie zeros, if anything, or what was never durable.
+    valid_bytes: usize,
+    is_torn: bool,
 }
 
-/// By position.
-fn log_files(dir: &Path) -> io::Result<Vec<LogFile>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if let Ok(begins_at) = WalConfig::parse_chunk_file_name(&name) {
-            debug_assert_eq!(name, WalConfig::chunk_file_name(ChunkId(begins_at)));
-            files.push(LogFile { path, begins_at });
-        }
-    }
-    files.sort_by_key(|file| file.begins_at);
-    Ok(files)
-}
-
-enum Scan {
-    Sound,
-    /// The records in the first `valid_bytes` are sound, and what follows was never durable.
-    Torn {
-        valid_bytes: u64,
-        torn_bytes: u64,
-    },
-}
-
-fn scan(file: &LogFile, bytes: &[u8], flushed: Option<Mark>) -> Result<Scan, LogDamage> {
+fn scan(file: &Listed, bytes: &[u8], flushed: Option<Mark>) -> Result<Scan, LogDamage> {
     let mut at = 0;
+    // The first file of a log that was begun and not written is as torn as any.
     let error = loop {
-        if at == bytes.len() && at > 0 {
+        if at > 0 && is_zero(&bytes[at..]) {
             break None;
         }
         match record_at(bytes, at) {
@@ -160,7 +126,6 @@ fn scan(file: &LogFile, bytes: &[u8], flushed: Option<Mark>) -> Result<Scan, Log
             Err(error) => break Some(error),
         }
     };
-    let tail = &bytes[at..];
     let damaged = |reason: String| LogDamage::Damaged { file: file.path.clone(), offset: at as u64, reason };
     let damage_at = file.begins_at + at as u64;
     let missing = flushed.map_or(0, |flushed| flushed.0.saturating_sub(damage_at));
@@ -168,10 +133,15 @@ fn scan(file: &LogFile, bytes: &[u8], flushed: Option<Mark>) -> Result<Scan, Log
         let found = error.map_or_else(|| "it ends here".to_owned(), |error| error.to_string());
         return Err(damaged(format!("{found}, and {missing} bytes from here on had been flushed")));
     }
-    let Some(error) = error else { return Ok(Scan::Sound) };
+    let Some(error) = error else { return Ok(Scan { valid_bytes: at, is_torn: false }) };
+    let torn = Scan { valid_bytes: at, is_torn: true };
     if planted(Bug::DamageTakenForTorn) {
-        return Ok(Scan::Torn { valid_bytes: at as u64, torn_bytes: tail.len() as u64 });
+        return Ok(torn);
     }
+    // The zeros behind the sector of the last byte that is none were there before: they are no part of what was written.
+    let written = (at + unfinished(&bytes[at..])).next_multiple_of(SECTOR_BYTES).min(bytes.len());
+    let bytes = &bytes[..written];
+    let error = record_at(bytes, at).err().unwrap_or(error);
     let later = LaterRecords::search(bytes, at + 1);
     if later.newest_mark.is_some_and(|mark| mark.0 > damage_at) {
         return Err(damaged(format!(
@@ -179,24 +149,21 @@ fn scan(file: &LogFile, bytes: &[u8], flushed: Option<Mark>) -> Result<Scan, Log
         )));
     }
     let is_cut_short = error.kind() == io::ErrorKind::UnexpectedEof && later.count == 0;
-    if is_cut_short || lacks_a_sector(tail, at) {
-        return Ok(Scan::Torn { valid_bytes: at as u64, torn_bytes: tail.len() as u64 });
+    if is_cut_short || lacks_a_sector(&bytes[at..], at) {
+        return Ok(torn);
     }
     Err(damaged(format!("{error}, and no part of it is missing, as it would be after a crash")))
 }
 
 /// The length of the valid record at `at`, and its mark if it bears one.
 fn record_at(bytes: &[u8], at: usize) -> io::Result<(usize, Option<Mark>)> {
-    let window = &bytes[at..bytes.len().min(at + RECORD_BYTES_MAX)];
-    let mut rest = window;
-    let record = RaftLogRecord::<LogTypes>::decode(&mut rest)?;
-    let mark = match record {
-        WALRecord::Action(RaftLogAction::Append(_, payload)) => Some(payload.mark),
-        WALRecord::Action(RaftLogAction::SaveVote(vote)) => Some(vote.mark),
-        WALRecord::Checkpoint(state) => state.vote().map(|vote| vote.mark),
-        WALRecord::Action(_) => None,
-    };
-    Ok((window.len() - rest.len(), mark))
+    let (record, length) = LogRecord::decode(&bytes[at..bytes.len().min(at + RECORD_BYTES_MAX)])?;
+    Ok((length, record.mark()))
+}
+
+/// Bytes of a tail before the zeros at its end, of which the last may be a record's.
+fn unfinished(tail: &[u8]) -> usize {
+    tail.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
 /// Valid records behind a damaged one.
@@ -210,10 +177,8 @@ impl LaterRecords {
     /// Looks for records at every byte from `at` on. A chance hit would have to get a checksum right.
     fn search(bytes: &[u8], mut at: usize) -> LaterRecords {
         let mut found = LaterRecords::default();
-        while at + 4 <= bytes.len() {
-            // Every record begins with its type, 0 to 5 in four bytes.
-            let may_begin = bytes[at..at + 3] == [0, 0, 0] && bytes[at + 3] <= 5;
-            match may_begin.then(|| record_at(bytes, at)) {
+        while at < bytes.len() {
+            match LogRecord::may_begin(&bytes[at..]).then(|| record_at(bytes, at)) {
                 Some(Ok((length, mark))) => {
                     found.count += 1;
                     found.newest_mark = found.newest_mark.max(mark);
@@ -226,16 +191,12 @@ impl LaterRecords {
     }
 }
 
-/// Whether a sector of the tail, which begins at `at` of its file, was never written.
+/// Whether a sector of the tail, which begins at `at` of its file and ends with the last one that was, was never written.
 fn lacks_a_sector(tail: &[u8], at: usize) -> bool {
-    /// A record begins with its type, of which fewer bytes are zero in sound ones too.
-    const TYPE_BYTES: usize = 4;
     let to_sector = (at.next_multiple_of(SECTOR_BYTES) - at).min(tail.len());
     let (first, others) = tail.split_at(to_sector);
-    is_zero(tail)
-        || (first.len() >= TYPE_BYTES && is_zero(first))
-        // The last one may be short: the file was made longer, and its new sector not written.
-        || others.chunks(SECTOR_BYTES).any(is_zero)
+    // Fewer bytes of a record's type are zero in sound ones too.
+    (first.len() >= TYPE_BYTES && is_zero(first)) || others.chunks(SECTOR_BYTES).any(is_zero)
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
@@ -252,7 +213,7 @@ mod tests {
     fn what_is_not_known_to_be_flushed_is_written_again() {
         let dir = tempfile::tempdir().unwrap();
         let paths = [(0, 100), (100, 50)].map(|(begins_at, length)| {
-            let path = dir.path().join(WalConfig::chunk_file_name(ChunkId(begins_at)));
+            let path = dir.path().join(log_files::file_name(begins_at));
             fs::write(&path, vec![7; length]).unwrap();
             path
         });

@@ -17,34 +17,27 @@ use futures_util::{Stream, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use prometheus::{Histogram, HistogramOpts};
-use raft_log::RaftLog;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::sleep;
 
 use super::disk::Disk;
 use super::durable;
 use super::identity::GO_ON_WITHOUT;
+use super::log_files::LogFiles;
 use super::log_flushed;
-use super::log_record::{LogTypes, LoggedPayload, entry_bytes};
+use super::log_record::{LoggedPayload, entry_bytes};
 use super::log_scan::{self, LogDamage};
+use super::log_state::LoggedState;
 use super::log_worker::{Fatal, LogWorker, Operation, QUEUE_OPERATIONS, Unsaved};
 use super::types::{Entry, LogId, Membership, TypeConfig, Vote};
 
-/// A file of the log. A restart decodes all of them, and the newest stays in memory.
-const FILE_BYTES: usize = 32 << 20;
-/// raft-log's cache: at least three files, so that a slow flush never makes it read what it just wrote.
-const CACHE_BYTES: usize = 3 * FILE_BYTES;
-const CACHE_ENTRIES: usize = 400_000;
-/// How long raft-log's flush thread waits for company: not at all. Our thread hands it one flush at a time, and what
-/// comes meanwhile shares the next.
-const FLUSH_WAIT: Duration = Duration::ZERO;
-/// The newest entries, kept in memory here; their bytes are shared with raft-log's cache.
+/// The newest entries, kept in memory.
 const RECENT_BYTES: usize = 32 << 20;
 const RECENT_ENTRIES: usize = 65_536;
 /// Bytes of entries that wait for the thread.
 const QUEUE_BYTES: usize = 64 << 20;
 /// How soon what is committed is written where nothing else is. With what is written anyway it costs nothing; by itself it
-/// wakes two threads, on each node and for each entry.
+/// wakes a thread, on each node and for each entry.
 const SAVED_WITHIN: Duration = Duration::from_millis(100);
 /// One answer to a reader that takes parts.
 pub const READ_BYTES_MAX: usize = 4 << 20;
@@ -153,20 +146,15 @@ impl LogStore {
     /// no file open. Blocks.
     pub fn serve(
         dir: &Path,
-        log: RaftLog<LogTypes>,
+        log: LogFiles,
         disk: &dyn Disk,
         fatal: Fatal,
     ) -> Result<(LogStore, watch::Receiver<bool>), LogError> {
         let open = |source| LogError::Open { dir: dir.to_owned(), source };
-        let state = log.log_state();
-        let view = View {
-            vote: state.vote().map(|logged| logged.vote),
-            purged: state.purged().map(|id| id.0),
-            last: state.last().map(|id| id.0),
-            committed: state.committed().map(|id| id.0),
-            ..View::default()
-        };
-        let membership = last_membership(&log).map_err(open)?;
+        let LoggedState { vote, last, committed, purged } = *log.state();
+        let vote = vote.map(|logged| logged.vote);
+        let view = View { vote, purged, last, committed, ..View::default() };
+        let membership = log.last_membership().map_err(open)?;
         let (operations, receiver) = mpsc::channel(QUEUE_OPERATIONS);
         let flush_seconds = flush_seconds();
         let unsaved = Arc::new(Unsaved::default());
@@ -247,7 +235,7 @@ impl LogStore {
 ///
 /// `was_used`: something else on this disk tells that there was a log. One that is gone is then not made anew: the node
 /// would vote again, and have forgotten what it promised.
-pub fn open_files(dir: &Path, was_used: bool) -> Result<RaftLog<LogTypes>, LogError> {
+pub fn open_files(dir: &Path, was_used: bool) -> Result<LogFiles, LogError> {
     let open = |source| LogError::Open { dir: dir.to_owned(), source };
     durable::create_dir(dir).map_err(open)?;
     let has_begun = has_begun(dir);
@@ -255,14 +243,7 @@ pub fn open_files(dir: &Path, was_used: bool) -> Result<RaftLog<LogTypes>, LogEr
     if (has_begun || was_used) && !log_scan::exists(dir).map_err(open)? {
         return Err(LogError::Lost { dir: dir.to_owned() });
     }
-    let log = match RaftLog::open(Arc::new(config(dir))) {
-        Ok(log) => log,
-        Err(error) => {
-            // Our own look at the older files names the byte; raft-log's reason stands where it finds nothing.
-            log_scan::check_all(dir)?;
-            return Err(open(error));
-        }
-    };
+    let log = LogFiles::open(dir)?;
     if !has_begun {
         // The head of the first file was written and not flushed.
         log_scan::sync_files(dir).and_then(|()| durable::write(&begun(dir), b"")).map_err(open)?;
@@ -282,27 +263,6 @@ fn has_begun(dir: &Path) -> bool {
 /// Whether the folder holds a log, or ever did.
 pub fn exists(dir: &Path) -> io::Result<bool> {
     Ok(has_begun(dir) || log_scan::exists(dir)?)
-}
-
-fn last_membership(log: &RaftLog<LogTypes>) -> io::Result<Option<Membership>> {
-    let mut last = None;
-    for logged in log.read(0, u64::MAX) {
-        let (_, payload) = logged?;
-        last = payload.membership()?.or(last);
-    }
-    Ok(last)
-}
-
-fn config(dir: &Path) -> raft_log::Config {
-    let mut config = raft_log::Config::new(dir.display());
-    config.wal.chunk_max_size = Some(FILE_BYTES);
-    config.wal.flush_batch_wait = Some(FLUSH_WAIT);
-    config.wal.read_buffer_size = Some(1 << 20);
-    // A torn tail was cut by our own scan; whatever raft-log still finds wrong is damage.
-    config.wal.truncate_incomplete_record = Some(false);
-    config.log_cache_capacity = Some(CACHE_BYTES);
-    config.log_cache_max_items = Some(CACHE_ENTRIES);
-    config
 }
 
 impl RaftLogReader<TypeConfig> for LogStore {

@@ -1,27 +1,26 @@
 //! The thread that owns the log on disk.
 //!
-//! raft-log blocks its caller when it begins a new file and when its queue is full, so the async runtime never touches
-//! it: operations come over a bounded channel and are carried out in their order, votes and entries alike. Operations
-//! that wait together share one flush. How far it is committed comes beside the channel, and is written with what is written
-//! next, see [`Unsaved`]. Nothing is reported as done before its flush has returned.
+//! [The files](super::log_files) block whoever writes or reads them, so the async runtime never touches them: operations come
+//! over a bounded channel and are carried out in their order, votes and entries alike. Operations that wait together share
+//! one flush. How far it is committed comes beside the channel, and is written with what is written next, see [`Unsaved`].
+//! Nothing is reported as done before its flush has returned.
 //!
 //! A failed flush is final: after it nobody knows what the disk holds (Rebello et al., "Can Applications Recover from
 //! fsync Failures?", 2020). It is reported to every waiter and to [`Fatal`], and the thread ends.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use codeq::Span;
 use openraft::storage::IOFlushed;
 use prometheus::Histogram;
-use raft_log::RaftLog;
-use raft_log::api::raft_log_writer::RaftLogWriter;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
+use super::log_files::{FileLength, LogFiles};
 use super::log_flushed::Flushed;
-use super::log_record::{LogTypes, LoggedId, LoggedPayload, LoggedVote, Mark, entry_bytes};
+use super::log_record::{LogRecord, LoggedPayload, LoggedVote, Mark, entry_bytes};
 use super::types::{Entry, LogId, TypeConfig, Vote};
 use crate::planted::{Bug, planted};
 
@@ -131,9 +130,8 @@ impl Unsaved {
     }
 
     /// Takes it where the log has come so far: its entries may still be on their way.
-    fn take_upto(&self, last: Option<&LoggedId>) -> Option<LoggedId> {
-        let is_there = |committed: &mut LogId| last.is_some_and(|last| *committed <= last.0);
-        self.lock().committed.take_if(is_there).map(LoggedId)
+    fn take_upto(&self, last: Option<LogId>) -> Option<LogId> {
+        self.lock().committed.take_if(|committed| Some(*committed) <= last)
     }
 }
 
@@ -153,7 +151,7 @@ impl Waiter {
     }
 }
 
-/// Who waits for a flush; raft-log's callback after it. Dropping it unsent is how a dead flush thread shows: that is a failure too.
+/// Who waits for a flush. That it is dropped before it has been completed is a failure, too.
 pub struct Flush(Option<Waiting>);
 
 struct Waiting {
@@ -191,16 +189,16 @@ impl Flush {
     }
 }
 
-impl raft_log::Callback for Flush {
-    fn send(self, result: io::Result<()>) {
-        self.complete(result);
+impl Drop for Flush {
+    fn drop(&mut self) {
+        self.finish(Err(io::Error::other("it was given up")));
     }
 }
 
-impl Drop for Flush {
-    fn drop(&mut self) {
-        self.finish(Err(io::Error::other("the thread that flushes the log has died")));
-    }
+/// What a [step](LogWorker::step) has written.
+pub enum Written {
+    Unflushed,
+    Flushed(Flush),
 }
 
 /// What the operations of a group need.
@@ -212,14 +210,12 @@ enum Need {
 
 /// The log and what its thread knows of it.
 pub struct LogWorker {
-    log: RaftLog<LogTypes>,
+    log: LogFiles,
     operations: mpsc::Receiver<Operation>,
     /// Set once the last flush is over and the files are closed.
     closed: watch::Sender<bool>,
     /// How much of the log is known to be durable.
     flushed: Arc<Flushed>,
-    /// Bytes of the log that were handed to raft-log.
-    written: u64,
     waiters: Vec<Waiter>,
     unsaved: Arc<Unsaved>,
     fatal: Fatal,
@@ -231,18 +227,16 @@ impl LogWorker {
     /// All that the log in `dir` holds is durable.
     pub fn new(
         dir: &Path,
-        log: RaftLog<LogTypes>,
+        log: LogFiles,
         operations: mpsc::Receiver<Operation>,
         unsaved: Arc<Unsaved>,
         fatal: Fatal,
         flush_seconds: Histogram,
     ) -> (LogWorker, watch::Receiver<bool>) {
         let (closed, is_closed) = watch::channel(false);
-        let written = log.stat().open_chunk.global_end;
-        let flushed = Arc::new(Flushed::begin(dir, Mark(written)));
+        let flushed = Arc::new(Flushed::begin(dir, log.end()));
         let waiters = Vec::new();
-        let worker =
-            LogWorker { log, operations, closed, flushed, written, waiters, unsaved, fatal, flush_seconds };
+        let worker = LogWorker { log, operations, closed, flushed, waiters, unsaved, fatal, flush_seconds };
         (worker, is_closed)
     }
 
@@ -250,16 +244,14 @@ impl LogWorker {
     pub fn run(mut self) {
         let _panic_is_fatal = PanicIsFatal(self.fatal.clone());
         while let Some(first) = self.operations.blocking_recv() {
-            // One flush at a time: what comes meanwhile waits together and shares the next one.
-            if let Err(error) = self.log.wait_worker_idle() {
-                self.fail(error);
-                refuse(first, &self.fatal);
-                break;
-            }
+            // What comes while it is flushed waits together and shares the next flush.
             let served = self.serve_group(first).and_then(|need| match need {
                 Need::Nothing => Ok(()),
-                Need::Write => self.log.flush(false, None),
-                Need::Flush(flush) => self.log.flush(true, Some(flush)),
+                Need::Write => self.log.write(),
+                Need::Flush(flush) => {
+                    self.flush(flush)?.complete(Ok(()));
+                    self.log.remove_purged(self.flushed.mark())
+                }
             });
             if let Err(error) = served {
                 self.fail(error);
@@ -269,23 +261,20 @@ impl LogWorker {
         self.close();
     }
 
-    /// The next group, written in place and flushed when this returns; its waiters are the caller's to tell. `None` once
+    /// The next group, written in place when this returns, and flushed where one waits for that; who waits is the caller's to
+    /// tell. `None` once
     /// the last sender is gone or something has failed: then comes [`LogWorker::close`]. For who has no thread to give.
-    pub async fn step(&mut self) -> Option<Flush> {
+    pub async fn step(&mut self) -> Option<Written> {
         loop {
             let first = self.operations.recv().await?;
-            let served = self.serve_group(first).and_then(|need| {
-                let (sync, flush) = match need {
-                    Need::Nothing => return Ok(None),
-                    Need::Write => (false, None),
-                    Need::Flush(flush) => (true, Some(flush)),
-                };
-                self.log.flush(sync, None)?;
-                self.log.wait_worker_idle()?;
-                Ok(flush)
+            let removed = self.log.remove_purged(self.flushed.mark());
+            let served = removed.and_then(|()| self.serve_group(first)).and_then(|need| match need {
+                Need::Nothing => Ok(None),
+                Need::Write => self.log.write().map(|()| Some(Written::Unflushed)),
+                Need::Flush(flush) => self.flush(flush).map(|flush| Some(Written::Flushed(flush))),
             });
             match served {
-                Ok(Some(flush)) => return Some(flush),
+                Ok(Some(written)) => return Some(written),
                 Ok(None) => {}
                 Err(error) => {
                     self.fail(error);
@@ -293,6 +282,22 @@ impl LogWorker {
                 }
             }
         }
+    }
+
+    /// Flushes for who waits, and is told only of a failure.
+    fn flush(&mut self, flush: Flush) -> io::Result<Flush> {
+        match self.log.flush() {
+            Ok(()) => Ok(flush),
+            Err(error) => {
+                flush.complete(Err(io::Error::new(error.kind(), error.to_string())));
+                Err(error)
+            }
+        }
+    }
+
+    /// Of the records in each file: behind them may lie zeros.
+    pub fn lengths(&self) -> BTreeMap<PathBuf, FileLength> {
+        self.log.lengths().map(|(path, length)| (path.to_owned(), length)).collect()
     }
 
     fn fail(&self, error: io::Error) {
@@ -308,13 +313,13 @@ impl LogWorker {
         while let Ok(operation) = self.operations.try_recv() {
             refuse(operation, &self.fatal);
         }
-        if self.fatal.watch().borrow().is_none()
-            && let Err(error) = self.save_committed()
-        {
-            self.fail(error);
+        let has_failed = self.fatal.watch().borrow().is_some();
+        if has_failed {
+            // Nobody knows what the disk holds: the next start looks.
+            drop(self.log);
+        } else if let Err(error) = self.save_committed().and_then(|_| self.log.close()) {
+            self.fatal.report(format!("the log could not be closed: {error}"));
         }
-        // raft-log flushes what is pending and closes its files.
-        drop(self.log);
         self.closed.send_replace(true);
     }
 
@@ -333,7 +338,7 @@ impl LogWorker {
             (true, true) => Need::Write,
             (false, _) => Need::Flush(Flush(Some(Waiting {
                 waiters: std::mem::take(&mut self.waiters),
-                upto: Mark(self.written),
+                upto: self.log.end(),
                 flushed: self.flushed.clone(),
                 fatal: self.fatal.clone(),
                 began: Instant::now(),
@@ -353,8 +358,9 @@ impl LogWorker {
                     self.waiters.push(Waiter::Appended(done));
                 }
                 let mark = self.flushed.mark();
-                let entries = entries.into_iter().map(|(id, payload)| (LoggedId(id), payload.marked(mark)));
-                self.written = self.log.append(entries)?.end().0;
+                for (id, payload) in entries {
+                    self.log.push(&LogRecord::Append(id, payload.marked(mark)))?;
+                }
                 drop(bytes);
                 Ok(true)
             }
@@ -364,7 +370,8 @@ impl LogWorker {
                 } else {
                     self.waiters.push(Waiter::Done(done));
                 }
-                self.written = self.log.save_vote(LoggedVote { vote, mark: self.flushed.mark() })?.end().0;
+                let mark = self.flushed.mark();
+                self.log.push(&LogRecord::SaveVote(LoggedVote { vote, mark }))?;
                 Ok(true)
             }
             Operation::SaveCommitted => self.save_committed(),
@@ -376,13 +383,12 @@ impl LogWorker {
                 self.waiters.push(Waiter::Done(done));
                 self.save_committed()?;
                 self.may_truncate(from)?;
-                self.written = self.log.truncate(from)?.end().0;
+                self.log.truncate(from)?;
                 Ok(true)
             }
             Operation::Purge { upto, done } => {
-                // raft-log removes files only behind the flush of the record that says so.
                 self.waiters.push(Waiter::Done(done));
-                self.written = self.log.purge(LoggedId(upto))?.end().0;
+                self.log.purge(upto)?;
                 Ok(true)
             }
             Operation::Read { from, to, bytes_max, answer } => {
@@ -395,8 +401,8 @@ impl LogWorker {
 
     /// A leader without what was committed here was elected by nodes of which one has lost what it had promised.
     fn may_truncate(&self, from: u64) -> io::Result<()> {
-        match self.log.log_state().committed() {
-            Some(committed) if committed.0.index >= from => Err(io::Error::other(format!(
+        match self.log.state().committed {
+            Some(committed) if committed.index >= from => Err(io::Error::other(format!(
                 "the leader lacks entry {from}, which was committed: another node has lost its data, or was started with an \
                  older copy of it. Keep this data directory: it holds what was acknowledged, and the leader's does not"
             ))),
@@ -404,14 +410,14 @@ impl LogWorker {
         }
     }
 
-    /// Writes how far the log is committed, where that is news. raft-log refuses a step back, which would be of no use.
+    /// Writes how far the log is committed, where that is news. A step back would be of no use.
     fn save_committed(&mut self) -> io::Result<bool> {
-        let state = self.log.log_state();
-        let Some(committed) = self.unsaved.take_upto(state.last()) else { return Ok(false) };
-        if Some(&committed) <= state.committed() {
+        let state = self.log.state();
+        let Some(committed) = self.unsaved.take_upto(state.last) else { return Ok(false) };
+        if Some(committed) <= state.committed {
             return Ok(false);
         }
-        self.written = self.log.commit(committed)?.end().0;
+        self.log.push(&LogRecord::Commit(committed))?;
         Ok(true)
     }
 

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use openraft::EntryPayload;
-use raft_log::RaftLog;
 use tokio::sync::watch;
 
 use super::check::DecodedBatch;
 use super::decision::Decision;
 use super::disk::Disk;
 use super::identity::GO_ON_WITHOUT;
-use super::log_record::LogTypes;
+use super::log_files::LogFiles;
 use super::log_store::{self, LogError, LogStore};
 use super::log_worker::Fatal;
 use super::snapshot::{self, SnapshotError, SnapshotMeta, SnapshotStore};
@@ -83,7 +82,7 @@ pub fn open(
     let fatal = Fatal::default();
     let (snapshots, newest) = SnapshotStore::open(&dirs.snapshots)?;
     let log = log_store::open_files(&dirs.log, is_claimed || newest.loaded.is_some())?;
-    let purged = log.log_state().purged().map(|logged| logged.0);
+    let purged = log.state().purged;
     reaches_back(purged, newest.loaded.as_ref(), &newest.damaged)?;
     if let Some((meta, ledger)) = &newest.loaded {
         retell(&log, &snapshots, meta, ledger, &*witness);
@@ -106,7 +105,7 @@ pub fn open(
 /// Tells a witness what it lacks of the commands before the newest snapshot, as far back as an older one and the log
 /// reach. What they don't hold is left for others to tell.
 fn retell(
-    log: &RaftLog<LogTypes>,
+    log: &LogFiles,
     snapshots: &SnapshotStore,
     newest: &SnapshotMeta,
     ledger: &Ledger,
@@ -115,7 +114,7 @@ fn retell(
     if let Some(mark) = ledger.history_from() {
         witness.forget(mark);
     }
-    let (end, purged) = (Mark::of(ledger), log.log_state().purged().map(|id| id.0));
+    let (end, purged) = (Mark::of(ledger), log.state().purged);
     if witness.tip().lsn < end.lsn && witness.tip().chain != end.chain {
         let older = snapshots.kept().into_iter().skip(1).find(|older| older.meta().last_log_id >= purged);
         let start = match older {
@@ -142,17 +141,17 @@ fn behind(index: Option<u64>) -> u64 {
 
 /// Up to where the log is the past of the newest snapshot. One that does not lead there, as when a crash came between a peer's
 /// snapshot and its log, may go on with entries that were never committed.
-fn past_upto(log: &RaftLog<LogTypes>, newest: &SnapshotMeta) -> u64 {
+fn past_upto(log: &LogFiles, newest: &SnapshotMeta) -> u64 {
     let upto = behind(newest.index());
     let leads_there = newest.last_log_id.is_some_and(|at| leads_to(log, at).unwrap_or(false));
-    let committed = log.log_state().committed().map(|id| id.0.index);
+    let committed = log.state().committed.map(|id| id.index);
     if leads_there { upto } else { upto.min(behind(committed)) }
 }
 
 /// Whether the log holds this entry.
-pub fn leads_to(log: &RaftLog<LogTypes>, at: LogId) -> io::Result<bool> {
+pub fn leads_to(log: &LogFiles, at: LogId) -> io::Result<bool> {
     let found = log.read(at.index, at.index + 1).next().transpose()?;
-    Ok(found.is_some_and(|(id, _)| id.0 == at))
+    Ok(found.is_some_and(|(id, _)| id == at))
 }
 
 /// After so many entries, each of a mebibyte at most, what was told of them is kept: it stands in memory until then, and nobody
@@ -161,7 +160,7 @@ const KEPT_EVERY: u64 = 16;
 
 /// Applies the entries of `[from, to)` to a state that is then thrown away, for who is told of it.
 fn replay(
-    log: &RaftLog<LogTypes>,
+    log: &LogFiles,
     from: u64,
     to: u64,
     mut ledger: Ledger,

@@ -8,13 +8,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use openraft::EntryPayload;
-use raft_log::RaftLog;
 
 use super::batch::Check;
 use super::check::{DecodedBatch, OwnChecks};
 use super::decision::Decision;
 use super::identity::{self, Identity, IdentityError};
-use super::log_record::LogTypes;
+use super::log_files::LogFiles;
 use super::log_store::{self, LogError};
 use super::open::{GroupDirs, OpenError, leads_to, reaches_back};
 use super::snapshot::{SnapshotError, SnapshotStore};
@@ -84,8 +83,7 @@ pub fn verify(data_dir: &Path, told: Told<'_>) -> Result<Report, VerifyError> {
     let dirs = GroupDirs::of(data_dir);
     let (store, newest) = SnapshotStore::open(&dirs.snapshots)?;
     let log = log_store::open_files(&dirs.log, identity.cluster_id.is_some() || newest.loaded.is_some())?;
-    let state = log.log_state();
-    let purged = state.purged().map(|id| id.0);
+    let purged = log.state().purged;
     reaches_back(purged, newest.loaded.as_ref(), &newest.damaged)?;
     if let Some(damage) = newest.damaged.into_iter().next() {
         return Err(damage.into());
@@ -93,7 +91,7 @@ pub fn verify(data_dir: &Path, told: Told<'_>) -> Result<Report, VerifyError> {
     // What a snapshot holds is committed, though the note of that may lie behind: it is not flushed.
     let snapshot_at = newest.loaded.as_ref().and_then(|(meta, _)| meta.last_log_id);
     let end = |id: Option<LogId>| id.map_or(0, |id| id.index + 1);
-    let committed = end(state.committed().map(|id| id.0)).max(end(snapshot_at));
+    let committed = end(log.state().committed).max(end(snapshot_at));
     let kept = store.kept();
     // One that was cut short while a snapshot was installed ends before it, or goes on with entries that were never committed.
     let leads_there = match snapshot_at {
@@ -137,7 +135,7 @@ pub fn verify(data_dir: &Path, told: Told<'_>) -> Result<Report, VerifyError> {
 }
 
 /// The decisions among the entries of `[from, to)`, each with its index.
-fn decisions(log: &RaftLog<LogTypes>, from: u64, to: u64) -> Result<Vec<(u64, Decision)>, VerifyError> {
+fn decisions(log: &LogFiles, from: u64, to: u64) -> Result<Vec<(u64, Decision)>, VerifyError> {
     let mut decisions = Vec::new();
     for logged in log.read(from, to.max(from)) {
         let unreadable = |source| VerifyError::Log { index: from, source };
@@ -177,7 +175,7 @@ struct Replay<'a> {
 
 impl Replay<'_> {
     /// Applies the entries of `[from, to)`.
-    fn run(&mut self, log: &RaftLog<LogTypes>, from: u64, to: u64) -> Result<(), VerifyError> {
+    fn run(&mut self, log: &LogFiles, from: u64, to: u64) -> Result<(), VerifyError> {
         self.audits.audit(&self.ledger)?;
         (self.told)(Mark::of(&self.ledger))?;
         let mut expected = from;

@@ -7,6 +7,7 @@ mod conformance;
 mod fetch;
 mod fuzz;
 mod log;
+mod log_files;
 mod network;
 mod pause;
 mod raft;
