@@ -2,7 +2,7 @@
 //!
 //! A log that was cut off at its end, by a disk or by somebody, looks like one that a power cut tore: only something
 //! outside of it can tell. So the position up to which it was flushed stands in a small file of its own, written after each
-//! flush. That file is not flushed with it: after a power cut it may tell of an earlier flush, never of a later one.
+//! flush. That file is flushed more seldom: after a power cut it may tell of an earlier flush, never of a later one.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,19 +14,41 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::durable;
 use super::log_record::Mark;
 
+/// So much of the log is flushed, at most, before what is told of it is, too: as much as a file of it holds.
+const TOLD_BYTES: u64 = 32 << 20;
+
 /// The position up to which the log is durable: in memory, and beside the log for the next start.
 #[derive(Debug)]
 pub struct Flushed {
     position: AtomicU64,
     /// `None` once it could not be written: the log itself is whole without it.
-    file: Mutex<Option<File>>,
+    note: Mutex<Option<Note>>,
+}
+
+#[derive(Debug)]
+struct Note {
+    file: File,
+    /// The position that it tells even after a power cut.
+    durable: u64,
+}
+
+impl Note {
+    fn write(&mut self, upto: Mark) -> io::Result<()> {
+        self.file.write_all_at(line(upto).as_bytes(), 0)?;
+        if upto.0.saturating_sub(self.durable) >= TOLD_BYTES {
+            self.file.sync_data()?;
+            self.durable = upto.0;
+        }
+        Ok(())
+    }
 }
 
 impl Flushed {
     /// `upto` is where the log in `dir` ends, all of which is durable.
     pub fn begin(dir: &Path, upto: Mark) -> Flushed {
         let file = open_at(&path(dir), upto).map_err(|error| not_noted(&error)).ok();
-        Flushed { position: AtomicU64::new(upto.0), file: Mutex::new(file) }
+        let note = file.map(|file| Note { file, durable: upto.0 });
+        Flushed { position: AtomicU64::new(upto.0), note: Mutex::new(note) }
     }
 
     pub fn mark(&self) -> Mark {
@@ -38,11 +60,10 @@ impl Flushed {
         if self.position.fetch_max(upto.0, Ordering::AcqRel) >= upto.0 {
             return;
         }
-        let mut file = self.file.lock().expect("no panic while the file is locked");
-        if let Some(error) = file.as_ref().and_then(|file| file.write_all_at(line(upto).as_bytes(), 0).err())
-        {
+        let mut note = self.note.lock().expect("no panic while the note is locked");
+        if let Some(error) = note.as_mut().and_then(|note| note.write(upto).err()) {
             not_noted(&error);
-            *file = None;
+            *note = None;
         }
     }
 }
@@ -117,6 +138,19 @@ mod tests {
         flushed.advance(Mark(u64::MAX));
         flushed.advance(Mark(12));
         assert_eq!((read(&log, true).unwrap(), flushed.mark()), (Some(Mark(u64::MAX)), Mark(u64::MAX)));
+    }
+
+    #[test]
+    fn what_is_told_is_flushed_once_a_files_worth_of_the_log_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let flushed = Flushed::begin(&dir.path().join("log"), Mark(7));
+        let durable = |upto| {
+            flushed.advance(Mark(upto));
+            flushed.note.lock().unwrap().as_ref().unwrap().durable
+        };
+        assert_eq!(durable(TOLD_BYTES), 7);
+        assert_eq!(durable(TOLD_BYTES + 7), TOLD_BYTES + 7);
+        assert_eq!(durable(2 * TOLD_BYTES), TOLD_BYTES + 7);
     }
 
     #[test]
