@@ -1,11 +1,11 @@
 //! The disk of one simulated machine: a real folder whose flushes take simulated time.
 //!
 //! Writes reach the folder at once, as they reach a page cache. Of the log's newest file that is its records, and the zeros
-//! behind them, which a power cut takes or leaves. A flush completes after a delay; what it covered is then
-//! durable, and only then are its waiters told. A killed process finds everything again. A power cut takes what was not
-//! durable: cut off, or with whole sectors missing. Other files are written and renamed within one instant of simulated
-//! time, so they are there whole or not at all. A bit may turn over in what is durable, or its end be cut off. A full disk refuses flushes, or
-//! breaks writes off in their middle.
+//! behind them, which a power cut takes or leaves. A flush completes after a delay; what it covered is then durable, and
+//! only then are its waiters told. The one at a full file's end takes no time and does not fail. A killed process finds
+//! everything again. A power cut takes what was not durable: cut off, or with whole sectors missing. Other files are written
+//! and renamed within one instant of simulated time, so they are there whole or not at all. A bit may turn over in what is
+//! durable, or its end be cut off. A full disk refuses flushes, or breaks writes off in their middle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -71,13 +71,7 @@ impl Estrangement {
             PeerRefusal::UnknownSender => Some(Estrangement::NotKnown { node }),
             // No build knows another group.
             PeerRefusal::Unreadable { .. } | PeerRefusal::OtherGroup => Some(Estrangement::NotRead { node }),
-            PeerRefusal::NoHistory { .. }
-            | PeerRefusal::AlreadyClaimed
-            | PeerRefusal::NotLeader
-            | PeerRefusal::NoQuorum
-            | PeerRefusal::NoSnapshot
-            | PeerRefusal::SnapshotRefused { .. }
-            | PeerRefusal::Stopping => None,
+            _ => None,
         }
     }
 }

@@ -262,13 +262,17 @@ impl LogWorker {
     }
 
     /// The next group, written in place when this returns, and flushed where one waits for that; who waits is the caller's to
-    /// tell. `None` once
-    /// the last sender is gone or something has failed: then comes [`LogWorker::close`]. For who has no thread to give.
+    /// tell. `None` once the last sender is gone or something has failed: then comes [`LogWorker::close`]. For who has no
+    /// thread to give.
     pub async fn step(&mut self) -> Option<Written> {
         loop {
+            // Before the next is taken: where this fails, it is left for `close` to refuse.
+            if let Err(error) = self.log.remove_purged(self.flushed.mark()) {
+                self.fail(error);
+                return None;
+            }
             let first = self.operations.recv().await?;
-            let removed = self.log.remove_purged(self.flushed.mark());
-            let served = removed.and_then(|()| self.serve_group(first)).and_then(|need| match need {
+            let served = self.serve_group(first).and_then(|need| match need {
                 Need::Nothing => Ok(None),
                 Need::Write => self.log.write().map(|()| Some(Written::Unflushed)),
                 Need::Flush(flush) => self.flush(flush).map(|flush| Some(Written::Flushed(flush))),
