@@ -108,7 +108,8 @@ impl Ledger {
             }
             if let Record::Property(record) = &record {
                 let property = &record.property;
-                locations.insert((Arc::from(property.location.to_lowercase()), property.property.clone()));
+                let location = property.location.to_lowercase().to_uppercase().to_lowercase();
+                locations.insert((Arc::from(location), property.property.clone()));
             }
             // Reservations are found apart from their index by the caller; the others are few enough to compare.
             if !matches!(key, RecordKey::Reservation(_)) {

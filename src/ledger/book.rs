@@ -74,14 +74,16 @@ pub struct RoomBook {
     pub out_of_order: Vec<Arc<OutOfOrderRecord>>,
 }
 
-pub fn lower_case(location: &str) -> Arc<str> {
-    location.to_lowercase().into()
+/// The same text for all that differ in case only. The standard library has no case folding: the way by the upper case makes
+/// `ss` of `ß`, and the lower case before it `ß` of `ẞ`, which is an upper case itself.
+pub fn fold_case(location: &str) -> Arc<str> {
+    location.to_lowercase().to_uppercase().to_lowercase().into()
 }
 
 impl Book {
     pub fn new(record: PropertyRecord) -> Book {
         Book {
-            location: lower_case(&record.property.location),
+            location: fold_case(&record.property.location),
             record,
             room_types: BTreeMap::new(),
             rooms: Slab::new(),

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::book::{Book, lower_case};
+use super::book::{Book, fold_case};
 use super::date::Date;
 use super::id::{Currency, PropertyId};
 use super::outcome::{FreeRoom, Refusal};
@@ -71,7 +71,7 @@ impl Ledger {
         }
         Ok(match &query.location {
             Some(location) => {
-                let location = lower_case(location);
+                let location = fold_case(location);
                 let start = match &query.after {
                     Some(after) => Bound::Excluded((Arc::clone(&location), after.clone())),
                     None => Bound::Included((Arc::clone(&location), PropertyId::least())),

@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::book::{Book, RoomBook, TypeBook, lower_case};
+use super::book::{Book, RoomBook, TypeBook, fold_case};
 use super::command::RateTarget;
 use super::date::Date;
 use super::digest::{StateHash, digest_fields, digest_of};
@@ -331,7 +331,7 @@ impl Ledger {
             Some(_) => drop(self.offering.insert(id.clone(), ())),
             None => drop(self.offering.remove(&id)),
         }
-        let location = lower_case(&record.property.location);
+        let location = fold_case(&record.property.location);
         let Some(book) = self.book_mut(&id) else {
             self.locations.insert((Arc::clone(&location), id.clone()), ());
             self.books.insert(id, Shared::new(Book::new(record.clone())));

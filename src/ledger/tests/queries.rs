@@ -179,6 +179,14 @@ fn search_finds_places_in_any_case_that_have_a_room() {
     }
     assert_eq!(found(&house, &search(None)), ["p0", "p1", "p2", "p3", "p4"]);
     assert!(found(&house, &search(Some("Pécs"))).is_empty());
+    let streets = chain(&["Große Straße", "GROSSE STRASSE", "grosse strasse", "Grose Strase", "Diyarbakır"]);
+    for streets in [&streets, &streets.restored()] {
+        for text in ["große straße", "GROẞE STRAẞE", "Grosse Strasse"] {
+            assert_eq!(found(streets, &search(Some(text))), ["p0", "p1", "p2"], "{text}");
+        }
+        assert_eq!(found(streets, &search(Some("DIYARBAKIR"))), ["p4"]);
+        streets.ledger.audit().unwrap();
+    }
     // A full house is not found, one that moved away neither.
     let p2 = PropertyId::new("p2").unwrap();
     house.reserved(Reserve { property: p2, ..by_room(1, "1", 2, 3) });
