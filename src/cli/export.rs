@@ -133,7 +133,8 @@ fn block(property: &PropertyId, it: wire::Block) -> Block {
     }
 }
 
-/// Those who wait, in their order. What became of an offer is told by its reservation.
+/// Those who wait, in their order. Within a millisecond it is that of their ids, which is a guess between requests that came
+/// together. What became of an offer is told by its reservation.
 async fn waitlist(client: &Client, property: &PropertyId) -> Result<Vec<WaitlistEntry>, ClientError> {
     let mut waiting: Vec<wire::WaitlistEntry> = Vec::new();
     let page = |page: Vec<wire::WaitlistEntry>| {
