@@ -144,11 +144,9 @@ async fn import(cluster: &Cluster, file: &Path, more: &[&str]) -> Said {
     // All nodes are endpoints; any of them takes writes.
     let endpoints: Vec<String> =
         cluster.nodes.iter().map(|node| format!("http://{}", node.client_addr)).collect();
-    let mut words = vec!["import", "--format", "kata"];
-    endpoints.iter().for_each(|endpoint| words.extend(["--endpoint", endpoint]));
-    words.push(text(file));
-    words.extend(more);
-    run(&words, DONE_WITHIN).await
+    let endpoints = endpoints.join(",");
+    let words = ["import", "--format", "kata", "--endpoint", &endpoints, text(file)];
+    run(&[&words, more].concat(), DONE_WITHIN).await
 }
 
 async fn free_rooms(api: &Api, arrival: &str, departure: &str, occupancy: u32) -> Vec<(String, i64)> {

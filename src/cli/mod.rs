@@ -172,16 +172,17 @@ impl Shown {
 /// The cluster that a subcommand speaks to.
 #[derive(Args, Debug)]
 struct Nodes {
-    /// A node's client address; repeatable, the next is asked when one fails
+    /// A node's client address; repeatable or comma-separated, the next is asked when one fails
     /// [default: http://127.0.0.1:7101] [env: INNKEEPER_ENDPOINT, comma-separated]
     #[arg(long, value_name = "URL")]
-    endpoint: Vec<String>,
+    endpoint: Vec<Endpoints>,
 }
 
 impl Nodes {
     fn client(&self, sources: &Sources) -> Result<Client, Failure> {
         if !self.endpoint.is_empty() {
-            return Client::new(self.endpoint.clone()).map_err(|error| Failure::Usage(error.to_string()));
+            let endpoints = self.endpoint.iter().flat_map(|Endpoints(some)| some.clone());
+            return Client::new(endpoints.collect()).map_err(|error| Failure::Usage(error.to_string()));
         }
         let endpoints =
             sources.pick(None::<Endpoints>, "INNKEEPER_ENDPOINT", |file| file.endpoint.clone())?;

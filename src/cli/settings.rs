@@ -154,7 +154,7 @@ impl FromStr for InitialCluster {
     }
 }
 
-/// Client addresses, comma-separated in a variable, an array or one text in a file.
+/// Client addresses: comma-separated in a flag or a variable, an array or one such text in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Endpoints(pub Vec<String>);
 
