@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::codec::{self, CodecError, Kind};
+use super::reserve_reader;
 use super::types::bytes_field;
 use crate::ledger::{Applied, Lsn, StateHash, Submission, Timestamp};
 
@@ -63,8 +64,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for EncodedInPlace<'a> {
 
 impl BatchInPlace<'_> {
     pub fn submissions(&self) -> Result<Vec<Submission>, CodecError> {
-        self.submissions.iter().map(|encoded| codec::from_message_pack(encoded.0)).collect()
+        self.submissions.iter().map(|encoded| submission(encoded.0)).collect()
     }
+}
+
+fn submission(encoded: &[u8]) -> Result<Submission, CodecError> {
+    reserve_reader::read(encoded).map_or_else(|| codec::from_message_pack(encoded), Ok)
 }
 
 /// A command encoded by the node that took it; forwarding and batching copy bytes.
@@ -101,7 +106,7 @@ impl EncodedSubmission {
     }
 
     pub fn decode(&self) -> Result<Submission, CodecError> {
-        codec::from_message_pack(&self.0)
+        submission(&self.0)
     }
 
     /// Bytes that it takes in a batch.

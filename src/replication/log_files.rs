@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,8 @@ use crate::planted::{Bug, log_file_bytes, planted};
 const FILE_BYTES: u64 = 32 << 20;
 /// Zeros are written up to a multiple of this, and none behind a write as long: a flush of them takes a millisecond or more.
 const AHEAD_BYTES: u64 = 1 << 20;
+/// What is written of them at once. Memory that is asked for each time is cleared each time.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// Of the memory in which records wait to be written, what is kept for the next ones.
 const PENDING_KEPT_BYTES: usize = 4 << 20;
 /// Read at once of entries that lie behind one another.
@@ -126,11 +128,21 @@ impl LogFile {
         self.written += records.len() as u64;
         if self.written > self.zeroed {
             let ahead = self.written.next_multiple_of(AHEAD_BYTES).min(file_bytes);
-            let zeros = ahead.saturating_sub(self.written) as usize;
             let is_long = records.len() as u64 >= AHEAD_BYTES;
             // A disk without room for them may have some for records.
-            let is_zeroed = !is_long && self.file.write_all_at(&vec![0; zeros], self.written).is_ok();
-            self.zeroed = if is_zeroed { self.written + zeros as u64 } else { self.written };
+            let is_zeroed = !is_long && self.write_zeros(ahead).is_ok();
+            self.zeroed = if is_zeroed { self.written.max(ahead) } else { self.written };
+        }
+        Ok(())
+    }
+
+    /// Behind its last record, up to here.
+    fn write_zeros(&self, end: u64) -> io::Result<()> {
+        let mut at = self.written;
+        while at < end {
+            let zeros = &ZEROS[..ZEROS.len().min((end - at) as usize)];
+            self.file.write_all_at(zeros, at)?;
+            at += zeros.len() as u64;
         }
         Ok(())
     }
@@ -150,12 +162,14 @@ impl LogFiles {
         let mut index = LogIndex::default();
         let mut full = VecDeque::new();
         let mut newest: Option<LogFile> = None;
+        // One for all files: the system clears new memory more slowly than it reads a file that it holds.
+        let mut bytes = Vec::new();
         for listed in list(dir).map_err(unreadable)? {
             if let Some(file) = newest.take() {
                 check_end(&file, listed.begins_at)?;
                 full.push_back(FullFile { last: index.state.last, file });
             }
-            newest = Some(read_file(listed, &mut index).map_err(|error| error.of(dir))?);
+            newest = Some(read_file(listed, &mut index, &mut bytes).map_err(|error| error.of(dir))?);
         }
         let is_new = newest.is_none();
         let newest = newest.map_or_else(|| LogFile::create(dir, 0), Ok).map_err(unreadable)?;
@@ -279,15 +293,16 @@ impl LogFiles {
 
     /// The entries of `[from, to)` that are there.
     pub fn read(&self, from: u64, to: u64) -> impl Iterator<Item = io::Result<(LogId, LoggedPayload)>> {
-        let mut read = ReadAhead::default();
-        self.index.range(from, to).map(move |place| self.read_at(place, &mut read))
+        let places = self.index.range(from, to);
+        let mut read = ReadAhead::upto(self.index.range(from, to).next_back());
+        places.map(move |place| self.read_at(place, &mut read))
     }
 
     /// The last membership that an entry holds.
     pub fn last_membership(&self) -> io::Result<Option<Membership>> {
         let place = self.index.range(0, u64::MAX).rfind(|place| place.is_membership);
         let Some(place) = place else { return Ok(None) };
-        let (_, payload) = self.read_at(place, &mut ReadAhead::default())?;
+        let (_, payload) = self.read_at(place, &mut ReadAhead::upto(Some(place)))?;
         payload.membership()
     }
 
@@ -313,18 +328,22 @@ impl LogFiles {
 }
 
 /// What was read of a file, from a record on.
-#[derive(Default)]
 struct ReadAhead {
     at: u64,
     bytes: Vec<u8>,
+    /// Nothing behind it is asked for.
+    end: u64,
 }
 
 impl ReadAhead {
+    fn upto(last: Option<&Place>) -> ReadAhead {
+        ReadAhead { at: 0, bytes: Vec::new(), end: last.map_or(0, Place::end) }
+    }
+
     /// A record of the file, which may have been read with the one before.
     fn record(&mut self, file: &LogFile, place: &Place) -> io::Result<&[u8]> {
-        let end = place.at + place.bytes as u64;
-        if place.at < self.at || end > self.at + self.bytes.len() as u64 {
-            let ahead = (file.end() - place.at).min(READ_AHEAD_BYTES as u64) as usize;
+        if place.at < self.at || place.end() > self.at + self.bytes.len() as u64 {
+            let ahead = (file.end().min(self.end) - place.at).min(READ_AHEAD_BYTES as u64) as usize;
             self.bytes.resize(ahead.max(place.bytes), 0);
             self.at = place.at;
             file.file.read_exact_at(&mut self.bytes, place.at - file.begins_at)?;
@@ -352,8 +371,12 @@ impl NotRead {
     }
 }
 
-fn read_file(Listed { path, begins_at }: Listed, index: &mut LogIndex) -> Result<LogFile, NotRead> {
-    let bytes = fs::read(&path).map_err(NotRead::Io)?;
+/// Reads a file into `bytes`, in place of what they held, and notes its records.
+fn read_file(listed: Listed, index: &mut LogIndex, bytes: &mut Vec<u8>) -> Result<LogFile, NotRead> {
+    let Listed { path, begins_at } = listed;
+    bytes.clear();
+    let mut file = File::options().read(true).write(true).open(&path).map_err(NotRead::Io)?;
+    file.read_to_end(bytes).map_err(NotRead::Io)?;
     let mut at = 0;
     while at < bytes.len() {
         let read = LogRecord::decode(&bytes[at..bytes.len().min(at + RECORD_BYTES_MAX)]);
@@ -366,7 +389,6 @@ fn read_file(Listed { path, begins_at }: Listed, index: &mut LogIndex) -> Result
             NotRead::Damage(LogDamage::Damaged { file: path.clone(), offset: at as u64, reason })
         })?;
     }
-    let file = File::options().read(true).write(true).open(&path).map_err(NotRead::Io)?;
     let written = bytes.len() as u64;
     Ok(LogFile { path, file, begins_at, written, flushed: written, zeroed: written })
 }

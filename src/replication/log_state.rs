@@ -74,6 +74,13 @@ pub struct Place {
     pub is_membership: bool,
 }
 
+impl Place {
+    /// The position behind its record.
+    pub fn end(&self) -> u64 {
+        self.at + self.bytes as u64
+    }
+}
+
 /// The state of the log, and the places of its entries.
 #[derive(Debug, Default)]
 pub struct LogIndex {

@@ -31,6 +31,7 @@ mod message;
 mod network;
 mod open;
 mod pace;
+mod reserve_reader;
 mod runtime;
 mod sent;
 pub mod snapshot;

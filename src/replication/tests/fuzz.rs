@@ -28,7 +28,7 @@ const FOLDER_CASES: u32 = 60;
 
 /// One change of bytes. Places are taken modulo what is there.
 #[derive(Clone, Debug)]
-enum Change {
+pub enum Change {
     Set(Index, u8),
     Flip(Index, u8),
     Insert(Index, Vec<u8>),
@@ -36,7 +36,7 @@ enum Change {
     Cut(Index),
 }
 
-fn changes() -> impl Strategy<Value = Vec<Change>> {
+pub fn changes() -> impl Strategy<Value = Vec<Change>> {
     let place = any::<Index>;
     let change = prop_oneof![
         (place(), any::<u8>()).prop_map(|(at, to)| Change::Set(at, to)),
@@ -48,7 +48,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     prop::collection::vec(change, 1..5)
 }
 
-fn changed(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
+pub fn changed(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
     for change in changes.iter().filter(|_| !bytes.is_empty()).cloned().collect::<Vec<_>>() {
         let place = |at: Index, bytes: &[u8]| at.index(bytes.len().max(1)).min(bytes.len().saturating_sub(1));
         if bytes.is_empty() {

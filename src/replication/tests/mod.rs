@@ -11,6 +11,7 @@ mod log_files;
 mod network;
 mod pause;
 mod raft;
+mod reserve_reader;
 mod snapshot;
 pub mod support;
 mod transfer;
