@@ -24,7 +24,7 @@ use crate::planted::{Bug, planted};
 #[derive(Clone)]
 pub struct Book {
     pub record: PropertyRecord,
-    /// What `search` compares: the location in Unicode lower case.
+    /// What `search` compares: the location, its [case folded](fold_case).
     pub location: Arc<str>,
     pub room_types: BTreeMap<RoomTypeId, Shared<TypeBook>>,
     /// Those that were retired too.
