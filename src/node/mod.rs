@@ -174,7 +174,8 @@ impl Node {
         let timeouts =
             Timeouts { message: config.timings.peer_message, snapshot_piece: config.timings.snapshot_piece };
         let piece_bytes = config.limits.snapshot_piece_bytes;
-        let peers = Peers::new(world.transport, me.clone(), world.disk.clone(), timeouts, piece_bytes);
+        let (transport, disk, appended) = (world.transport, world.disk.clone(), storage.log.appended());
+        let peers = Peers::new(transport, me.clone(), disk, timeouts, piece_bytes, appended);
         let state = storage.state_machine.state();
         let storage_fatal = storage.log.fatal();
         let log_closed = storage.log_closed.clone();

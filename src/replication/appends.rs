@@ -4,9 +4,13 @@
 //! next message pass at the same time. The first of a session is an exchange by itself: a heartbeat, which is a session of
 //! one message, needs no line of its own, nor does the search for where the follower's log ends. By it is noted whether the
 //! follower [answers](super::hearing): a line ends with an answer that does not count, and the session with it.
+//!
+//! Where entries come one after the other, how far they are committed travels with the next of them: a message of its own
+//! would wake every follower twice for each entry, just when the leader is about to answer who waits for it.
 
 use std::collections::VecDeque;
 use std::future::pending;
+use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, stream};
@@ -14,6 +18,7 @@ use openraft::RaftNetworkV2;
 use openraft::errors::RPCError;
 use openraft::network::RPCOption;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendResult};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::line::{LINE_FRAMES_MAX, LINE_IDLE_MAX};
@@ -21,6 +26,11 @@ use super::message::{Reply, Request};
 use super::network::{Link, PeerError, rpc_error};
 use super::transport::{Line, Lost};
 use super::types::{LogId, TypeConfig};
+
+/// How long what is committed waits for entries to travel with, where others came as soon; tokio's timer counts whole
+/// milliseconds. So much later a follower may apply them, and answer who waits there for what was just written: a local read
+/// from an LSN on, or a linearizable one whose round was confirmed beside them.
+const COMMITTED_WAITS: Duration = Duration::from_millis(2);
 
 type Answer = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
 
@@ -31,7 +41,7 @@ pub type Answers<'l> = BoxStream<'l, Answer>;
 /// One session: appends to one follower, for as long as each is taken.
 pub struct Appends<'l, S> {
     link: &'l mut Link,
-    requests: S,
+    upcoming: Upcoming<S>,
     option: RPCOption,
     /// The first is still to come, or more are.
     is_first: bool,
@@ -44,6 +54,42 @@ pub struct Appends<'l, S> {
     sent: VecDeque<(Range, Instant)>,
     /// Why nothing more can be sent. What was sent may be answered yet.
     failed: Option<RPCError<TypeConfig>>,
+}
+
+/// The appends that are still to come. openraft makes one as soon as there is something to say, be it only how far the log
+/// is committed: so it is asked for the next when entries are there, or have been waited for.
+struct Upcoming<S> {
+    requests: S,
+    /// The last entry that was appended to this node's log.
+    appended: watch::Receiver<Option<LogId>>,
+    /// When entries were last sent.
+    entries_sent: Option<Instant>,
+    /// The last of them, and until when those behind it are waited for.
+    awaits: Option<(Option<LogId>, Instant)>,
+}
+
+impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Upcoming<S> {
+    /// May be dropped before it is done, and loses nothing.
+    async fn next(&mut self) -> Option<AppendEntriesRequest<TypeConfig>> {
+        if let Some((last, until)) = self.awaits {
+            let more = self.appended.wait_for(|appended| *appended > last);
+            // Whether they came, or time is up: then what is committed is said by itself.
+            let _ = timeout_at(until, more).await;
+            self.awaits = None;
+        }
+        self.requests.next().await
+    }
+
+    fn sent(&mut self, range: Range, now: Instant) {
+        self.awaits = None;
+        if range.last == range.prev {
+            return;
+        }
+        let before = self.entries_sent.replace(now);
+        if before.is_some_and(|before| now - before < COMMITTED_WAITS) {
+            self.awaits = Some((range.last, now + COMMITTED_WAITS));
+        }
+    }
 }
 
 /// The entries of an append: those behind `prev`, up to `last`.
@@ -75,9 +121,10 @@ where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
     pub fn new(link: &'l mut Link, requests: S, option: RPCOption) -> Appends<'l, S> {
+        let appended = link.peers.appended.clone();
         Appends {
             link,
-            requests,
+            upcoming: Upcoming { requests, appended, entries_sent: None, awaits: None },
             option,
             is_first: true,
             has_more: true,
@@ -103,7 +150,7 @@ where
     /// What became of the next append, and whether it was taken whole. `None` once nothing more is to be said.
     async fn next(&mut self) -> Option<Result<(StreamAppendResult<TypeConfig>, bool), RPCError<TypeConfig>>> {
         if std::mem::take(&mut self.is_first) {
-            let request = self.requests.next().await?;
+            let request = self.upcoming.next().await?;
             let range = Range::of(&request);
             let response = self.link.append_entries(request, self.option.clone()).await;
             // The next session begins where this one ends.
@@ -140,7 +187,7 @@ where
                         return Some(answered);
                     }
                 }
-                request = self.requests.next(), if self.has_more && self.sent.len() < LINE_FRAMES_MAX => {
+                request = self.upcoming.next(), if self.has_more && self.sent.len() < LINE_FRAMES_MAX => {
                     let Some(request) = request else {
                         self.has_more = false;
                         continue;
@@ -192,6 +239,7 @@ where
             |_| Err(Lost::NoAnswer { address: member.peer_addr.clone(), reason: "timed out".to_owned() });
         timeout(wait, line.send(frame)).await.unwrap_or_else(late).map_err(lost)?;
         self.used = Instant::now();
+        self.upcoming.sent(range, self.used);
         self.sent.push_back((range, self.used));
         Ok(())
     }

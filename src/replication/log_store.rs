@@ -67,6 +67,7 @@ struct Shared {
     fatal: Fatal,
     membership: Option<Membership>,
     flush_seconds: Histogram,
+    appended: watch::Sender<Option<LogId>>,
 }
 
 /// The log as its callers see it: what was accepted, durable or not. The vote is shown only once it is durable.
@@ -163,7 +164,9 @@ impl LogStore {
         disk.run_log(worker).map_err(open)?;
         let queue_bytes = Arc::new(Semaphore::new(QUEUE_BYTES));
         let view = Mutex::new(view);
-        let shared = Shared { view, operations, unsaved, queue_bytes, fatal, membership, flush_seconds };
+        let appended = watch::Sender::new(last);
+        let shared =
+            Shared { view, operations, unsaved, queue_bytes, fatal, membership, flush_seconds, appended };
         Ok((LogStore { shared: Arc::new(shared) }, closed))
     }
 
@@ -175,6 +178,11 @@ impl LogStore {
     /// How long the log's flushes took, written data included.
     pub fn flush_seconds(&self) -> Histogram {
         self.shared.flush_seconds.clone()
+    }
+
+    /// The last entry that was appended, durable or not.
+    pub fn appended(&self) -> watch::Receiver<Option<LogId>> {
+        self.shared.appended.subscribe()
     }
 
     /// The last membership that the log held when it was opened.
@@ -365,6 +373,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
+        let last = entries.last().map(|entry| entry.log_id);
         let logged: Vec<_> = (entries.iter())
             .map(|entry| Ok((entry.log_id, LoggedPayload::new(&entry.payload)?)))
             .collect::<io::Result<_>>()?;
@@ -375,7 +384,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             let mut view = self.view();
             entries.into_iter().for_each(|entry| view.push(entry));
         }
-        self.enqueue(Operation::Append { entries: logged, done: callback, bytes }).await
+        self.enqueue(Operation::Append { entries: logged, done: callback, bytes }).await?;
+        if last.is_some() {
+            self.shared.appended.send_replace(last);
+        }
+        Ok(())
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {

@@ -20,6 +20,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{RaftNetworkFactory, RaftNetworkV2};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::appends::{Answers, Appends};
@@ -86,6 +87,8 @@ pub struct Peers {
     /// Where snapshots are read that are to be sent, and written that are fetched.
     pub(super) disk: Arc<dyn Disk>,
     sent_snapshots: Arc<SentSnapshots>,
+    /// The last entry that was appended to this node's log.
+    pub(super) appended: watch::Receiver<Option<LogId>>,
 }
 
 /// The longest snapshot that is taken: some hundred million reservations.
@@ -114,6 +117,7 @@ impl Peers {
         disk: Arc<dyn Disk>,
         timeouts: Timeouts,
         piece_bytes: usize,
+        appended: watch::Receiver<Option<LogId>>,
     ) -> Peers {
         Peers {
             transport,
@@ -124,6 +128,7 @@ impl Peers {
             hearing: Arc::default(),
             disk,
             sent_snapshots: Arc::default(),
+            appended,
         }
     }
 

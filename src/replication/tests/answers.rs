@@ -12,6 +12,7 @@ use futures_util::{StreamExt, stream};
 use openraft::network::RPCOption;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use openraft::{RaftNetworkFactory, RaftNetworkV2, Vote};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::support::membership;
@@ -63,7 +64,7 @@ fn refused(refusal: PeerRefusal) -> Envelope<Reply> {
 
 fn peers(me: Arc<Me>, transport: Arc<dyn Transport>) -> Peers {
     let timeouts = Timeouts { message: Duration::from_secs(2), snapshot_piece: Duration::from_secs(3) };
-    Peers::new(transport, me, Arc::new(DiskThreads), timeouts, 1 << 20)
+    Peers::new(transport, me, Arc::new(DiskThreads), timeouts, 1 << 20, watch::channel(None).1)
 }
 
 fn hello() -> Reply {

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, pending, ready};
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use openraft::network::RPCOption;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError};
 use openraft::{RaftNetworkFactory, RaftNetworkV2, Vote};
+use tokio::sync::watch;
 use tokio::task::yield_now;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::support::{blank, log_id, membership, opaque};
@@ -137,10 +138,15 @@ fn notice(index: u64) -> AppendEntriesRequest<TypeConfig> {
     AppendEntriesRequest { prev_log_id: Some(at(index)), entries: Vec::new(), ..append(index) }
 }
 
+/// Of a leader whose log is gone: no append waits for more of it.
 async fn link(follower: &Follower) -> (Link, Peers) {
+    link_from(follower, watch::channel(None).1).await
+}
+
+async fn link_from(follower: &Follower, appended: watch::Receiver<Option<LogId>>) -> (Link, Peers) {
     let timeouts = Timeouts { message: WAIT, snapshot_piece: WAIT };
     let (transport, disk) = (Arc::new(follower.clone()), Arc::new(DiskThreads));
-    let mut peers = Peers::new(transport, Arc::new(Me), disk, timeouts, 1 << 20);
+    let mut peers = Peers::new(transport, Arc::new(Me), disk, timeouts, 1 << 20, appended);
     let members = membership(&[2]);
     let member = members.get_node(&2).unwrap();
     (peers.new_client(2, member).await, peers)
@@ -180,6 +186,54 @@ async fn none_waits_for_the_answer_to_another_and_a_late_answer_ends_it() {
     assert_eq!(began.elapsed(), WAIT);
     assert!(answers.next().await.is_none());
     assert_eq!(follower.appended().len(), 1 + LINE_FRAMES_MAX);
+}
+
+/// As openraft makes them: whatever there is to say when the next is asked for. All that was sent is committed.
+fn as_the_log_grows(
+    appended: watch::Receiver<Option<LogId>>,
+) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin {
+    let of_what_is_there = stream::unfold((appended, 1, 0), |(mut appended, next, told)| async move {
+        if told + 1 == next {
+            appended.wait_for(|last| *last >= Some(at(next))).await.ok()?;
+        }
+        let has_grown = *appended.borrow() >= Some(at(next));
+        let (request, next) = if has_grown { (append(next), next + 1) } else { (notice(next - 1), next) };
+        let told = request.prev_log_id.map_or(0, |before| before.index);
+        Some((request, (appended, next, told)))
+    });
+    Box::pin(of_what_is_there)
+}
+
+/// How far the log is committed is told by itself only where no entries come soon.
+#[tokio::test(start_paused = true)]
+async fn a_notice_waits_for_entries_where_others_came_as_soon() {
+    let follower = follower(std::iter::repeat_n(AppendEntriesResponse::Success, 100));
+    let (log, appended) = watch::channel(Some(at(0)));
+    let (mut link, _) = link_from(&follower, appended.clone()).await;
+    let leads = tokio::spawn(async move {
+        let answers = link.stream_append(as_the_log_grows(appended), option()).await.unwrap();
+        assert!(answers.all(|answer| ready(answer.unwrap().is_ok())).await);
+    });
+    // Milliseconds from one entry to the next, and what was sent in them.
+    let steps: [(u64, &[u64]); 8] = [
+        (20, &[1, 1]),
+        (20, &[2, 2]),
+        (1, &[3, 3]),
+        (1, &[4]),
+        (1, &[5]),
+        (3, &[6, 6]),
+        (30, &[7, 7]),
+        (9, &[8, 8]),
+    ];
+    let mut before = 0;
+    for (index, (wait, sent)) in (1..).zip(steps) {
+        log.send_replace(Some(at(index)));
+        sleep(Duration::from_millis(wait)).await;
+        let all: Vec<u64> = follower.appended().into_iter().map(|(_, last)| last).collect();
+        assert_eq!(all[before..], *sent, "entry {index}");
+        before = all.len();
+    }
+    leads.abort();
 }
 
 /// What a follower has said of an append says nothing of a notice behind it, though both end with the same entry.

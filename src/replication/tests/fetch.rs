@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tokio::time::{Instant, advance, sleep};
 use uuid::Uuid;
 
@@ -152,7 +153,7 @@ impl Paused {
         let dir = tempfile::tempdir().unwrap();
         let timeouts = Timeouts { message: WAIT, snapshot_piece: WAIT };
         let (transport, disk) = (Arc::new(peer.clone()), Arc::new(InPlace));
-        let peers = Peers::new(transport, Arc::new(Me), disk, timeouts, piece_bytes);
+        let peers = Peers::new(transport, Arc::new(Me), disk, timeouts, piece_bytes, watch::channel(None).1);
         Paused { store: Arc::new(store(dir.path())), dir, peers, begun: None }
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
+use openraft::storage::{IOFlushed, RaftLogStorage, RaftLogStorageExt};
 use openraft::{EntryPayload, RaftLogReader};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -70,6 +70,23 @@ async fn log_of(dir: &Path, count: u64) -> Vec<Entry> {
     let all = entries(&mut log).await;
     close(log, closed).await;
     all
+}
+
+/// Whoever sends the log on waits for that, and must not wait for the disk.
+#[tokio::test]
+async fn what_was_appended_is_told_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, closed) = open(dir.path()).await;
+    let appended = log.appended();
+    assert_eq!(*appended.borrow(), None);
+    log.append([blank(1, 0)], IOFlushed::noop()).await.unwrap();
+    assert_eq!(*appended.borrow(), Some(log_id(1, 0)));
+    log.append([blank(1, 1), blank(1, 2)], IOFlushed::noop()).await.unwrap();
+    assert_eq!(*appended.borrow(), Some(log_id(1, 2)));
+    drop(appended);
+    close(log, closed).await;
+    let (log, _closed) = open(dir.path()).await;
+    assert_eq!(*log.appended().borrow(), Some(log_id(1, 2)));
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use openraft::errors::{ReplicationClosed, StreamingError};
 use openraft::network::RPCOption;
 use openraft::raft::SnapshotResponse;
 use openraft::{RaftNetworkFactory, RaftNetworkV2, Vote};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -195,7 +196,7 @@ async fn link(follower: &Follower, piece_bytes: usize) -> (Link, Peers) {
 async fn link_with(disk: Arc<dyn Disk>, follower: &Follower, piece_bytes: usize) -> (Link, Peers) {
     let timeouts = Timeouts { message: WAIT, snapshot_piece: WAIT };
     let transport = Arc::new(follower.clone());
-    let mut peers = Peers::new(transport, Arc::new(Me), disk, timeouts, piece_bytes);
+    let mut peers = Peers::new(transport, Arc::new(Me), disk, timeouts, piece_bytes, watch::channel(None).1);
     let members = membership(&[2]);
     (peers.new_client(2, members.get_node(&2).unwrap()).await, peers)
 }
