@@ -31,17 +31,13 @@ pub struct Call {
     pub(super) body: Option<Bytes>,
     pub(super) if_match: Option<u64>,
     pub(super) key: Option<String>,
+    pub(super) is_long: bool,
 }
 
 impl Call {
     /// A read of `/v1/<path>`; the segments are escaped.
     pub fn get<S: AsRef<str>>(path: impl IntoIterator<Item = S>) -> Call {
         Call::new(Method::GET, path)
-    }
-
-    /// Whether it asks for what was, which may be far to go back to.
-    pub(super) fn is_of_past(&self) -> bool {
-        self.query.iter().any(|(name, _)| *name == "as_of")
     }
 
     /// A write with `PUT`, under a fresh key.
@@ -77,6 +73,7 @@ impl Call {
             body: None,
             if_match: None,
             key: None,
+            is_long: false,
         }
     }
 
@@ -102,6 +99,12 @@ impl Call {
 
     pub fn if_match(mut self, revision: Option<u64>) -> Call {
         self.if_match = revision;
+        self
+    }
+
+    /// For what a node may take far longer over than over one booking: its answer is waited for several times as long.
+    pub fn long(mut self) -> Call {
+        self.is_long = true;
         self
     }
 

@@ -55,9 +55,10 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// For a question about the past: a node goes back for half a minute before it says that it is too far.
-    fn of_past(self) -> Patience {
-        Patience { attempt: 5 * self.attempt, total: 3 * self.total, ..self }
+    /// For a call that is [`long`](Call::long): a node goes back for half a minute before it says that it is too far, and
+    /// takes up to a minute for a batch.
+    fn long(self) -> Patience {
+        Patience { attempt: 8 * self.attempt, total: 8 * self.total, ..self }
     }
 }
 
@@ -373,12 +374,12 @@ impl Client {
         id: ReservationId,
         lsn: Lsn,
     ) -> Result<Answer<wire::Reservation>, ClientError> {
-        self.send(Call::get(["reservations", &id.to_string()]).query("as_of", lsn)).await
+        self.send(Call::get(["reservations", &id.to_string()]).query("as_of", lsn).long()).await
     }
 
     /// Every version of a reservation, oldest first.
     pub async fn versions(&self, id: ReservationId) -> Result<Answer<wire::Versions>, ClientError> {
-        self.send(Call::get(["reservations", &id.to_string(), "history"])).await
+        self.send(Call::get(["reservations", &id.to_string(), "history"]).long()).await
     }
 
     /// What was changed, in order: one page.
@@ -529,7 +530,7 @@ impl Client {
     /// Asks one node after the other until one gives an answer that counts, or patience ends.
     async fn drive(&self, call: &Call) -> Result<attempt::Reply, ClientError> {
         let start = self.preferred.load(Ordering::Relaxed) % self.endpoints.len();
-        let patience = if call.is_of_past() { self.patience.of_past() } else { self.patience };
+        let patience = if call.is_long { self.patience.long() } else { self.patience };
         let mut course = Course::new(self.endpoints.len(), start, patience, Instant::now());
         loop {
             let Some(turn) = course.next(Instant::now()) else {

@@ -29,6 +29,8 @@ enum Step {
     Raw(u16, &'static str),
     /// Takes the request and never answers.
     Silence,
+    /// Answers after longer than is waited for what is soon done.
+    Slow(&'static str),
 }
 
 #[derive(Clone, Debug)]
@@ -92,6 +94,10 @@ async fn follow(State(script): State<Script>, request: Request) -> Response {
     };
     match step {
         Step::Silence => std::future::pending().await,
+        Step::Slow(text) => {
+            tokio::time::sleep(3 * QUICK.attempt).await;
+            Response::new(Body::from(text))
+        }
         Step::Raw(status, text) => Response::builder().status(status).body(Body::from(text)).unwrap(),
         Step::Say(status, body, headers) => {
             let mut response = Response::builder().status(status);
@@ -238,6 +244,16 @@ async fn what_one_attempt_left_open_no_later_refusal_closes() {
         other => panic!("expected an unknown outcome, got {other:?}"),
     }
     assert!(node.seen().len() > 1);
+}
+
+#[tokio::test]
+async fn what_takes_a_node_long_is_waited_for() {
+    let id = ReservationId(uuid::Uuid::nil());
+    let node = Node::start([Step::Slow(r#"{"versions":[]}"#)]).await;
+    assert!(client(&[&node]).versions(id).await.unwrap().value.versions.is_empty());
+    assert_eq!(node.seen().len(), 1);
+    let error = client(&[&node]).reservation(id).await.unwrap_err();
+    assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
 }
 
 #[tokio::test]

@@ -285,7 +285,7 @@ impl Worker {
 
     async fn send_many(&self, commands: Vec<Value>) -> Result<Vec<OneResult>, ClientError> {
         let call = Call::post(["batch"], Some(&json!({ "commands": commands }))).key(Key::None);
-        let answer = self.client.send::<Results>(call.query("return", "minimal")).await?;
+        let answer = self.client.send::<Results>(call.query("return", "minimal").long()).await?;
         Ok(answer.value.results)
     }
 
