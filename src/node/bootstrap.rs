@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Config, Node, StartError};
 use crate::replication::{
-    Claim, GO_ON_WITHOUT, Hello, Member, NodeId, PeerError, PeerRefusal, Reply, Request,
+    Claim, DiskId, GO_ON_WITHOUT, Hello, Member, NodeId, PeerError, PeerRefusal, Reply, Request,
 };
 
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -187,25 +187,42 @@ fn check_not_wiped(node: &Node, hello: &Hello) -> Result<(), String> {
     }
 }
 
-/// Writes the new cluster's id on this disk first, so that a start which breaks off goes on with the same one.
+/// The cluster that these disks make. Its id is written on this one first, so that a start which breaks off goes on with the
+/// same one.
+fn own_cluster(node: &Node, disks: &BTreeMap<NodeId, DiskId>) -> Result<Uuid, String> {
+    let mut file = node.me.lock_identity();
+    let mut identity = file.identity().clone();
+    if let Some(cluster) = identity.cluster_id {
+        // Two founders, each with a list of its own, would make two majorities of one cluster.
+        if identity.members != *disks {
+            let began_with: Vec<_> = identity.members.keys().collect();
+            return Err(format!(
+                "this node belongs to cluster {cluster} of nodes {began_with:?}, whose disks are not \
+                 those of --initial-cluster now: give all members one list; where no member has a log yet, empty their data \
+                 directories and begin anew"
+            ));
+        }
+        return Ok(cluster);
+    }
+    let cluster = Uuid::from_u128(node.ids.next().as_u128());
+    identity.cluster_id = Some(cluster);
+    identity.members = disks.clone();
+    file.store(identity).map_err(|error| format!("the identity can't be written: {error}"))?;
+    Ok(cluster)
+}
+
+/// Has all members take the cluster's id, and initialises the log.
 async fn claim_all(node: &Node, members: &BTreeMap<NodeId, Hello>) -> Result<Progress, String> {
     let disks: BTreeMap<_, _> = members.iter().map(|(id, hello)| (*id, hello.disk)).collect();
-    let cluster = {
-        let mut file = node.me.lock_identity();
-        let mut identity = file.identity().clone();
-        let cluster = identity.cluster_id.unwrap_or_else(|| Uuid::from_u128(node.ids.next().as_u128()));
-        identity.cluster_id = Some(cluster);
-        identity.members = disks.clone();
-        file.store(identity).map_err(|error| format!("the identity can't be written: {error}"))?;
-        cluster
-    };
+    let cluster = own_cluster(node, &disks)?;
     for (id, hello) in members.iter().filter(|(id, _)| **id != node.id()) {
         let claim = Request::Claim(Claim { cluster, members: disks.clone() });
         match node.peers.call(*id, &hello.peer_addr, Some(hello.disk), claim, HELLO_WAIT).await {
             Ok(_) => {}
             Err(PeerError::Refused { refusal: PeerRefusal::AlreadyClaimed, .. }) => {
                 return Err(format!(
-                    "node {id} was claimed by another cluster: empty its data directory if that cluster never began"
+                    "node {id} was claimed by another cluster, or by this one with other disks: empty its data directory if \
+                     that cluster never began"
                 ));
             }
             Err(error) => return Ok(Progress::WaitsFor(format!("node {id} to take the claim ({error})"))),
@@ -224,5 +241,41 @@ async fn claim_all(node: &Node, members: &BTreeMap<NodeId, Hello>) -> Result<Pro
             Ok(Progress::Done)
         }
         Err(error) => Err(format!("the log can't be initialised: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::tests::{CLUSTER, answer, claim, message, node};
+
+    #[tokio::test]
+    async fn a_cluster_is_made_of_the_disks_that_it_was_begun_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = node(&dir).await;
+        let own = node.me.identity().disk_id;
+        let disks = |other| BTreeMap::from([(1, own), (2, DiskId(Uuid::from_u128(other)))]);
+        let cluster = own_cluster(&node, &disks(2)).unwrap();
+        let identity = node.me.identity();
+        assert_eq!((identity.cluster_id, &identity.members), (Some(cluster), &disks(2)));
+        assert_eq!(own_cluster(&node, &disks(2)), Ok(cluster), "a start that broke off goes on");
+        let refused = own_cluster(&node, &disks(3)).unwrap_err();
+        assert!(refused.contains(&cluster.to_string()), "{refused}");
+        assert_eq!(node.me.identity(), identity);
+        node.shut_down().await;
+    }
+
+    #[tokio::test]
+    async fn who_was_claimed_founds_no_other_cluster_under_that_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = node(&dir).await;
+        let claimed = answer(&node, &message(&node, claim(&node, CLUSTER))).await;
+        assert!(matches!(claimed, Reply::Claimed), "{claimed:?}");
+        let identity = node.me.identity();
+        let of_others = BTreeMap::from([(1, identity.disk_id), (3, DiskId(Uuid::from_u128(3)))]);
+        assert!(own_cluster(&node, &of_others).is_err());
+        assert_eq!(node.me.identity(), identity);
+        assert_eq!(own_cluster(&node, &identity.members), Ok(CLUSTER));
+        node.shut_down().await;
     }
 }

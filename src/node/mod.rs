@@ -23,6 +23,7 @@ mod incoming;
 mod numbers;
 mod past;
 mod peers;
+mod quorum;
 mod read;
 mod recovery;
 mod snapshots;
@@ -40,7 +41,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use openraft::async_runtime::{RecvError, WatchReceiver};
-use openraft::{Instant as _, Raft, RaftMetrics, ServerState};
+use openraft::{Raft, RaftMetrics, ServerState};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -93,6 +94,7 @@ pub struct Node {
     log_clock: LogClock,
     flush_seconds: prometheus::Histogram,
     heard: Mutex<Heard>,
+    quorum_looks: quorum::QuorumLooks,
     incoming: incoming::IncomingSnapshots,
     /// What peers that have paused fetch from this node, and what it has of what it fetches itself. That is a file of the data
     /// directory: it goes with the node, which has the directory to itself.
@@ -206,6 +208,7 @@ impl Node {
             log_clock: LogClock::default(),
             flush_seconds,
             heard: Mutex::default(),
+            quorum_looks: quorum::QuorumLooks::default(),
             incoming,
             lent: LentSnapshots::default(),
             fetch: Mutex::default(),
@@ -407,7 +410,7 @@ impl Node {
             if voters.all(|id| *id == self.id()) {
                 return Duration::ZERO;
             }
-            return metrics.last_quorum_acked.map_or(Duration::MAX, |at| at.elapsed());
+            return metrics.last_quorum_acked.map_or(Duration::MAX, |acked| self.since_quorum(*acked));
         }
         self.since(|heard| heard.taken)
     }

@@ -184,7 +184,8 @@ impl Node {
         let initialized = self.raft.is_initialized().await.map_err(|_| PeerRefusal::Stopping)?;
         let mut file = self.me.lock_identity();
         let mut identity = file.identity().clone();
-        if identity.cluster_id == Some(claim.cluster) {
+        // As it was claimed before, by one who has not had the answer.
+        if identity.cluster_id == Some(claim.cluster) && identity.members == claim.members {
             return Ok(());
         }
         let mine = claim.members.get(&identity.node_id) == Some(&identity.disk_id);

@@ -149,6 +149,10 @@ async fn a_message_is_refused_unless_group_cluster_sender_and_addressee_are_righ
     // The first node repeats a claim whose answer it did not get.
     assert!(matches!(answer(&node, &message(&node, claim(&node, CLUSTER))).await, Reply::Claimed));
     assert_refused(&node, message(&node, claim(&node, OTHER)), PeerRefusal::AlreadyClaimed).await;
+    // One who was claimed too, and makes the same cluster of others.
+    let with_another_disk = BTreeMap::from([(1, node.me.identity().disk_id), (2, DiskId(OTHER))]);
+    let of_others = Request::Claim(Claim { cluster: CLUSTER, members: with_another_disk });
+    assert_refused(&node, message(&node, of_others), PeerRefusal::AlreadyClaimed).await;
 
     assert!(matches!(answer(&node, &status()).await, Reply::Status(_)));
     assert_refused(&node, Envelope { group: GroupId(1), ..status() }, PeerRefusal::OtherGroup).await;

@@ -34,6 +34,7 @@ pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<Str
             return node.stop_because(reason);
         }
         let metrics = node.metrics();
+        node.look_for_suspension();
         if let Err(fatal) = metrics.running_state {
             if *node.closing.borrow() {
                 // As it was told to.

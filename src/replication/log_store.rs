@@ -284,7 +284,12 @@ impl RaftLogReader<TypeConfig> for LogStore {
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         let (from, to) = self.bounds(&(start..end));
-        self.read(from, to, READ_BYTES_MAX).await
+        let mut entries = self.read(from, to, READ_BYTES_MAX).await?;
+        if entries.first().is_some_and(|first| first.log_id.index != start) {
+            // Purged meanwhile: openraft would send what is left behind the entry before `start`, and nothing as a heartbeat.
+            entries.clear();
+        }
+        Ok(entries)
     }
 
     async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = io::Result<Entry>> + OptionalSend

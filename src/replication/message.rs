@@ -257,7 +257,7 @@ pub enum PeerRefusal {
     NotAddressee,
     #[error("the sender's disk is not the one that this cluster knows it by")]
     UnknownSender,
-    #[error("this node already holds data or was claimed by another cluster")]
+    #[error("this node already holds data, or was claimed by another cluster or with other members")]
     AlreadyClaimed,
     #[error("this node does not lead")]
     NotLeader,

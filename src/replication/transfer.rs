@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use super::codec::{self, CodecError};
-use super::disk::blocking_behind;
+use super::disk::{Disk, blocking, blocking_behind};
 use super::message::{PeerRefusal, Reply, Request, SnapshotPiece};
 use super::network::{Link, PeerError, loaded_within, rpc_error};
 use super::pace::{LOST_MAX, again_after, doubled};
@@ -60,10 +60,11 @@ struct Sent {
 }
 
 impl Sending {
-    /// What comes next, of so many bytes at most. Read between messages: a piece is small.
-    fn next_piece(&self, bytes_max: usize) -> io::Result<SnapshotPiece> {
+    /// What comes next, of so many bytes at most.
+    async fn next_piece(&self, bytes_max: usize, disk: &dyn Disk) -> io::Result<SnapshotPiece> {
         let length = self.file.len();
-        let bytes = self.file.piece(self.offset, bytes_max)?;
+        let (file, offset) = (self.file.clone(), self.offset);
+        let bytes = blocking(disk, move || file.piece(offset, bytes_max)).await??;
         let end = self.offset + bytes.len() as u64;
         if bytes.is_empty() && end < length {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -162,7 +163,8 @@ impl Link {
         if let Some(index) = sending.file.meta().index() {
             self.peers.sent_snapshots().sends(self.target, index);
         }
-        let piece = sending.next_piece(self.pace.bytes()).map_err(|error| {
+        let next = sending.next_piece(self.pace.bytes(), &*self.peers.disk).await;
+        let piece = next.map_err(|error| {
             // Whether that is damage is found before the next round.
             sending.file.doubt();
             broken(error)

@@ -147,6 +147,10 @@ async fn an_answer_is_bounded_and_never_empty() {
             log = open(dir.path()).await.0;
         }
     }
+    // A part is sent behind the entry before it: it begins where it was asked for, or is none.
+    log.purge(log_id(1, 5)).await.unwrap();
+    assert_eq!(log.limited_get_log_entries(5, 9).await.unwrap(), []);
+    assert_eq!(log.limited_get_log_entries(6, 7).await.unwrap(), big[6..7]);
 }
 
 #[tokio::test]
