@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::block;
 use super::id::{IdempotencyKey, Lsn, ReservationId};
+use super::kept_outcome::KeptOutcome;
 use super::outcome::{Booking, Outcome, Refusal};
 use super::record::{CreatedUnder, OutcomeRecord, Record, RecordKey, ReservationRecord};
 use super::state::Ledger;
@@ -80,8 +81,8 @@ fn held(ledger: &Ledger, holder: &KeyHolder) -> Option<(u128, Outcome)> {
     }
     match holder {
         KeyHolder::Outcome(lsn) => {
-            let record = ledger.outcomes.get(lsn).filter(|record| !is_outdated(ledger, record))?;
-            Some((record.request_digest, record.outcome.clone()))
+            let kept = ledger.outcomes.get(lsn).filter(|kept| !is_outdated(ledger, kept))?;
+            Some((kept.request_digest, kept.outcome()))
         }
         KeyHolder::Reservation(id) => {
             let record = ledger.find(*id).ok()?;
@@ -135,15 +136,15 @@ fn booked(ledger: &Ledger, first: &ReservationRecord) -> Option<(u128, Outcome)>
     Some((first.key.as_ref()?.request_digest, Outcome::Booked(Booking { id, reservations })))
 }
 
-fn is_outdated(ledger: &Ledger, record: &OutcomeRecord) -> bool {
-    record.at.0.saturating_add(KEPT_MS) <= ledger.stamp.0
+fn is_outdated(ledger: &Ledger, kept: &KeptOutcome) -> bool {
+    kept.at.0.saturating_add(KEPT_MS) <= ledger.stamp.0
 }
 
 /// Drops outcomes that are outdated, the oldest first.
 pub fn drop_outdated(txn: &mut Txn<'_>) -> Result<(), Halt> {
     for _ in 0..DROPPED_MAX {
-        let Some((lsn, record)) = txn.outcomes.first() else { break };
-        if !is_outdated(txn, record) && txn.outcomes.len() <= txn.outcomes_max {
+        let Some((lsn, kept)) = txn.outcomes.first() else { break };
+        if !is_outdated(txn, kept) && txn.outcomes.len() <= txn.outcomes_max {
             break;
         }
         let lsn = *lsn;
@@ -172,8 +173,10 @@ pub fn take_quarantined(
     lsn: Lsn,
 ) -> Result<Option<Arc<OutcomeRecord>>, Halt> {
     let Some(KeyHolder::Outcome(at)) = txn.keys.get(&key.digest) else { return Ok(None) };
-    let record = txn.outcomes.get(at).filter(|record| record.outcome == Outcome::Quarantined { lsn });
-    let Some(record) = record.map(Arc::clone) else { return Ok(None) };
+    let record = txn.outcomes.get(at).map(|kept| kept.record(*at));
+    let Some(record) = record.filter(|record| record.outcome == Outcome::Quarantined { lsn }) else {
+        return Ok(None);
+    };
     txn.remove(&RecordKey::Outcome(record.lsn))?;
     Ok(Some(record))
 }
@@ -193,7 +196,7 @@ pub fn store_in_place_of(txn: &mut Txn<'_>, failed: &OutcomeRecord, outcome: &Ou
 /// behind it from going. Where all of these places are taken it is forgotten.
 pub fn make_way(txn: &mut Txn<'_>, lsn: Lsn) -> Result<(), Halt> {
     let own = txn.lsn;
-    let Some(record) = txn.outcomes.get(&own).map(Arc::clone) else { return Ok(()) };
+    let Some(record) = txn.outcomes.get(&own).map(|kept| kept.record(own)) else { return Ok(()) };
     let near = (lsn.0..own.0).rev().take(PLACES_MAX).map(Lsn);
     let free = near.chain([lsn]).find(|place| !txn.outcomes.contains(place));
     let Some(lsn) = free else { return Ok(()) };

@@ -35,6 +35,7 @@ mod idempotency;
 mod import;
 mod in_house;
 mod inventory;
+mod kept_outcome;
 mod look_ahead;
 mod night_audit;
 mod occupancy;

@@ -87,6 +87,24 @@ impl Packed {
     }
 }
 
+/// Reservations without what their records hold beside them, behind one another. Kept in memory only.
+pub fn pack_all(reservations: &[Arc<Reservation>]) -> Box<[u8]> {
+    let mut writer = Writer(Vec::with_capacity(MOST * reservations.len()));
+    reservations.iter().for_each(|reservation| writer.reservation(reservation));
+    writer.0.into()
+}
+
+/// What [`pack_all`] packed.
+pub fn unpack_all(packed: &[u8]) -> Vec<Arc<Reservation>> {
+    let mut reader = Reader(packed);
+    let mut reservations = Vec::new();
+    while !reader.0.is_empty() {
+        let reservation = reader.reservation().expect("what was packed is whole");
+        reservations.push(Arc::new(reservation));
+    }
+    reservations
+}
+
 /// Set in the byte of the status where the room is pinned.
 const PINNED: u8 = 0x80;
 

@@ -16,15 +16,15 @@ use super::due::Due;
 use super::event::{Digests, EventChain, Mark};
 use super::id::{BlockId, BookingId, Lsn, PropertyId, ReservationId, RoomId, Timestamp, WaitlistId};
 use super::idempotency::{KeyHolder, OUTCOMES_MAX};
+use super::kept_outcome::KeptOutcome;
 use super::occupancy::RoomStays;
 use super::outcome::Refusal;
 use super::packed::Packed;
 use super::quarantine::Quarantined;
 use super::rate::RateTable;
 use super::record::{
-    BlockRecord, Header, OutOfOrderRecord, OutcomeRecord, Persisted, PropertyRecord, RateRecord, Record,
-    RecordCounts, RecordKey, ReservationRecord, RestrictionRecord, RoomRecord, RoomTypeRecord,
-    WaitlistRecord,
+    BlockRecord, Header, OutOfOrderRecord, Persisted, PropertyRecord, RateRecord, Record, RecordCounts,
+    RecordKey, ReservationRecord, RestrictionRecord, RoomRecord, RoomTypeRecord, WaitlistRecord,
 };
 use super::segments::Segment;
 use super::store::{DigestMap, Shared, Slab, Slot, SortedMap};
@@ -58,7 +58,7 @@ pub struct Ledger {
     pub(super) offers: SortedMap<ReservationId, (PropertyId, WaitlistId)>,
     /// What idempotency keys are answered from, by the key's digest.
     pub(super) keys: DigestMap<KeyHolder>,
-    pub(super) outcomes: SortedMap<Lsn, Arc<OutcomeRecord>>,
+    pub(super) outcomes: SortedMap<Lsn, Arc<KeptOutcome>>,
     /// Outcomes kept, at most; another value than [`OUTCOMES_MAX`] only in tests.
     pub(super) outcomes_max: usize,
     pub(super) quarantined: SortedMap<Lsn, Arc<Quarantined>>,
@@ -167,7 +167,7 @@ impl Ledger {
     pub fn persisted(&self) -> impl Iterator<Item = Persisted<'_>> {
         let inventory = self.books.iter().flat_map(|(_, book)| book_records(book));
         let reservations = self.reservations_by_id.iter().map(|(_, slot)| self.packed_at(*slot));
-        let outcomes = self.outcomes.iter().map(|(_, record)| Record::Outcome(Arc::clone(record)));
+        let outcomes = self.outcomes.iter().map(|(lsn, kept)| Record::Outcome(kept.record(*lsn)));
         let set_aside = self.quarantined.iter().map(|(_, record)| Record::Quarantined(Arc::clone(record)));
         // They are compared with what is picked up of them.
         let blocks = self.books.iter().flat_map(|(_, book)| book.blocks.iter());
@@ -245,7 +245,8 @@ impl Ledger {
                 self.set_reservation(record, packed, gathered).map(Record::Reservation)
             }
             Record::Outcome(record) => {
-                self.outcomes.insert(record.lsn, Arc::clone(record)).map(Record::Outcome)
+                let replaced = self.outcomes.insert(record.lsn, Arc::new(KeptOutcome::new(record)));
+                replaced.map(|kept| Record::Outcome(kept.record(record.lsn)))
             }
             Record::OutOfOrder(record) => self.set_out_of_order(record).map(Record::OutOfOrder),
             Record::Restriction(record) => self.set_restriction(record).map(Record::Restriction),
@@ -296,7 +297,9 @@ impl Ledger {
                 Some(Record::Restriction(RestrictionRecord::new(property, room_type, segment)))
             }
             RecordKey::Reservation(id) => self.unset_reservation(*id).map(Record::Reservation),
-            RecordKey::Outcome(lsn) => self.outcomes.remove(lsn).map(Record::Outcome),
+            RecordKey::Outcome(lsn) => {
+                self.outcomes.remove(lsn).map(|kept| Record::Outcome(kept.record(*lsn)))
+            }
             RecordKey::OutOfOrder(property, room, from) => {
                 self.unset_out_of_order(property, room, *from).map(Record::OutOfOrder)
             }
