@@ -167,7 +167,9 @@ fn judge(book: &Book, old: &Reservation, before: &Target, target: &Target) -> Re
         stay::occupancy(occupancy, room_type)?;
     }
     let quote = Quote { arrival, departure, occupancy, currency: old.price.currency };
-    let kept = |night: Date| old.price.on(night).filter(|_| !reprices || night < today);
+    // One that was imported may be priced for more nights than it has.
+    let had = |night: &Date| (before.arrival..before.departure).contains(night);
+    let kept = |night: Date| old.price.on(night).filter(|_| had(&night) && (!reprices || night < today));
     let price = quote.price_keeping(room_type, room, kept).map_err(|nights| Refusal::NotPriced { nights })?;
     let was = Some((before.arrival, before.departure)).filter(|_| target.room_type == before.room_type);
     restriction::judge(room_type, Asked { today, arrival, departure, was })?;

@@ -59,6 +59,19 @@ fn a_stay_stands_as_it_stood_at_the_price_it_was_sold_at() {
     }
 }
 
+/// One that was checked out early keeps the price of all its nights, and so may what is taken over.
+#[test]
+fn a_night_that_a_stay_had_no_part_in_gets_todays_rate() {
+    let mut house = House::new();
+    let rate = house.reserved(by_room(2, "102", 12, 13)).price.total();
+    let mut stay = imported(1, "double", 10, 12);
+    stay.price.amounts = [7; 4].into();
+    taken_over(&mut house, vec![stay]);
+    let longer = house.changed(Command::Amend(Box::new(Amend { departure: Some(day(13)), ..amend(1) })));
+    assert_eq!(*longer.price.amounts, [7, 7, rate]);
+    sound(&house);
+}
+
 #[test]
 fn a_hold_ends_when_it_was_to_end() {
     let mut house = House::new();

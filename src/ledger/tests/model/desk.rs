@@ -289,7 +289,8 @@ impl Model {
         }
         let kept = |night: Date| {
             let paid = old.price.nights().find(|(priced, _)| *priced == night).map(|(_, amount)| amount);
-            paid.filter(|_| !reprices || night < today)
+            let had = (old.arrival..old.departure).contains(&night);
+            paid.filter(|_| had && (!reprices || night < today))
         };
         let stay = (arrival, departure);
         let price = self.price(&room_type, pinned.as_ref(), stay, occupancy, old.price.currency, kept)?;
