@@ -20,7 +20,8 @@ use crate::ledger::{Date, LISTED_NIGHTS_MAX, Ledger, Lsn, PropertyId, Refusal};
 use crate::node::{Consistency, Node, NotInPast};
 
 /// Rooms, or reservations, that are looked at while apply waits, for stays of some nights. Either takes some tenths of a
-/// microsecond; only in a house that is full of pinned stays a room takes twenty.
+/// microsecond; only in a house that is full of pinned stays a room takes twenty, and where it is searched for it counts for
+/// as many as that takes.
 const LOOKS_MAX: usize = 500;
 
 /// Shows what `query` finds, which is given how much it may look at: it finds `None` where that is not enough.
@@ -141,6 +142,7 @@ mod tests {
 
     use super::*;
     use crate::http::routes::router;
+    use crate::ledger::{AVAILABILITY_NIGHTS_MAX, TYPE_NIGHTS_MAX};
     use crate::node::tests::{node, start_with};
     use crate::node::{Limits, Timings};
 
@@ -225,6 +227,36 @@ mod tests {
         // A refusal is the same from there.
         let nowhere = asked(&node, "GET", "/v1/properties/nowhere/blocks", Value::Null).await;
         assert_eq!((nowhere.0, &nowhere.1["code"]), (404, &json!("property_not_found")));
+        node.shut_down().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_more_than_one_answer_holds_is_refused_without_a_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = large_house(&dir).await;
+        let (days, body) = (AVAILABILITY_NIGHTS_MAX, json!({"name": "Double", "max_occupancy": 2}));
+        let types = (2..=TYPE_NIGHTS_MAX / days as usize + 1).map(|n| (n, body.clone()));
+        join_all(types.map(|(n, body)| {
+            let (node, path) = (node.clone(), format!("/v1/properties/large/room-types/type-{n}"));
+            async move { assert_eq!(asked(&node, "PUT", &path, body).await.0, 201) }
+        }))
+        .await;
+        let mut places = Vec::new();
+        for _ in 0..Limits::default().long_lists_max {
+            places.push(node.place_for_list(TURN_WAIT).await.unwrap());
+        }
+        let first: Date = "2027-01-01".parse().unwrap();
+        let until =
+            |nights| format!("/v1/properties/large/availability?from={first}&to={}", first.plus(nights));
+        let (status, problem) = asked(&node, "GET", &until(days), Value::Null).await;
+        assert_eq!((status, &problem["code"]), (400, &json!("malformed")), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("to"), "{problem}");
+        drop(places);
+        let (status, told) = asked(&node, "GET", &until(1), Value::Null).await;
+        assert_eq!(
+            (status, told["room_types"].as_object().unwrap().len()),
+            (200, TYPE_NIGHTS_MAX / days as usize + 1)
+        );
         node.shut_down().await;
     }
 

@@ -284,7 +284,9 @@ impl From<Refusal> for Problem {
             ),
             TooManyRanges => (
                 Code::TooLarge,
-                "too many ranges of dates are set here; clear those that are past, or set longer ones".to_owned(),
+                "too many ranges of dates, or nights of blocks, are set here; clear or shorten those that are past, \
+                 or set fewer and longer ranges"
+                    .to_owned(),
             ),
             CapacityBelowSold { nights } => (
                 Code::CapacityBelowSold,

@@ -10,11 +10,11 @@ use super::access::shown_range;
 use super::extract::{Params, Segments};
 use super::fields::Whole;
 use super::lists::{list, list_of_property};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::render;
 use crate::ledger::{
     AVAILABILITY_NIGHTS_MAX, Date, FoundPage, FreeRoom, FreeRoomsQuery, Ledger, NightAvailability,
-    PropertyId, RoomTypeId, SearchQuery,
+    PropertyId, Refusal, RoomTypeId, SearchQuery, TYPE_NIGHTS_MAX,
 };
 use crate::node::Node;
 use crate::wire;
@@ -65,7 +65,10 @@ pub async fn availability(
     let (from, to) = shown_range(&mut params, AVAILABILITY_NIGHTS_MAX)?;
     let of = property.clone();
     let query = move |ledger: &Ledger, looks: usize| {
-        let nights = ledger.room_types_len(&of) * from.nights_to(to) as usize;
+        let nights = ledger.type_nights(&of, from, to);
+        if nights > TYPE_NIGHTS_MAX {
+            return Err(Refusal::StayTooLong);
+        }
         let is_little = nights / NIGHTS_A_LOOK <= looks;
         is_little.then(|| ledger.availability(&of, from, to)).transpose()
     };
@@ -75,7 +78,11 @@ pub async fn availability(
             room_types: types.map(|(id, nights)| (id, nights.iter().map(render::night).collect())).collect(),
         }
     };
-    list_of_property(&node, params, &property, query, show).await
+    let shown = list_of_property(&node, params, &property, query, show).await;
+    shown.map_err(|problem| match problem.code() {
+        Code::StayTooLong => Problem::malformed("to", "asks for more than 1,000,000 nights of room types"),
+        _ => problem,
+    })
 }
 
 pub async fn search(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {

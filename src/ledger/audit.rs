@@ -51,7 +51,7 @@ struct Nights {
     roomless: BTreeSet<(RoomTypeId, Date, Lsn, ReservationId)>,
     reservations: BTreeSet<ReservationId>,
     confirmed: BTreeSet<(Date, ReservationId)>,
-    nightless: BTreeSet<(RoomId, ReservationId)>,
+    in_house: BTreeSet<(RoomId, ReservationId)>,
     picked_up: BTreeMap<(BlockId, RoomTypeId), BTreeMap<Date, u32>>,
 }
 
@@ -195,8 +195,9 @@ impl Nights {
                 let first = reservation.room_from.unwrap_or(since).max(since);
                 if first < end {
                     self.by_room.entry(room.clone()).or_default().push((first, end, *id));
-                } else if *status == Status::InHouse {
-                    self.nightless.insert((room.clone(), *id));
+                }
+                if *status == Status::InHouse {
+                    self.in_house.insert((room.clone(), *id));
                 }
             }
             // Who is gone waits for no room.
@@ -216,9 +217,12 @@ fn audit_book(ledger: &Ledger, property: &PropertyId, book: &Book, nights: &Nigh
     let expected: BTreeSet<(Date, ReservationId)> = book.expected.iter().map(|(key, _)| *key).collect();
     let manual = book.record.property.business_date_mode == BusinessDateMode::Manual;
     require(if manual { expected == nights.confirmed } else { expected.is_empty() }, "expected", property)?;
-    let nightless: BTreeSet<(RoomId, ReservationId)> =
-        book.nightless.iter().map(|(key, ())| key.clone()).collect();
-    require(nightless == nights.nightless, "guests without a night", property)?;
+    let in_house: BTreeSet<(RoomId, ReservationId)> =
+        book.in_house.iter().map(|(key, _)| key.clone()).collect();
+    require(in_house == nights.in_house, "guests in house", property)?;
+    for ((_, id), slot) in book.in_house.iter() {
+        require(ledger.reservations_by_id.get(id) == Some(slot), "guests in house", id)?;
+    }
     audit_blocks(book, nights)?;
     audit_rooms(ledger, property, book, nights)?;
     audit_types(property, book, nights)
@@ -226,6 +230,9 @@ fn audit_book(ledger: &Ledger, property: &PropertyId, book: &Book, nights: &Nigh
 
 /// What is picked up of each block is what its reservations say, and no more than it has from the business date on.
 fn audit_blocks(book: &Book, nights: &Nights) -> Result<(), Violation> {
+    let records = book.blocks.iter().filter_map(|(_, block)| block.record.as_ref());
+    let block_nights: u64 = records.map(|record| record.block.nights()).sum();
+    require(block_nights == book.block_nights, "nights of blocks", &book.record.property.property)?;
     let of_block = |(id, block): (&BlockId, &Arc<BlockBook>)| {
         let by_type = block.named_by.clone().into_iter();
         let keyed = by_type.map(|(room_type, nights)| ((id.clone(), room_type), nights));

@@ -23,6 +23,8 @@ use super::txn::{Halt, Txn};
 
 /// Nights of the longest block: ten years.
 pub const NIGHTS_MAX: i32 = 3_660;
+/// Nights of all blocks of a property, which one list shows.
+const NIGHTS_OF_ALL_MAX: u64 = 1_000_000;
 
 /// A block and what is picked up. Restoring may come to its pick-ups first: then there is no record yet.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +88,10 @@ impl BlockBook {
     pub fn left(&self, night: Date) -> u32 {
         let of_night = self.takes().filter(|block| (block.from..block.to).contains(&night));
         of_night.map_or(0, |block| block.rooms.saturating_sub(self.picked_up_on(night)))
+    }
+
+    fn nights(&self) -> u64 {
+        self.record.as_ref().map_or(0, |record| record.block.nights())
     }
 
     /// What is picked up, as a record of it says.
@@ -162,6 +168,10 @@ fn judge(book: &Book, old: Option<&BlockBook>, block: &Block, released: bool) ->
     stay::within_horizon(to, today)?;
     if from.nights_to(to) > NIGHTS_MAX {
         return Err(Refusal::StayTooLong);
+    }
+    let before = old.map_or(0, BlockBook::nights);
+    if block.nights() > before && book.block_nights - before + block.nights() > NIGHTS_OF_ALL_MAX {
+        return Err(Refusal::TooManyRanges);
     }
     let none = BTreeMap::new();
     let picked_up = old.map_or(&none, |old| old.picked_up_of(&block.room_type));
@@ -267,8 +277,10 @@ impl Book {
         let mut kept = self.blocks.remove(id).unwrap_or_default();
         let block = Arc::make_mut(&mut kept);
         self.count_block(block, from, to, |blocked, left| *blocked -= left);
+        self.block_nights -= block.nights();
         let before = block.record.as_ref().and_then(BlockRecord::release);
         change(block);
+        self.block_nights += block.nights();
         let after = block.record.as_ref().and_then(BlockRecord::release);
         self.count_block(block, from, to, |blocked, left| *blocked += left);
         if before != after {

@@ -38,9 +38,11 @@ pub struct Book {
     /// Confirmed stays by arrival, which night audits look through. Empty where the business date follows the clock:
     /// nothing looks for them there.
     pub expected: SortedMap<(Date, ReservationId), Slot>,
-    /// Guests in house who have no night in the room where they are: they came or moved there on the day on which they leave.
-    pub nightless: SortedMap<(RoomId, ReservationId), ()>,
+    /// Guests in house, by the room in which they are.
+    pub in_house: SortedMap<(RoomId, ReservationId), Slot>,
     pub blocks: SortedMap<BlockId, Arc<BlockBook>>,
+    /// The nights of all of them.
+    pub block_nights: u64,
     /// Blocks that take rooms and have a release date, by it.
     pub releases: SortedMap<(Date, BlockId), ()>,
     pub waitlist: SortedMap<WaitlistId, Arc<WaitlistRecord>>,
@@ -92,8 +94,9 @@ impl Book {
             places: Shared::default(),
             reservations: SortedMap::new(),
             expected: SortedMap::new(),
-            nightless: SortedMap::new(),
+            in_house: SortedMap::new(),
             blocks: SortedMap::new(),
+            block_nights: 0,
             releases: SortedMap::new(),
             waitlist: SortedMap::new(),
             waiting: SortedMap::new(),
@@ -110,11 +113,11 @@ impl Book {
             && self.record.property.business_date_mode == BusinessDateMode::Manual
     }
 
-    /// Whether a guest is in the room who has no night there.
-    pub fn has_nightless(&self, room: &RoomId) -> bool {
+    /// The reservations of the guests who are in the room.
+    pub fn guests_in(&self, room: &RoomId) -> impl Iterator<Item = Slot> {
         let first = (room.clone(), ReservationId(Uuid::nil()));
-        let next = self.nightless.from(Bound::Included(&first)).next();
-        next.is_some_and(|((of, _), ())| of == room)
+        let there = self.in_house.from(Bound::Included(&first)).take_while(move |((of, _), _)| of == room);
+        there.map(|(_, slot)| *slot)
     }
 
     pub fn room_type(&self, id: &RoomTypeId) -> Result<&TypeBook, Refusal> {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::block;
 use super::book::{Book, RoomBook};
-use super::calendar::RoomStay;
 use super::command::{
     FirstBusinessDate, PutProperty, PutRoom, PutRoomType, RateTarget, RetireRoom, RollBusinessDate,
 };
@@ -16,7 +15,6 @@ use super::outcome::{Outcome, Refusal};
 use super::plan::{self, Freed, Move};
 use super::property::{BusinessDateMode, Property, Room, RoomType};
 use super::record::{OutOfOrderRecord, PropertyRecord, Record, RecordKey, RoomRecord, RoomTypeRecord};
-use super::reservation::Status;
 use super::state::Ledger;
 use super::stay::HORIZON_DAYS;
 use super::txn::{Halt, Txn};
@@ -138,16 +136,13 @@ pub fn put_room(txn: &mut Txn<'_>, key: Option<&IdempotencyKey>, command: &PutRo
     Ok(Outcome::Room { created, room })
 }
 
-/// Whether somebody who should have left is still in the room, be it that he has no night there.
+/// Whether somebody who should have left is still in the room, be it that he has no night there: he came or moved there on
+/// the day on which he leaves.
 pub fn overstays(ledger: &Ledger, book: &Book, room: &RoomBook) -> bool {
-    let is_there = |stay: &RoomStay| {
-        let reservation = ledger.at(stay.reservation).reservation;
-        // Who has moved on only slept here.
-        reservation.status == Status::InHouse && reservation.since() <= stay.arrival
-    };
-    let mut stays = room.calendar.stays().iter();
-    let is_late = stays.any(|stay| stay.departure <= book.business_date() && is_there(stay));
-    is_late || book.has_nightless(&room.record.room.room)
+    let today = book.business_date();
+    let has_left = |(_, to): (Date, Date)| to <= today;
+    book.guests_in(&room.record.room.room)
+        .any(|slot| ledger.at(slot).reservation.room_nights().is_none_or(has_left))
 }
 
 /// Stays that are only planned for the room move to others; who has it by name, or is in it, is in the way. Its own rates

@@ -76,6 +76,7 @@ pub use property::*;
 pub use quarantine::{Failure, Quarantined};
 pub use query::{
     AVAILABILITY_NIGHTS_MAX, FreeRoomsQuery, LISTED_NIGHTS_MAX, Page, ReservationFilter, RoomOccupation,
+    TYPE_NIGHTS_MAX,
 };
 pub use rate::AMOUNT_MAX;
 pub use record::*;

@@ -143,8 +143,8 @@ impl Book {
         if self.expects(reservation) {
             self.expected.insert((reservation.arrival, reservation.id), slot);
         }
-        if let Some(room) = nightless_in(reservation) {
-            self.nightless.insert((room.clone(), reservation.id), ());
+        if let Some(room) = occupied(reservation) {
+            self.in_house.insert((room.clone(), reservation.id), slot);
         }
     }
 
@@ -172,8 +172,8 @@ impl Book {
         if self.expects(reservation) {
             self.expected.remove(&(reservation.arrival, reservation.id));
         }
-        if let Some(room) = nightless_in(reservation) {
-            self.nightless.remove(&(room.clone(), reservation.id));
+        if let Some(room) = occupied(reservation) {
+            self.in_house.remove(&(room.clone(), reservation.id));
         }
     }
 }
@@ -186,10 +186,9 @@ fn counted<'c>(reservation: &Reservation, count: &'c mut NightCount) -> &'c mut 
     }
 }
 
-/// The room in which its guest is, where he has no night there.
-fn nightless_in(reservation: &Reservation) -> Option<&RoomId> {
-    let is_nightless = reservation.status == Status::InHouse && reservation.room_nights().is_none();
-    reservation.room.as_ref().filter(|_| is_nightless)
+/// The room in which its guest is.
+fn occupied(reservation: &Reservation) -> Option<&RoomId> {
+    reservation.room.as_ref().filter(|_| reservation.status == Status::InHouse)
 }
 
 /// What the reservation takes of types.

@@ -165,7 +165,8 @@ pub enum Refusal {
     CapacityBelowSold {
         nights: Vec<Date>,
     },
-    /// Rates, rules or times out of order are set for one target in more ranges than it may have.
+    /// Rates, rules or times out of order are set for one target in more ranges than it may have, or the blocks of a property
+    /// have more nights.
     TooManyRanges,
     /// One reservation of a booking was refused, and so all of them.
     Member {

@@ -71,3 +71,10 @@ pub struct Block {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release_date: Option<Date>,
 }
+
+impl Block {
+    /// How many nights it has.
+    pub fn nights(&self) -> u64 {
+        u64::from(self.from.nights_to(self.to).max(0).unsigned_abs())
+    }
+}

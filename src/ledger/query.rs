@@ -30,6 +30,10 @@ pub const LISTED_NIGHTS_MAX: i32 = 36_525;
 
 /// Reservations that one page looks at, at most; a page may hold fewer than its limit, and say where to go on.
 const LOOKED_AT_MAX: usize = 5_000;
+/// Nights of room types that availability tells of at once, at most: those of some hundreds of types on all its nights.
+pub const TYPE_NIGHTS_MAX: usize = 1_000_000;
+/// Steps of a search for one room that cost as much as to look at a room of a house full of pinned stays.
+const STEPS_A_LOOK: usize = 40;
 
 /// Which reservations of a property are listed; every field that is set must match.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -99,11 +103,6 @@ impl Ledger {
     /// Rooms of a property, those that were retired too; 0 where there is no such property.
     pub fn rooms_len(&self, property: &PropertyId) -> usize {
         self.book(property).map_or(0, |book| book.rooms_by_id.len())
-    }
-
-    /// Room types of a property; 0 where there is no such property.
-    pub fn room_types_len(&self, property: &PropertyId) -> usize {
-        self.book(property).map_or(0, |book| book.room_types.len())
     }
 
     pub fn property(&self, id: &PropertyId) -> Option<&Property> {
@@ -292,7 +291,13 @@ impl Ledger {
         })
     }
 
-    /// Every night of `[from, to)` of every room type.
+    /// How many [`availability`](Ledger::availability) tells of; none of a property that is not there.
+    pub fn type_nights(&self, property: &PropertyId, from: Date, to: Date) -> usize {
+        let nights = from.nights_to(to).max(0) as usize;
+        self.book(property).map_or(0, |book| nights * book.room_types.len())
+    }
+
+    /// Every night of `[from, to)` of every room type: of up to [`TYPE_NIGHTS_MAX`] together.
     pub fn availability(
         &self,
         property: &PropertyId,
@@ -303,7 +308,9 @@ impl Ledger {
         if from >= to {
             return Err(Refusal::InvalidStay);
         }
-        if from.nights_to(to) > AVAILABILITY_NIGHTS_MAX {
+        if from.nights_to(to) > AVAILABILITY_NIGHTS_MAX
+            || self.type_nights(property, from, to) > TYPE_NIGHTS_MAX
+        {
             return Err(Refusal::StayTooLong);
         }
         let nights = |room_type: &TypeBook| from.until(to).map(|date| night(room_type, date)).collect();
@@ -371,7 +378,7 @@ pub(super) struct Offers<'a> {
     book: &'a Book,
     quote: Quote,
     by_type: BTreeMap<&'a RoomTypeId, Option<TypeOffer<'a>>>,
-    /// Rooms that were looked at.
+    /// Rooms that were looked at. One that was searched for counts for many.
     pub looked_at: usize,
 }
 
@@ -386,7 +393,8 @@ impl<'a> Offers<'a> {
         Offers { book, quote, by_type: BTreeMap::new(), looked_at: 0 }
     }
 
-    /// The first `limit` of them that can be had; `None` where more than `looks_max` would have to be looked at for that.
+    /// The first `limit` of them that can be had; `None` where more than `looks_max` would have to be looked at for that, of
+    /// which the last may have been searched for.
     pub fn list(
         &mut self,
         rooms: impl Iterator<Item = &'a RoomBook>,
@@ -394,11 +402,11 @@ impl<'a> Offers<'a> {
         looks_max: usize,
     ) -> Option<Vec<FreeRoom>> {
         let mut found = Vec::new();
-        for (looked_at, room) in rooms.enumerate() {
+        for room in rooms {
             if found.len() >= limit {
                 break;
             }
-            if looked_at >= looks_max {
+            if self.looked_at >= looks_max {
                 return None;
             }
             found.extend(self.offer(room));
@@ -422,7 +430,13 @@ impl<'a> Offers<'a> {
         let TypeOffer { clearing, price } = offer.as_mut()?;
         // Nights that are gone can't be cleared.
         let today = self.book.business_date();
-        if arrival < today && !room.is_free(arrival, today.min(departure)) || !clearing.frees(room) {
+        if arrival < today && !room.is_free(arrival, today.min(departure)) {
+            return None;
+        }
+        let steps = clearing.steps();
+        let is_freed = clearing.frees(room);
+        self.looked_at += (clearing.steps() - steps) / STEPS_A_LOOK;
+        if !is_freed {
             return None;
         }
         let price = if room.rates.all().is_empty() {

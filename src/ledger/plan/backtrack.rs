@@ -42,8 +42,18 @@ struct Looking {
     span: Option<Span>,
 }
 
-/// Finds a plan in which a room is free on `[from, to)`, that which was named or any, and brings the sketch to it.
-pub fn run(sketch: &mut Sketch<'_>, from: Date, to: Date, named: Option<usize>) -> Option<usize> {
+/// Stays that are read and put in their order for the price of a step.
+const STAYS_A_STEP: usize = 4;
+
+/// Finds a plan in which a room is free on `[from, to)`, that which was named or any, and brings the sketch to it. Adds the
+/// steps that it took to `steps`, or what was as dear.
+pub fn run(
+    sketch: &mut Sketch<'_>,
+    from: Date,
+    to: Date,
+    named: Option<usize>,
+    steps: &mut usize,
+) -> Option<usize> {
     let rooms = sketch.room_type.rooms.len();
     if rooms > ROOMS_MAX {
         return None;
@@ -65,6 +75,7 @@ pub fn run(sketch: &mut Sketch<'_>, from: Date, to: Date, named: Option<usize>) 
         }
         None => stays.push(Looking { from, to, span: None }),
     }
+    *steps += stays.len() / STAYS_A_STEP;
     stays.sort_by_key(|stay| (stay.from, stay.span.map(|span| span.home)));
     let stays = around(stays, from, to);
     if stays.len() > STAYS_MAX {
@@ -72,7 +83,9 @@ pub fn run(sketch: &mut Sketch<'_>, from: Date, to: Date, named: Option<usize>) 
     }
     let (taken_until, chosen) = (vec![Date::MIN; rooms], vec![0; stays.len()]);
     let mut search = Backtrack { stays, fixed, taken_until, chosen, dead: BTreeSet::new(), steps: STEPS_MAX };
-    if !search.give(0) {
+    let is_found = search.give(0);
+    *steps += STEPS_MAX - search.steps;
+    if !is_found {
         return None;
     }
     Some(search.carry_out(sketch).or(named).expect("the new stay is among them unless its room is named"))

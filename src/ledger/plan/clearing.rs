@@ -27,6 +27,8 @@ pub struct Clearing<'a> {
     first: Option<Vec<End<'a>>>,
     /// All ends, once a room was asked for that can't take the place of the first.
     ends: Option<Vec<End<'a>>>,
+    /// Steps of the searches room by room.
+    steps: usize,
 }
 
 impl<'a> Clearing<'a> {
@@ -34,7 +36,8 @@ impl<'a> Clearing<'a> {
     pub fn new(book: &'a Book, room_type: &'a TypeBook, from: Date, to: Date) -> Clearing<'a> {
         let from = from.max(book.business_date());
         let has_full_night = room_type.has_no_room(from, to);
-        Clearing { book, room_type, from, to, has_full_night, free: BTreeMap::new(), first: None, ends: None }
+        let (free, first, ends, steps) = (BTreeMap::new(), None, None, 0);
+        Clearing { book, room_type, from, to, has_full_night, free, first, ends, steps }
     }
 
     /// Whether the room can be had.
@@ -56,7 +59,12 @@ impl<'a> Clearing<'a> {
                 return false;
             }
         }
-        super::clear(self.book, self.room_type, room, (from, to), 0).is_some()
+        super::clear_counted(self.book, self.room_type, room, (from, to), 0, &mut self.steps).is_some()
+    }
+
+    /// Steps that searches have taken so far, of which some dozens cost as much as a room does without.
+    pub fn steps(&self) -> usize {
+        self.steps
     }
 
     /// Whether each stay that is in the way has a room to go to as it is. They don't stand in each other's way there: no

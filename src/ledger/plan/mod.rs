@@ -33,6 +33,9 @@ use sketch::Sketch;
 /// Stays without a room that are looked at when one becomes free, at most.
 const WAITING_MAX: usize = 4_096;
 
+/// What a look for exchanges that comes to nothing is counted for, in steps of a [`backtrack`].
+const CHAIN_STEPS: usize = 80;
+
 /// Searches for them that come to nothing, at most, and one more for each room that was freed.
 const FAILED_MAX: usize = 16;
 
@@ -80,7 +83,7 @@ pub fn choose(book: &Book, room_type: &TypeBook, from: Date, to: Date) -> Choice
     }
     let mut sketch = Sketch::new(book, room_type);
     let found = Chain::new(&mut sketch, from, to, None).run();
-    match found.or_else(|| backtrack::run(&mut sketch, from, to, None)) {
+    match found.or_else(|| backtrack::run(&mut sketch, from, to, None, &mut 0)) {
         Some(place) => Choice::Room(room_at(book, room_type, place), moves(&sketch)),
         None => Choice::Fragmented,
     }
@@ -99,8 +102,20 @@ pub fn clear(
     book: &Book,
     room_type: &TypeBook,
     room: &RoomBook,
+    nights: (Date, Date),
+    kept: u64,
+) -> Option<Vec<Move>> {
+    clear_counted(book, room_type, room, nights, kept, &mut 0)
+}
+
+/// The same. Adds the steps of a [`backtrack`] to `steps`, and some for the way to it.
+fn clear_counted(
+    book: &Book,
+    room_type: &TypeBook,
+    room: &RoomBook,
     (from, to): (Date, Date),
     kept: u64,
+    steps: &mut usize,
 ) -> Option<Vec<Move>> {
     let from = from.max(book.business_date());
     let has_space = |night| !room_type.is_full(night, kept);
@@ -123,10 +138,11 @@ pub fn clear(
             roomless.extend(span.stay.map(|stay| Move { stay, room: None, lost }));
         }
     }
+    *steps += CHAIN_STEPS;
     if !move_out(&mut sketch, place, from, to) {
         Chain::new(&mut sketch, from, to, Some(place))
             .run()
-            .or_else(|| backtrack::run(&mut sketch, from, to, Some(place)))?;
+            .or_else(|| backtrack::run(&mut sketch, from, to, Some(place), steps))?;
     }
     roomless.extend(moves(&sketch));
     Some(roomless)

@@ -361,6 +361,63 @@ fn a_query_stops_where_it_would_look_at_more_than_it_may() {
     assert!(house.ledger.free_rooms_within(&nobody, 0).is_err());
 }
 
+/// Each room of a small house may be searched for in vain: what has few rooms is not soon looked at.
+#[test]
+fn what_is_searched_for_counts_for_many_looks() {
+    let mut house = House::new();
+    let more: Vec<String> = (501..=557).map(|n| n.to_string()).collect();
+    for id in &more {
+        house.run(put_room(id, "double"));
+    }
+    // On each night one room is free, and none on both.
+    for n in 0..58 {
+        house.reserved(by_type(n, "double", 10, 12));
+    }
+    house.reserved(by_room(60, "556", 8, 11));
+    house.reserved(by_room(61, "557", 11, 14));
+    let query = FreeRoomsQuery { room_type: Some(kind("double")), ..free_rooms(10, 12) };
+    assert_eq!(house.ledger.free_rooms(&query).unwrap(), []);
+    // No room is like another, so that all are tried for all.
+    let doubles = ["101", "102", "103"].into_iter().chain(more.iter().map(String::as_str));
+    for (n, id) in doubles.take(58).enumerate() {
+        house.reserved(by_room(100 + n as u128, id, 30 + n as i32, 31 + n as i32));
+    }
+    assert_eq!(house.ledger.free_rooms_within(&query, 500), Ok(None));
+    let one = FreeRoomsQuery { room: Some(room("101")), ..query.clone() };
+    assert_eq!(house.ledger.free_rooms_within(&one, 500), Ok(Some(vec![])), "which is one search");
+    assert_eq!(house.ledger.free_rooms(&query).unwrap(), []);
+}
+
+#[test]
+fn what_one_answer_can_not_hold_is_refused() {
+    let mut house = House::new();
+    let (from, to) = (HORIZON_DAYS - BLOCK_NIGHTS_MAX, HORIZON_DAYS);
+    let most = 1_000_000 / BLOCK_NIGHTS_MAX;
+    for n in 0..most {
+        let id = format!("b{n}");
+        house.run(PutBlock { status: BlockStatus::Tentative, ..put_block(&id, from, to, 1) });
+    }
+    let left = 1_000_000 % BLOCK_NIGHTS_MAX;
+    let more = |nights| PutBlock { status: BlockStatus::Canceled, ..put_block("more", 0, nights, 1) };
+    assert_eq!(house.refused(more(left + 1)), Refusal::TooManyRanges);
+    house.run(more(left));
+    assert_eq!(house.ledger.blocks(&hotel()).unwrap().len(), most as usize + 1);
+    house.ledger.audit().unwrap();
+    assert_eq!(house.restored().refused(more(left + 1)), Refusal::TooManyRanges);
+    // One that is made shorter makes room.
+    house.run(PutBlock { status: BlockStatus::Canceled, ..put_block("b0", from, from + 1, 1) });
+    house.run(more(left + 1));
+    house.ledger.audit().unwrap();
+
+    let (first, end) = (day(0), day(AVAILABILITY_NIGHTS_MAX));
+    for n in 2..=1_000_000 / AVAILABILITY_NIGHTS_MAX {
+        house.run(put_room_type(&format!("type-{n}"), 0));
+    }
+    assert_eq!(house.ledger.availability(&hotel(), first, end).unwrap_err(), Refusal::StayTooLong);
+    let fewer = house.ledger.availability(&hotel(), first, end.plus(-10)).unwrap();
+    assert_eq!(fewer.len(), 1 + (1_000_000 / AVAILABILITY_NIGHTS_MAX) as usize);
+}
+
 #[test]
 fn the_properties_apart_answer_as_the_state_did() {
     let mut house = House::new();
