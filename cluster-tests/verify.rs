@@ -58,6 +58,7 @@ async fn damage_is_found_by_verify_and_stops_the_node() {
 
     let said = verify(&cluster.node(2).data_dir).await;
     assert_eq!(said.code, Some(1), "{}: {}", log.display(), said.in_words());
+    assert!(said.stderr.contains("wrong at LSN "), "{}", said.in_words());
     cluster.node(2).spawn();
     let status = cluster.node(2).ended(DONE_WITHIN).await;
     assert!(matches!(status.code(), Some(1 | 78)), "it serves from a damaged log: {status}");

@@ -169,7 +169,8 @@ impl LogFiles {
                 check_end(&file, listed.begins_at)?;
                 full.push_back(FullFile { last: index.state.last, file });
             }
-            newest = Some(read_file(listed, &mut index, &mut bytes).map_err(|error| error.of(dir))?);
+            newest =
+                Some(read_file(listed, u64::MAX, &mut index, &mut bytes).map_err(|error| error.of(dir))?);
         }
         let is_new = newest.is_none();
         let newest = newest.map_or_else(|| LogFile::create(dir, 0), Ok).map_err(unreadable)?;
@@ -180,6 +181,26 @@ impl LogFiles {
             head.and_then(|()| log.write()).map_err(unreadable)?;
         }
         Ok(log)
+    }
+
+    /// What stands before damage at `offset` of `damaged`, to be read only; `None` where nothing does.
+    pub fn open_before(dir: &Path, damaged: &Path, offset: u64) -> Result<Option<LogFiles>, LogDamage> {
+        let unreadable = |source| LogDamage::Unreadable { dir: dir.to_owned(), source };
+        let (mut index, mut full, mut bytes) = (LogIndex::default(), VecDeque::new(), Vec::new());
+        let files = list(dir).map_err(unreadable)?.into_iter();
+        for listed in files.take_while(|listed| listed.path.as_path() <= damaged) {
+            let upto = if listed.path == damaged { offset } else { u64::MAX };
+            let file = read_file(listed, upto, &mut index, &mut bytes).map_err(|error| error.of(dir))?;
+            full.push_back(FullFile { last: index.state.last, file });
+        }
+        let Some(FullFile { file: newest, .. }) = full.pop_back() else { return Ok(None) };
+        let (dir, file_bytes) = (dir.to_owned(), log_file_bytes(FILE_BYTES));
+        Ok(Some(LogFiles { dir, index, full, newest, file_bytes, removable_at: 0, pending: Vec::new() }))
+    }
+
+    /// Bytes of the log before its oldest file: those of files that were removed.
+    pub fn begins_at(&self) -> u64 {
+        self.full.front().map_or(self.newest.begins_at, |oldest| oldest.file.begins_at)
     }
 
     pub fn state(&self) -> &LoggedState {
@@ -371,12 +392,17 @@ impl NotRead {
     }
 }
 
-/// Reads a file into `bytes`, in place of what they held, and notes its records.
-fn read_file(listed: Listed, index: &mut LogIndex, bytes: &mut Vec<u8>) -> Result<LogFile, NotRead> {
+/// Reads a file up to a place in it into `bytes`, in place of what they held, and notes its records.
+fn read_file(
+    listed: Listed,
+    upto: u64,
+    index: &mut LogIndex,
+    bytes: &mut Vec<u8>,
+) -> Result<LogFile, NotRead> {
     let Listed { path, begins_at } = listed;
     bytes.clear();
-    let mut file = File::options().read(true).write(true).open(&path).map_err(NotRead::Io)?;
-    file.read_to_end(bytes).map_err(NotRead::Io)?;
+    let file = File::options().read(true).write(true).open(&path).map_err(NotRead::Io)?;
+    (&file).take(upto).read_to_end(bytes).map_err(NotRead::Io)?;
     let mut at = 0;
     while at < bytes.len() {
         let read = LogRecord::decode(&bytes[at..bytes.len().min(at + RECORD_BYTES_MAX)]);

@@ -14,6 +14,8 @@ use super::check::{DecodedBatch, OwnChecks};
 use super::decision::Decision;
 use super::identity::{self, Identity, IdentityError};
 use super::log_files::LogFiles;
+use super::log_scan::LogDamage;
+use super::log_state::LoggedState;
 use super::log_store::{self, LogError};
 use super::open::{GroupDirs, OpenError, leads_to, reaches_back};
 use super::snapshot::{SnapshotError, SnapshotStore};
@@ -82,7 +84,11 @@ pub fn verify(data_dir: &Path, told: Told<'_>) -> Result<Report, VerifyError> {
     let (identity, _lock) = identity::inspect(data_dir)?;
     let dirs = GroupDirs::of(data_dir);
     let (store, newest) = SnapshotStore::open(&dirs.snapshots)?;
-    let log = log_store::open_files(&dirs.log, identity.cluster_id.is_some() || newest.loaded.is_some())?;
+    let log = match log_store::open_files(&dirs.log, identity.cluster_id.is_some() || newest.loaded.is_some())
+    {
+        Err(LogError::Damage(damage)) => return Err(named(damage, &dirs, &store)),
+        log => log?,
+    };
     let purged = log.state().purged;
     reaches_back(purged, newest.loaded.as_ref(), &newest.damaged)?;
     if let Some(damage) = newest.damaged.into_iter().next() {
@@ -132,6 +138,44 @@ pub fn verify(data_dir: &Path, told: Told<'_>) -> Result<Report, VerifyError> {
         audited: replay.audits.done,
         state_hash: replay.ledger.state_hash(),
     })
+}
+
+/// The damage with the LSN of the first command that can't be read, where what stands before it leads to that.
+fn named(damage: LogDamage, dirs: &GroupDirs, snapshots: &SnapshotStore) -> VerifyError {
+    match first_unreadable(&damage, dirs, snapshots) {
+        Some(lsn) => Wrong { lsn, what: damage.to_string() }.into(),
+        None => LogError::Damage(damage).into(),
+    }
+}
+
+/// `None` where the log does not reach back from there to a snapshot, or to its own beginning: of what was purged nothing is
+/// left to count from.
+fn first_unreadable(damage: &LogDamage, dirs: &GroupDirs, snapshots: &SnapshotStore) -> Option<Lsn> {
+    let LogDamage::Damaged { file, offset, .. } = damage else { return None };
+    let log = match LogFiles::open_before(&dirs.log, file, *offset) {
+        Ok(log) => log?,
+        // A file before it is damaged as well, and ends there.
+        Err(earlier) => return first_unreadable(&earlier, dirs, snapshots),
+    };
+    let LoggedState { purged, last, .. } = *log.state();
+    let is_before = |at: Option<LogId>| purged <= at && at <= last;
+    let snapshot = snapshots.kept().into_iter().find(|snapshot| is_before(snapshot.meta().last_log_id));
+    let (applied, mut ledger) = match snapshot {
+        Some(snapshot) => (snapshot.meta().last_log_id, snapshot.load().ok()?),
+        None => ((purged.is_none() && log.begins_at() == 0).then_some(None)?, Ledger::new()),
+    };
+    let from = applied.map_or(0, |id| id.index + 1);
+    for (next, logged) in (from..).zip(log.read(from, u64::MAX)) {
+        let (id, payload) = logged.ok()?;
+        (id.index == next).then_some(())?;
+        if let EntryPayload::Normal(payload) = &payload.into_entry(id).ok()?.payload
+            && Decision::of(payload).is_none()
+        {
+            let batch = DecodedBatch::decode(payload).ok()?;
+            batch.submissions.iter().try_for_each(|it| ledger.apply(batch.stamp, it).map(drop)).ok()?;
+        }
+    }
+    Some(ledger.lsn().next())
 }
 
 /// The decisions among the entries of `[from, to)`, each with its index.

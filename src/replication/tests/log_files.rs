@@ -300,6 +300,34 @@ fn an_older_file_that_ends_early_or_late_is_damage() {
     assert_eq!(indexes(&recovered(dir.path(), None).unwrap()).len(), 40);
 }
 
+#[test]
+fn what_stands_before_damage_is_read_and_nothing_is_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = LogFiles::open(dir.path()).unwrap();
+    (0..80).try_for_each(|index| log.push(&append(index, MIB - 100))).unwrap();
+    log.close().unwrap();
+    let files: Vec<_> = list(dir.path()).unwrap().into_iter().map(|file| file.path).collect();
+    let before = |file: &Path, offset| LogFiles::open_before(dir.path(), file, offset);
+    let lengths = || files.iter().map(|file| fs::metadata(file).unwrap().len()).collect::<Vec<_>>();
+    let all = lengths();
+    let first = indexes(&before(&files[1], 0).unwrap().unwrap());
+    let second = indexes(&before(&files[2], 0).unwrap().unwrap());
+    assert!(!first.is_empty() && first.len() < second.len() && second.len() < 80);
+    assert_eq!(second, (0..second.len() as u64).collect::<Vec<_>>());
+    assert!(indexes(&before(&files[0], 0).unwrap().unwrap()).is_empty());
+    assert_eq!(lengths(), all);
+    // One before it is damaged, too.
+    let mut bytes = fs::read(&files[1]).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&files[1], bytes).unwrap();
+    let earlier = before(&files[2], 0).unwrap_err();
+    assert!(matches!(&earlier, LogDamage::Damaged { file, .. } if *file == files[1]), "{earlier}");
+    // One that begins later than the log did tells nothing of what was before.
+    fs::remove_file(&files[0]).unwrap();
+    let nothing = before(&files[1], 0).unwrap().unwrap();
+    assert_eq!((nothing.begins_at(), nothing.state().purged), (all[0], None));
+}
+
 /// A crash while a file was begun leaves it empty, of zeros, or with a part of its head.
 #[test]
 fn a_file_that_was_begun_and_not_written_is_removed() {

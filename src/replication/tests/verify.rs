@@ -5,7 +5,7 @@ use std::future::ready;
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
-use openraft::storage::{RaftLogStorageExt, RaftStateMachine};
+use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use uuid::Uuid;
 
 use super::support::{Group, batch, cancel, entry_of, house, log_id, reserve};
@@ -177,6 +177,70 @@ async fn a_snapshot_of_another_state_is_found() {
         panic!("it was not found")
     };
     assert_eq!(wrong.lsn, position.lsn, "{wrong}");
+}
+
+/// With the first command that can't be read, from the empty ledger or from a snapshot on.
+#[tokio::test]
+async fn a_damaged_log_is_told_by_the_position_where_it_is_damaged() {
+    for snapshots in [0, 1, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let group = group(dir.path(), snapshots).await;
+        let last = group.state().position().lsn;
+        group.close().await;
+        let log = fs::read_dir(GroupDirs::of(dir.path()).log).unwrap().next().unwrap().unwrap().path();
+        let whole = fs::read(&log).unwrap();
+        let mut found = Vec::new();
+        for at in (10..whole.len()).step_by(whole.len() / 40) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            fs::write(&log, &damaged).unwrap();
+            let Err(VerifyError::Wrong(wrong)) = verify(dir.path(), &mut |_| Ok(())) else {
+                panic!("{snapshots} snapshots, byte {at}: no position was found")
+            };
+            assert!(wrong.to_string().contains(log.to_str().unwrap()), "{wrong}");
+            assert_eq!(fs::read(&log).unwrap(), damaged, "it changed the log");
+            found.push(wrong.lsn);
+        }
+        assert!(found.is_sorted(), "{found:?}");
+        // A command that changes the house stands in an entry with all others that do; each booking has one of its own.
+        found.dedup();
+        let bookings = (last.0 - 3..=last.0).map(Lsn);
+        let expected: Vec<Lsn> = [Lsn(1)].into_iter().chain(bookings).collect();
+        assert!(found.starts_with(&expected), "{found:?}, and not {expected:?}");
+        assert!(found[expected.len()..].iter().all(|behind| *behind == last.next()), "{found:?}");
+    }
+}
+
+/// Behind what was purged, and before the snapshots that are kept.
+#[tokio::test]
+async fn damage_that_nothing_leads_to_is_told_without_a_position() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut group = group(dir.path(), 0).await;
+    let log = fs::read_dir(GroupDirs::of(dir.path()).log).unwrap().next().unwrap().unwrap().path();
+    let end = || fs::read(&log).unwrap().iter().rposition(|byte| *byte != 0).unwrap();
+    group.storage.log.purge(log_id(1, 2)).await.unwrap();
+    let mut ends = Vec::new();
+    for n in 5..=7 {
+        ends.push(end());
+        group.submit(&[reserve(n, 1, n as u32)]).await;
+        group.snapshot().await;
+    }
+    ends.push(end());
+    group.submit(&[reserve(8, 1, 8)]).await;
+    let last = group.state().position().lsn;
+    group.close().await;
+    let whole = fs::read(&log).unwrap();
+    for (n, position) in [(0, None), (2, Some(Lsn(last.0 - 1))), (3, Some(last))] {
+        let mut damaged = whole.clone();
+        damaged[ends[n] + 60] ^= 1;
+        fs::write(&log, &damaged).unwrap();
+        let error = verify(dir.path(), &mut |_| Ok(())).unwrap_err();
+        match (&error, position) {
+            (VerifyError::Wrong(wrong), Some(position)) => assert_eq!(wrong.lsn, position, "{wrong}"),
+            (VerifyError::Open(OpenError::Log(_)), None) => {}
+            _ => panic!("entry {n}: {error}"),
+        }
+    }
 }
 
 #[tokio::test]
