@@ -59,7 +59,7 @@ pub(super) fn show_done<T: Serialize>(
     data: &T,
     table: impl FnOnce(&T) -> String,
 ) -> Result<(), Failure> {
-    if meta.replayed {
+    if meta.is_of_earlier_call() {
         tell!("This key was used before: here is what came of it then.");
     }
     show(format, data, table).map_err(|failure| {

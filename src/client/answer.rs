@@ -35,6 +35,13 @@ pub struct Meta {
     pub key: Option<String>,
 }
 
+impl Meta {
+    /// Whether the outcome is that of an earlier call: what this one sent more than once it may have done itself.
+    pub fn is_of_earlier_call(&self) -> bool {
+        self.replayed && self.attempts == 1
+    }
+}
+
 /// A node said no.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refused {

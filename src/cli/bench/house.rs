@@ -9,13 +9,15 @@ use crate::client::{
     Client, ClientError, FirstBusinessDate, Key, PutProperty, PutRoom, PutRoomType, Reserve, Stay,
 };
 use crate::ledger::{Currency, Date, PropertyId, RoomId, RoomTypeId};
-use crate::wire::Rate;
+use crate::wire::{Property, Rate};
 
 /// Rooms of a house that has to be defined.
 const ROOMS: u32 = 2_000;
 /// Nights from the business date on that are sold: as many as may be booked ahead.
 const NIGHTS: u64 = 1_000;
 const AT_ONCE: usize = 64;
+const NAME: &str = "Bench";
+const LOCATION: &str = "Nowhere";
 
 pub(super) struct House {
     pub property: PropertyId,
@@ -38,8 +40,8 @@ impl House {
             Err(error) => return Err(error),
         };
         let opens = match found {
-            Some(found) => found.business_date,
-            None => {
+            Some(found) if !is_half_defined(client, &found).await? => found.business_date,
+            _ => {
                 output::tell!("Defining the property `{property}` with {ROOMS} rooms.");
                 define(client, property).await?
             }
@@ -76,12 +78,18 @@ impl House {
     }
 }
 
+/// Whether a trial that was broken off has left it without the prices, which come last.
+async fn is_half_defined(client: &Client, found: &Property) -> Result<bool, ClientError> {
+    let (from, is_own) = (found.business_date, (&*found.name, &*found.location) == (NAME, LOCATION));
+    Ok(is_own && client.rates(&found.property, from, from.plus(1)).await?.value.rates.is_empty())
+}
+
 async fn define(client: &Client, property: &PropertyId) -> Result<Date, ClientError> {
     let euro = Currency::new("EUR").expect("three upper-case letters");
     let opens: Date = "2027-01-01".parse().expect("a date");
     let body = PutProperty {
-        name: "Bench".to_owned(),
-        location: "Nowhere".to_owned(),
+        name: NAME.to_owned(),
+        location: LOCATION.to_owned(),
         time_zone: "UTC".to_owned(),
         currency: euro,
         business_date: FirstBusinessDate::Manual(opens),

@@ -20,6 +20,8 @@ use crate::ledger::ReservationId;
 const LATENCY_US_MAX: u64 = 3_600_000_000;
 /// Three digits of every latency are kept.
 const DIGITS: u8 = 3;
+/// How much later than asked for tokio's timer, which counts whole milliseconds, may end a sleep.
+const TIMER_SLACK: Duration = Duration::from_millis(2);
 /// Reservations that a connection remembers, to read and cancel.
 const OWN_MAX: usize = 10_000;
 /// Without a rate, how long a connection rests after a request that was not answered.
@@ -198,16 +200,20 @@ impl Worker {
                 of_kind.latency.saturating_record((end - due).as_micros() as u64);
                 continue;
             }
-            if self.plan.rate.is_some() {
-                // A sleep takes a millisecond at least, even until now: a closed loop has none.
+            let mut since = due;
+            if self.plan.rate.is_some() && Instant::now() < due {
+                // A closed loop has no sleep, which takes a millisecond at least.
                 sleep_until(due).await;
+                // It was free in time: what the timer took is not the cluster's.
+                since = Instant::now().min(due + TIMER_SLACK);
             }
-            self.turn(self.plan.mix.kind(n), due, end).await;
+            self.turn(self.plan.mix.kind(n), since, end).await;
         }
         self.measured
     }
 
-    async fn turn(&mut self, kind: Kind, due: Instant, end: Instant) {
+    /// Latency counts from `since`.
+    async fn turn(&mut self, kind: Kind, since: Instant, end: Instant) {
         // What there is not, can't be read or canceled.
         let kind = if self.own.is_empty() { Kind::Reserve } else { kind };
         let sent = match (kind, self.plan.batch) {
@@ -217,7 +223,7 @@ impl Worker {
             (Kind::Reserve, batch) => self.reserve_many(batch).await,
             (Kind::Cancel, batch) => self.cancel_many(batch).await,
         };
-        let took = due.elapsed().as_micros() as u64;
+        let took = since.elapsed().as_micros() as u64;
         let of_kind = self.measured.of(kind);
         let unanswered = match sent {
             Ok(brought) => {
@@ -235,7 +241,8 @@ impl Worker {
                 self.measured.error.get_or_insert(error);
                 if self.plan.rate.is_some() {
                     // One that failed soon would make the load look quick: it has no answer at the end either.
-                    let unanswered = took.max((end - due).as_micros() as u64);
+                    let left = end.saturating_duration_since(since).as_micros() as u64;
+                    let unanswered = took.max(left);
                     self.measured.of(kind).latency.saturating_record(unanswered);
                 } else {
                     tokio::time::sleep(REST).await;

@@ -59,12 +59,16 @@ impl Dev {
         let data_dir = sources
             .pick(self.data_dir.clone(), "INNKEEPER_DATA_DIR", |file| file.data_dir.clone())?
             .unwrap_or_else(|| PathBuf::from("innkeeper-data"));
+        let is_enough = |nodes: u16| match !self.demo_failover || nodes >= 3 {
+            true => Ok(()),
+            false => {
+                Err(Failure::Usage("--demo-failover needs three nodes or more: two can't elect".to_owned()))
+            }
+        };
+        // Before the directory is made for them.
+        wanted.nodes.map_or(Ok(()), is_enough)?;
         let plan = Plan::prepare(data_dir, wanted)?;
-        if self.demo_failover && plan.nodes < 3 {
-            return Err(Failure::Usage(
-                "--demo-failover needs three nodes or more: two can't elect".to_owned(),
-            ));
-        }
+        is_enough(plan.nodes)?;
         let program = std::env::current_exe()
             .map_err(|error| Failure::Failed(format!("this program's own file can't be found: {error}")))?;
         let mut told_to_stop = pin_signals()?;

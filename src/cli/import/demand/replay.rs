@@ -227,14 +227,14 @@ impl<'c> Course<'c> {
     }
 }
 
-/// Whether the outcome is that of an earlier import: what was sent more than once may have been done by this one.
+/// Whether the outcome is that of an earlier import.
 fn is_of_earlier_import<T>(sent: &Result<Answer<T>, ClientError>) -> bool {
     let meta = match sent {
         Ok(answer) => &answer.meta,
         Err(ClientError::Refused(refused)) => &refused.meta,
         Err(_) => return false,
     };
-    meta.replayed && meta.attempts == 1
+    meta.is_of_earlier_call()
 }
 
 /// Apart from an answer that is missing: a refusal is an outcome.

@@ -209,7 +209,7 @@ fn detail(refused: &client::Refused) -> String {
              one another name; if it was taken over, change what it became instead ({detail})"
         );
     }
-    if refused.meta.replayed {
+    if refused.meta.is_of_earlier_call() {
         return format!(
             "{detail} (so it was told less than a day ago: if that is mended, import it again after a day, or now under \
              another name)"
@@ -305,11 +305,11 @@ async fn waitlist_entry(client: &Client, it: &WaitlistEntry) -> Result<bool, Cli
         currency: Some(it.currency),
     };
     let key = Key::Given(format!("innkeeper-import-waiting:{}:{}", it.property, it.entry));
-    Ok(client.join_waitlist(&it.property, &body, key).await?.meta.replayed)
+    Ok(client.join_waitlist(&it.property, &body, key).await?.meta.is_of_earlier_call())
 }
 
 async fn booking(client: &Client, it: &Booking) -> Result<bool, ClientError> {
     let body = ImportBooking { guest: it.guest.clone(), reservations: it.reservations.clone() };
     let key = Key::Given(format!("innkeeper-import:{}:{}", it.property, it.booking));
-    Ok(client.import_booking(&it.property, &body, key).await?.meta.replayed)
+    Ok(client.import_booking(&it.property, &body, key).await?.meta.is_of_earlier_call())
 }
