@@ -403,6 +403,7 @@ pub const CALLS: &[Call] = &[
     .query(&["after", "limit", "wait_ms", "property", "consistency", "max_staleness_ms", "min_lsn"])
     .refusals(&[PAST, &["malformed", "too_stale"]]),
     call(Local, "GET", "/v1/quarantine", "Commands that applying set aside", &[(200, "Quarantine")])
+        .query(&["consistency"])
         .refusals(&[&["malformed"]]),
     call(
         Write,
@@ -415,6 +416,7 @@ pub const CALLS: &[Call] = &[
     call(Write, "POST", "/v1/quarantine/{lsn}/discard", "Forget a command that was set aside", &[(204, "")])
         .refusals(&[&["not_found"]]),
     call(Local, "GET", "/v1/cluster", "The members, as this node sees them", &[(200, "Cluster")])
+        .query(&["consistency"])
         .refusals(&[&["malformed"]]),
     call(Local, "POST", "/v1/cluster/snapshot", "Take a snapshot on this node", &[(202, "Empty")])
         .refusals(&[&["malformed", "too_large", "unsupported_media_type"]]),
@@ -431,6 +433,7 @@ pub const CALLS: &[Call] = &[
         &["malformed", "too_large", "unsupported_media_type", "no_leader", "outcome_unknown"],
     ]),
     call(Local, "GET", "/v1/cluster/state-hash", "The hash of this node's state", &[(200, "StateHash")])
+        .query(&["consistency"])
         .refusals(&[&["malformed"]]),
     call(Local, "GET", "/livez", "Whether the process runs", &[(200, "Health")]),
     call(Local, "GET", "/readyz", "Whether the node may serve", &[(200, "Health")]),
