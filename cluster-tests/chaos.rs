@@ -60,7 +60,7 @@ fn a_cluster_under_load_survives_whatever_goes_wrong() {
         let hotel = Hotel::open(&cluster, "grand", ROOMS).await;
         let load = Load::start(&cluster, &hotel, CLIENTS);
         let (began, mut faults) = (Instant::now(), 0);
-        while began.elapsed() < Duration::from_secs(seconds) {
+        while faults < FAULTS.len() || began.elapsed() < Duration::from_secs(seconds) {
             load.acknowledges(SOME, "before the next fault").await;
             // The first round meets every kind once.
             let fault = FAULTS

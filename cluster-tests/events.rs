@@ -20,12 +20,12 @@ const CLIENTS: u64 = 8;
 const ROOMS: u64 = 10;
 const SOME: u64 = 60;
 
-/// Reads on from node to node until it is told to stop; what it saw, in order.
-async fn hop(apis: Vec<Api>, mut stop: watch::Receiver<bool>) -> Vec<Value> {
+/// Reads on from node to node until it has come to the position that it is told; what it saw, in order.
+async fn hop(apis: Vec<Api>, mut end: watch::Receiver<Option<String>>) -> Vec<Value> {
     let mut seen = Vec::new();
     let mut next = "0-0".to_owned();
     let mut turns = apis.iter().cycle();
-    while !*stop.borrow_and_update() {
+    while end.borrow_and_update().as_ref() != Some(&next) {
         let api = turns.next().expect("some node");
         let call = api.get(&format!("/v1/events?after={next}&limit=40&wait_ms=100"));
         // A node that is down, or lacks the past for a while, is passed over.
@@ -66,8 +66,8 @@ async fn all_events_after(api: &Api, after: &str) -> Result<Vec<Value>, String> 
 async fn a_client_that_hops_between_nodes_while_they_are_killed_sees_each_event_once() {
     let mut cluster = Cluster::start(3).await;
     let hotel = Hotel::open(&cluster, "grand", ROOMS).await;
-    let (stop, stopped) = watch::channel(false);
-    let reader = tokio::spawn(hop(cluster.apis(), stopped));
+    let (end, told) = watch::channel(None);
+    let reader = tokio::spawn(hop(cluster.apis(), told));
     let load = Load::start(&cluster, &hotel, CLIENTS);
     for round in 0..3 {
         load.acknowledges(SOME, &format!("before round {round}")).await;
@@ -88,10 +88,11 @@ async fn a_client_that_hops_between_nodes_while_they_are_killed_sees_each_event_
     for id in [2, 3] {
         assert!(all_events(&cluster.api(id)).await.unwrap() == whole, "node {id} tells another past");
     }
-    // The reader comes to the end, and only then is it stopped.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    stop.send_replace(true);
-    let seen = reader.await.expect("the reader does not panic");
+    let last = whole.last().and_then(|event| event["position"].as_str()).expect("events");
+    end.send_replace(Some(last.to_owned()));
+    let seen =
+        tokio::time::timeout(Duration::from_secs(30), reader).await.expect("the reader comes to the end");
+    let seen = seen.expect("the reader does not panic");
     let positions =
         |events: &[Value]| -> Vec<Value> { events.iter().map(|event| event["position"].clone()).collect() };
     assert!(positions(&seen) == positions(&whole), "{} seen of {}", seen.len(), whole.len());
