@@ -118,12 +118,12 @@ async fn happen(cluster: &mut Cluster, chance: &mut Chance, fault: Fault, node: 
             cluster.restore_power(&ids).await;
         }
         Fault::SlowDisk => {
-            let strace = Strace::attach(cluster.node(node).pid(), Injection::Slow);
+            let strace = Strace::attach(cluster.node(node).pid(), Injection::Slow).await;
             tokio::time::sleep(lasts).await;
             strace.detach();
         }
         Fault::FailingDisk => {
-            let strace = Strace::attach(cluster.node(node).pid(), Injection::Failing);
+            let strace = Strace::attach(cluster.node(node).pid(), Injection::Failing).await;
             cluster.node(node).fails().await;
             strace.detach();
             cluster.restart(node).await;

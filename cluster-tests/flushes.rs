@@ -4,8 +4,14 @@
 //! written. No other file system promises that.
 
 use std::path::Path;
+use std::time::Duration;
 
+use crate::support::strace::{Injection, Strace};
+use crate::support::wait::eventually_within;
 use crate::support::{Cluster, Hotel};
+
+/// A node looks at its log for ten seconds before it says something.
+const TOLD_WITHIN: Duration = Duration::from_secs(40);
 
 /// Snapshots: with the third the first goes.
 const SNAPSHOTS: u64 = 3;
@@ -56,6 +62,28 @@ async fn nothing_is_counted_on_that_was_not_flushed() {
     the_log_is_flushed_before_it_is_told_how_far(&calls);
     each_file_is_flushed_before_it_has_its_name_and_its_folder_right_behind(&calls);
     the_history_is_flushed_before_a_snapshot_for_which_the_log_goes(&calls);
+}
+
+/// A disk that hangs gives no error: whoever looks for the cause finds it in the node's log.
+#[tokio::test]
+async fn a_log_that_hangs_is_told_of_and_the_others_go_on() {
+    let mut cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", 3).await;
+    let (leader, hung) = (cluster.leader().await, cluster.followers().await[0]);
+    let seen = cluster.node(hung).log().len();
+    let strace = Strace::attach(cluster.node(hung).pid(), Injection::Hanging).await;
+    hotel.reserve(&cluster.api(leader), "n1", 0, 1, "meanwhile").expect(201).await;
+    let told = async |what: &str| {
+        eventually_within(TOLD_WITHIN, &format!("node {hung} tells: {what}"), async || {
+            let log = cluster.nodes[hung as usize - 1].log();
+            if log[seen..].contains(what) { Ok(()) } else { Err(log[seen..].to_owned()) }
+        })
+        .await;
+    };
+    told("the log's disk does not return from a write or a flush").await;
+    strace.detach();
+    told("the log's disk takes writes again").await;
+    cluster.agree().await;
 }
 
 fn the_log_is_flushed_before_it_is_told_how_far(calls: &[Call]) {

@@ -7,10 +7,14 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::wait::eventually;
+
 #[derive(Clone, Copy)]
 pub enum Injection {
     /// Every flush takes a third of a second longer.
     Slow,
+    /// Every flush takes a minute longer: as long as no story waits.
+    Hanging,
     /// Every flush fails.
     Failing,
 }
@@ -18,9 +22,11 @@ pub enum Injection {
 pub struct Strace(Child);
 
 impl Strace {
-    pub fn attach(pid: u32, injection: Injection) -> Strace {
+    /// From when this returns every flush that begins is tampered with.
+    pub async fn attach(pid: u32, injection: Injection) -> Strace {
         let what = match injection {
             Injection::Slow => "inject=fsync,fdatasync:delay_enter=300000",
+            Injection::Hanging => "inject=fsync,fdatasync:delay_enter=60000000",
             Injection::Failing => "inject=fsync,fdatasync:error=EIO",
         };
         let child = Command::new("strace")
@@ -40,18 +46,36 @@ impl Strace {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        Strace(child.unwrap_or_else(|error| {
+        let strace = Strace(child.unwrap_or_else(|error| {
             panic!(
                 "strace: {error}\nThis story slows down and breaks disks with strace: install it (scripts/test does), \
-                 or leave the story out on purpose with `cargo test -- --skip chaos::`."
+                 or leave the story out on purpose with `cargo test -- --skip chaos:: --skip flushes::`."
             )
-        }))
+        }));
+        eventually(&format!("strace traces all threads of {pid}"), async || {
+            let untraced = untraced(pid).map_err(|error| error.to_string())?;
+            if untraced == 0 { Ok(()) } else { Err(format!("{untraced} are not traced")) }
+        })
+        .await;
+        strace
     }
 
     /// The process goes on undisturbed.
     pub fn detach(self) {
         drop(self);
     }
+}
+
+/// Threads of the process that nobody traces yet. Those that have ended by what was done to them were traced.
+fn untraced(pid: u32) -> std::io::Result<usize> {
+    let mut untraced = 0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // It may have ended since.
+        let Ok(status) = std::fs::read_to_string(thread?.path().join("status")) else { continue };
+        let has_ended = status.contains("\nState:\tZ") || status.contains("\nState:\tX");
+        untraced += usize::from(!has_ended && status.contains("\nTracerPid:\t0\n"));
+    }
+    Ok(untraced)
 }
 
 /// The words before a command by which its flushes, and the names that it gives and takes away, are written to a file as

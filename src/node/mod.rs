@@ -180,6 +180,7 @@ impl Node {
         let peers = Peers::new(transport, me.clone(), disk, timeouts, piece_bytes, appended);
         let state = storage.state_machine.state();
         let storage_fatal = storage.log.fatal();
+        let log_busy = storage.log.busy();
         let log_closed = storage.log_closed.clone();
         let flush_seconds = storage.log.flush_seconds();
         // Before raft is there: it applies what the log has, and apply waits for a history that is too far behind.
@@ -222,7 +223,7 @@ impl Node {
         node.spawn("proposes", batcher.run(Arc::downgrade(&node)));
         node.spawn("confirms reads", rounds.run(Arc::downgrade(&node)));
         node.spawn("asks the members", status::run(asked, Arc::downgrade(&node)));
-        node.spawn("watches", watchdog::run(Arc::downgrade(&node), storage_fatal));
+        node.spawn("watches", watchdog::run(Arc::downgrade(&node), storage_fatal, log_busy));
         tokio::spawn(past::keep(Arc::downgrade(&node), keeping));
         node.spawn_upkeep();
         Ok(node)

@@ -12,20 +12,24 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::Node;
-use crate::replication::NodeId;
+use crate::replication::{LogBusy, NodeId};
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Past this distance from the members' median a wall clock is wrong, and its node does not lead.
 const CLOCK_ERROR_MS_MAX: u64 = 1_000;
+/// A write or a flush of the log that has not returned for so long is told of: the disk hangs.
+const LOG_BUSY_MAX: Duration = Duration::from_secs(10);
 /// A handover that was asked for is not asked for again before it had its time.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(2);
 
-/// Runs until the node is gone or must stop. `storage_fatal` tells of an fsync that failed or a worker that died.
-pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<String>>) {
+/// Runs until the node is gone or must stop. `storage_fatal` tells of an fsync that failed or a worker that died, `log_busy` of
+/// one that does not come back.
+pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<String>>, log_busy: LogBusy) {
     let mut handed_over: Option<Instant> = None;
     let mut leading_since: Option<Instant> = None;
     let mut lost_since: Option<Instant> = None;
     let mut leader: Option<NodeId> = None;
+    let mut log_hangs = false;
     loop {
         // Woken at once by the storage, else by the clock.
         let _ = timeout(LOOK_EVERY, storage_fatal.changed()).await;
@@ -33,6 +37,7 @@ pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<Str
         if let Some(reason) = storage_fatal.borrow().clone() {
             return node.stop_because(reason);
         }
+        log_hangs = tell_of_a_log_that_hangs(log_hangs, log_busy.lasts());
         let metrics = node.metrics();
         node.look_for_suspension();
         if let Err(fatal) = metrics.running_state {
@@ -72,6 +77,20 @@ pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<Str
             node.hand_over().await;
         }
     }
+}
+
+/// Tells when the log begins to hang, and when that is over; gives whether it hangs.
+fn tell_of_a_log_that_hangs(hung: bool, busy: Option<Duration>) -> bool {
+    let hangs = busy.is_some_and(|lasts| lasts > LOG_BUSY_MAX);
+    match (hung, hangs) {
+        (false, true) => tracing::error!(
+            seconds = LOG_BUSY_MAX.as_secs(),
+            "the log's disk does not return from a write or a flush: nothing more is stored on it until it does"
+        ),
+        (true, false) => tracing::info!("the log's disk takes writes again"),
+        (false, false) | (true, true) => {}
+    }
+    hangs
 }
 
 /// Whether a leader that has been without a majority for `lost` is silent now. It is for long enough that those who hear

@@ -52,8 +52,8 @@ pub struct Appends<'l, S> {
     heard: Instant,
     /// What is not answered yet, and when it was sent.
     sent: VecDeque<(Range, Instant)>,
-    /// Why nothing more can be sent. What was sent may be answered yet.
-    failed: Option<RPCError<TypeConfig>>,
+    /// What could not be sent, and why nothing more can be. What was sent may be answered yet.
+    failed: Option<(Range, RPCError<TypeConfig>)>,
 }
 
 /// The appends that are still to come. openraft makes one as soon as there is something to say, be it only how far the log
@@ -176,9 +176,9 @@ where
                     let late = |_| Err(Lost::NoAnswer { address: address(), reason: "timed out".to_owned() });
                     let last = self.next_last();
                     let answered = self.answered(answer.unwrap_or_else(late));
-                    // openraft takes all that were sent and end there for answered, and the time at which the last of them was
-                    // sent for one at which this node was followed: a read that came in between would be answered on the
-                    // strength of what the follower said before it.
+                    // openraft takes all that it has made and that end there for answered, what could not be sent among them,
+                    // and the time at which it made the last for one at which this node was followed: a read that came in
+                    // between would be answered on the strength of what the follower said before it.
                     let is_whole = matches!(answered, Ok((_, true)));
                     if let Err(error) = &answered {
                         self.link.was_lost(error);
@@ -192,19 +192,21 @@ where
                         self.has_more = false;
                         continue;
                     };
-                    if let Err(error) = self.send(request).await {
+                    let range = Range::of(&request);
+                    if let Err(error) = self.send(request, range).await {
                         self.link.was_lost(&error);
-                        (self.has_more, self.failed) = (false, Some(error));
+                        (self.has_more, self.failed) = (false, Some((range, error)));
                     }
                 }
             }
         }
-        self.failed.take().map(Err)
+        self.failed.take().map(|(_, error)| Err(error))
     }
 
-    /// Where the append ends that is answered next.
+    /// Where the append ends that is answered next, or never, since it could not be sent.
     fn next_last(&self) -> Option<Option<LogId>> {
-        self.sent.front().map(|(range, _)| range.last)
+        let unsent = self.failed.as_ref().map(|(range, _)| range);
+        self.sent.front().map(|(range, _)| range).or(unsent).map(|range| range.last)
     }
 
     fn answered(
@@ -221,10 +223,13 @@ where
         }
     }
 
-    async fn send(&mut self, request: AppendEntriesRequest<TypeConfig>) -> Result<(), RPCError<TypeConfig>> {
+    async fn send(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        range: Range,
+    ) -> Result<(), RPCError<TypeConfig>> {
         self.link.may_append()?;
         let Link { peers, member, .. } = &*self.link;
-        let range = Range::of(&request);
         let frame = peers.frame(self.link.endpoint(), Request::Append(request)).map_err(rpc_error)?;
         let lost = |lost: Lost| rpc_error(PeerError::from(lost));
         let wait = peers.timeouts.message;

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::codec;
 
@@ -17,6 +17,9 @@ use super::codec;
 pub const LINE_FRAMES_MAX: usize = 8;
 /// A line that was not used for so long may soon be closed at its other end, and is opened anew.
 pub const LINE_IDLE_MAX: Duration = Duration::from_secs(30);
+/// A line on which nothing came for so long, and nothing is left to be answered, is used no more: its other end may be gone
+/// without a word.
+const LINE_SILENT_MAX: Duration = LINE_IDLE_MAX.saturating_mul(3);
 /// Memory that is asked for ahead of what has come, where a long frame was announced.
 const AHEAD_BYTES_MAX: usize = 1 << 20;
 /// Read at once, where no frame is known to be longer.
@@ -61,8 +64,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
     }
 }
 
-/// Serves a line until its other end closes it or something fails: begins with each frame as it comes, and writes the
-/// answers in their order, for which the other end must take each within `write_wait`. Without an answer the line ends.
+/// Serves a line until its other end closes it, or has long been silent, or something fails: begins with each frame as it
+/// comes, and writes the answers in their order, for which the other end must take each within `write_wait`. Without an
+/// answer the line ends.
 pub async fn serve_line<S, A>(
     stream: S,
     write_wait: Duration,
@@ -86,6 +90,7 @@ where
                 let Some(frame) = frame? else { return Ok(()) };
                 answers.push_back(handle(frame));
             }
+            () = sleep(LINE_SILENT_MAX), if answers.is_empty() => return Ok(()),
         }
     }
 }
@@ -97,6 +102,7 @@ mod tests {
 
     use tokio::io::duplex;
     use tokio::sync::Notify;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::replication::codec::{Kind, decode, encode};
@@ -134,6 +140,23 @@ mod tests {
             assert_eq!(number(&line.next().await.unwrap().unwrap()), expected);
         }
         drop(line);
+        serving.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_is_silent_ends_and_one_that_waits_for_an_answer_does_not() {
+        let (near, far) = duplex(1 << 10);
+        let handle = |asked: Bytes| async {
+            sleep(10 * LINE_SILENT_MAX).await;
+            Some(asked)
+        };
+        let serving = tokio::spawn(serve_line(far, WAIT, handle));
+        let (mut line, began) = (Frames::new(near), Instant::now());
+        line.write(&frame(1)).await.unwrap();
+        assert_eq!(number(&line.next().await.unwrap().unwrap()), 1);
+        assert!(line.next().await.unwrap().is_none());
+        let after = began.elapsed();
+        assert!((11 * LINE_SILENT_MAX..12 * LINE_SILENT_MAX).contains(&after), "{after:?}");
         serving.await.unwrap().unwrap();
     }
 

@@ -56,11 +56,17 @@ impl LoggedState {
             LogRecord::TruncateAfter(last) => self.last = self.last.min(*last),
             LogRecord::PurgeUpto(id) => {
                 self.purged = self.purged.max(Some(*id));
-                self.last = self.last.max(Some(*id));
+                self.last = last_behind(self.last, *id);
             }
             LogRecord::Checkpoint(state) => *self = *state,
         }
     }
+}
+
+/// The last entry of a log once it is purged. An entry of a later term may lie before the end of what is purged, as one of an
+/// earlier term may lie behind it: neither was ever committed, and with both it goes on behind what is purged.
+pub fn last_behind(last: Option<LogId>, purged: LogId) -> Option<LogId> {
+    last.filter(|last| *last > purged && last.index > purged.index).or(Some(purged))
 }
 
 /// Where an entry stands.
@@ -175,6 +181,16 @@ mod tests {
         assert_eq!((index.state.last, indexes(&index, 0, 99)), (Some(log_id(3, 9)), vec![]));
         assert!(index.note(&append(3, 2), 0, 1).is_err());
         index.note(&append(3, 10), 0, 1).unwrap();
+        assert_eq!(indexes(&index, 0, 99), [10]);
+    }
+
+    /// Its leader wrote it for itself alone; those that went on without it committed more of what was before.
+    #[test]
+    fn a_purge_beyond_the_end_takes_an_end_of_a_later_term_with_it() {
+        let before = (5..8).map(|index| append(6, index)).chain([append(7, 8)]);
+        let mut index = index_of(before.chain([LogRecord::PurgeUpto(log_id(6, 9))]));
+        assert_eq!((index.state.last, indexes(&index, 0, 99)), (Some(log_id(6, 9)), vec![]));
+        index.note(&append(8, 10), 0, 1).unwrap();
         assert_eq!(indexes(&index, 0, 99), [10]);
     }
 

@@ -23,11 +23,12 @@ use tokio::time::sleep;
 use super::disk::Disk;
 use super::durable;
 use super::identity::GO_ON_WITHOUT;
+use super::log_busy::LogBusy;
 use super::log_files::LogFiles;
 use super::log_flushed;
 use super::log_record::{LoggedPayload, entry_bytes};
 use super::log_scan::{self, LogDamage};
-use super::log_state::LoggedState;
+use super::log_state::{LoggedState, last_behind};
 use super::log_worker::{Fatal, LogWorker, Operation, QUEUE_OPERATIONS, Unsaved};
 use super::types::{Entry, LogId, Membership, TypeConfig, Vote};
 
@@ -67,6 +68,7 @@ struct Shared {
     fatal: Fatal,
     membership: Option<Membership>,
     flush_seconds: Histogram,
+    busy: LogBusy,
     appended: watch::Sender<Option<LogId>>,
 }
 
@@ -130,7 +132,7 @@ impl View {
             self.pop_oldest();
         }
         self.purged = self.purged.max(Some(upto));
-        self.last = self.last.max(Some(upto));
+        self.last = last_behind(self.last, upto);
     }
 }
 
@@ -161,12 +163,22 @@ impl LogStore {
         let unsaved = Arc::new(Unsaved::default());
         let (worker, closed) =
             LogWorker::new(dir, log, receiver, unsaved.clone(), fatal.clone(), flush_seconds.clone());
+        let busy = worker.busy();
         disk.run_log(worker).map_err(open)?;
         let queue_bytes = Arc::new(Semaphore::new(QUEUE_BYTES));
         let view = Mutex::new(view);
         let appended = watch::Sender::new(last);
-        let shared =
-            Shared { view, operations, unsaved, queue_bytes, fatal, membership, flush_seconds, appended };
+        let shared = Shared {
+            view,
+            operations,
+            unsaved,
+            queue_bytes,
+            fatal,
+            membership,
+            flush_seconds,
+            busy,
+            appended,
+        };
         Ok((LogStore { shared: Arc::new(shared) }, closed))
     }
 
@@ -178,6 +190,11 @@ impl LogStore {
     /// How long the log's flushes took, written data included.
     pub fn flush_seconds(&self) -> Histogram {
         self.shared.flush_seconds.clone()
+    }
+
+    /// How long the log's thread is at what it does.
+    pub fn busy(&self) -> LogBusy {
+        self.shared.busy.clone()
     }
 
     /// The last entry that was appended, durable or not.

@@ -18,6 +18,7 @@ use openraft::storage::IOFlushed;
 use prometheus::Histogram;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
+use super::log_busy::LogBusy;
 use super::log_files::{FileLength, LogFiles};
 use super::log_flushed::Flushed;
 use super::log_record::{LogRecord, LoggedPayload, LoggedVote, Mark, entry_bytes};
@@ -221,6 +222,7 @@ pub struct LogWorker {
     fatal: Fatal,
     /// How long flushes took.
     flush_seconds: Histogram,
+    busy: LogBusy,
 }
 
 impl LogWorker {
@@ -236,14 +238,22 @@ impl LogWorker {
         let (closed, is_closed) = watch::channel(false);
         let flushed = Arc::new(Flushed::begin(dir, log.end()));
         let waiters = Vec::new();
-        let worker = LogWorker { log, operations, closed, flushed, waiters, unsaved, fatal, flush_seconds };
+        let busy = LogBusy::default();
+        let worker =
+            LogWorker { log, operations, closed, flushed, waiters, unsaved, fatal, flush_seconds, busy };
         (worker, is_closed)
+    }
+
+    /// For who watches the log's thread.
+    pub fn busy(&self) -> LogBusy {
+        self.busy.clone()
     }
 
     /// Serves until the last sender is gone or something fails. Blocks: the log's own thread.
     pub fn run(mut self) {
         let _panic_is_fatal = PanicIsFatal(self.fatal.clone());
         while let Some(first) = self.operations.blocking_recv() {
+            self.busy.begin();
             // What comes while it is flushed waits together and shares the next flush.
             let served = self.serve_group(first).and_then(|need| match need {
                 Need::Nothing => Ok(()),
@@ -253,6 +263,7 @@ impl LogWorker {
                     self.log.remove_purged(self.flushed.mark())
                 }
             });
+            self.busy.end();
             if let Err(error) = served {
                 self.fail(error);
                 break;

@@ -259,6 +259,30 @@ async fn those_that_end_with_the_same_entry_are_told_once_all_are_answered() {
     }
 }
 
+/// openraft has made it, and would take it for answered by what was said of one before it.
+#[tokio::test(start_paused = true)]
+async fn what_ends_with_an_entry_is_not_told_where_something_that_ends_there_too_could_not_be_sent() {
+    for (unsent, told) in [(notice(2), vec![Some(at(1))]), (append(3), vec![Some(at(1)), Some(at(2))])] {
+        let follower = follower(std::iter::repeat_n(AppendEntriesResponse::Success, 2));
+        let (mut link, peers) = link(&follower).await;
+        // The second is answered once the third has been made.
+        let sent = 2;
+        follower.0.lock().unwrap().awaited = sent + 1;
+        let made = follower.clone();
+        let third = stream::once(async move {
+            peers.stop_appends(true);
+            made.0.lock().unwrap().awaited = sent;
+            unsent
+        });
+        let requests = stream::iter([append(1), append(2)]).chain(third.boxed());
+        let mut answers: Vec<_> = link.stream_append(requests, option()).await.unwrap().collect().await;
+        assert!(answers.pop().unwrap().is_err());
+        let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().unwrap()).collect();
+        assert_eq!(answers, told);
+        assert_eq!(follower.appended(), [("exchange", 1), ("line", 2)]);
+    }
+}
+
 #[tokio::test]
 async fn nothing_comes_behind_one_that_was_not_taken_whole() {
     let success = || AppendEntriesResponse::Success;
