@@ -408,7 +408,7 @@ fn is_beyond(block: &BlockBook, old: &Reservation, target: &Target, night: Date)
     (!had && !block.covers(night)) || (!had_as_it_is && block.is_picked_up(&target.room_type, night))
 }
 
-/// Offers the nights of the old room that the new stay leaves to whom they help.
+/// Offers the nights of the old room that the new stay leaves, or may now leave, to whom they help.
 fn give_left(
     txn: &mut Txn<'_>,
     property: &PropertyId,
@@ -416,7 +416,8 @@ fn give_left(
     new: &Reservation,
 ) -> Result<(), Halt> {
     let (Some(room), Some((from, to))) = (&old.room, old.room_nights()) else { return Ok(()) };
-    if old.room == new.room && old.room_nights() == new.room_nights() {
+    let stays = old.room == new.room && old.room_nights() == new.room_nights();
+    if stays && old.room_pinned <= new.room_pinned {
         return Ok(());
     }
     plan::give(txn, &[Freed::new(property, room, from, to)])

@@ -285,8 +285,9 @@ impl Ledger {
         let room = book.room(room)?;
         let today = book.business_date();
         let stays = room.calendar.stays().iter().filter(|stay| stay.departure > today);
+        let seen = stays.map(|stay| self.seen(self.at(stay.reservation).reservation));
         Ok(RoomOccupation {
-            stays: stays.map(|stay| self.at(stay.reservation).reservation).collect(),
+            stays: seen.filter(|stay| stay.status.is_live()).collect(),
             closures: room.closures(today, Date::MAX).to_vec(),
         })
     }

@@ -1,7 +1,8 @@
 //! The waitlist: who could not be given a stay, in the order in which they asked.
 //!
 //! Whenever something was freed, whatever freed it, [`follow`] goes through the property's entries, oldest first, and
-//! makes a hold for each that fits now. What one command does not come to is due: [`PropertyRecord::offering`] says where
+//! makes a hold for each that fits now; so does [`join`] before it offers something to who joins, and who waits where one
+//! command does not come to the end of those before him. What one command does not come to is due: [`PropertyRecord::offering`] says where
 //! to go on. What becomes of the hold becomes of the offer: confirmed it is booked, ended it lapses, canceled it is
 //! withdrawn.
 //!
@@ -61,7 +62,6 @@ pub fn join(
     let JoinWaitlist { id, property, guest, room_type, arrival, departure, occupancy, .. } = command;
     let book = txn.book(property)?;
     let currency = judge(book, command)?;
-    let turn_is_behind = book.record.offering.is_some();
     if book.waitlist.contains(id) {
         return Err(Failure::IdTaken.into());
     }
@@ -79,8 +79,7 @@ pub fn join(
         created_at: txn.stamp(),
         updated_at: txn.stamp(),
     };
-    // While those before it are gone through, it is not its turn.
-    if !turn_is_behind && let Ok(reservation) = hold(txn, &entry)? {
+    if let Some(reservation) = hold_at_once(txn, &entry)? {
         (entry.status, entry.reservation) = (WaitlistStatus::Offered, Some(reservation));
     }
     let entry = Arc::new(entry);
@@ -88,6 +87,28 @@ pub fn join(
         WaitlistRecord { entry: Arc::clone(&entry), created_lsn: txn.lsn(), key: created_under(key) };
     txn.put(Record::Waitlist(record))?;
     Ok(Outcome::Waitlisted(entry))
+}
+
+/// Makes the hold for an entry that joins, where it fits and those before it don't.
+fn hold_at_once(txn: &mut Txn<'_>, entry: &WaitlistEntry) -> Result<Option<ReservationId>, Halt> {
+    let book = txn.book(&entry.property)?;
+    // While those before it are gone through, it is not its turn.
+    if book.record.offering.is_some() {
+        return Ok(None);
+    }
+    let is_first = book.waiting.first().is_none();
+    let before = txn.savepoint();
+    let held = hold(txn, entry)?.ok();
+    if held.is_none() || is_first {
+        return Ok(held);
+    }
+    // What was sold may have made one fit that waits: a stay that fits in no room may be overbooked once a night is full.
+    txn.roll_back(before);
+    offer_all(txn, &entry.property)?;
+    if txn.book(&entry.property)?.record.offering.is_some() {
+        return Ok(None);
+    }
+    Ok(hold(txn, entry)?.ok())
 }
 
 /// What is wrong with the entry whatever is sold; its currency where nothing is.
@@ -232,11 +253,17 @@ pub fn follow(txn: &mut Txn<'_>, since: Savepoint) -> Result<(), Halt> {
         set(txn, record, becomes, Some(reservation))?;
     }
     for property in freed {
-        // An offer that fails must not undo what freed the room for it: the waitlist is due then.
-        let offered = due::attempt(txn, |txn| offer(txn, &property, Lsn(0)))?;
-        if offered.is_none() {
-            go_on_at(txn, &property, Some(Lsn(0)))?;
-        }
+        offer_all(txn, &property)?;
+    }
+    Ok(())
+}
+
+/// Offers what there is to the entries of the property. An offer that fails must not undo what freed the room for it: the
+/// waitlist is due then.
+fn offer_all(txn: &mut Txn<'_>, property: &PropertyId) -> Result<(), Halt> {
+    let offered = due::attempt(txn, |txn| offer(txn, property, Lsn(0)))?;
+    if offered.is_none() {
+        go_on_at(txn, property, Some(Lsn(0)))?;
     }
     Ok(())
 }

@@ -19,6 +19,9 @@ const STAYS_MAX: usize = 512;
 /// Stays that are given a room, in one search; what is taken back and given again counts again.
 const STEPS_MAX: usize = 4_096;
 
+/// Stays that are read and put in their order for the price of a step.
+const STAYS_A_STEP: usize = 4;
+
 pub struct Backtrack {
     /// Those that may move, and the one that is looked for, by arrival.
     stays: Vec<Looking>,
@@ -41,9 +44,6 @@ struct Looking {
     /// What it is in the sketch; none for the new stay.
     span: Option<Span>,
 }
-
-/// Stays that are read and put in their order for the price of a step.
-const STAYS_A_STEP: usize = 4;
 
 /// Finds a plan in which a room is free on `[from, to)`, that which was named or any, and brings the sketch to it. Adds the
 /// steps that it took to `steps`, or what was as dear.

@@ -213,7 +213,7 @@ pub fn carry_out(txn: &mut Txn<'_>, moves: &[Move]) -> Result<(), Halt> {
     Ok(())
 }
 
-/// Offers what was freed of rooms to the stays of their types that have none and want one of these nights, oldest first.
+/// Offers what was freed of rooms to the stays of their types that have none and may get one by it, oldest first.
 /// What one command frees is given at once: part of it may fit a younger stay, and all of it the oldest.
 pub fn give(txn: &mut Txn<'_>, freed: &[Freed]) -> Result<(), Halt> {
     let mut found = BTreeSet::new();
@@ -287,14 +287,21 @@ fn replan(
     Ok(txn.put(Record::Reservation(ReservationRecord { reservation, key, moved_lsn, ..record }))?)
 }
 
-/// Stays without a room that want one of the nights and end after the business date, and the commands that made them.
+/// Stays without a room that end after the business date and whom it may help that the nights are free, and the commands that
+/// made them. On whatever nights they are, while each can be searched for: who is there may move to where nights were freed,
+/// and another to where he was. Of more only those that want one of the nights.
 fn waiting(txn: &Txn<'_>, freed: &Freed) -> Result<Vec<(Lsn, ReservationId)>, Halt> {
     let Freed { property, room, from, to } = freed;
     let book = txn.book(property)?;
     // One that was retired meanwhile helps nobody.
     let Ok(room) = book.room(room) else { return Ok(Vec::new()) };
     let room_type = book.room_type(&room.record.room.room_type)?;
-    Ok(roomless(txn, room_type, (*from).max(book.business_date()), *to).collect())
+    let today = book.business_date();
+    let all: Vec<_> = roomless(txn, room_type, today, Date::MAX).take(FAILED_MAX + 1).collect();
+    if all.len() <= FAILED_MAX {
+        return Ok(all);
+    }
+    Ok(roomless(txn, room_type, (*from).max(today), *to).collect())
 }
 
 /// Stays of the type without a room that arrive before `to` and leave after `from`.

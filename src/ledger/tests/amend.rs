@@ -453,3 +453,22 @@ fn a_stay_that_fits_no_room_is_changed_within_its_nights() {
     assert_eq!(house.get(5).room, Some(room("102")));
     sound(&house);
 }
+
+#[test]
+fn who_may_have_another_room_from_now_on_makes_way_for_a_stay_that_has_none() {
+    let mut house = House::new();
+    house.run(put_room_type("double", 1));
+    for (n, id, from, to) in [(1, "101", 10, 11), (2, "102", 10, 11), (3, "102", 11, 12), (4, "103", 10, 13)]
+    {
+        house.reserved(by_room(n, id, from, to));
+    }
+    house.reserved(by_type(5, "double", 10, 12));
+    house.changed(Command::Cancel(change(2)));
+    assert_eq!(house.get(5).room, None);
+    house.changed(Amend { room: Some(RoomChange::Unpin), ..amend(3) }.into());
+    assert_eq!(
+        (house.get(3).room.clone(), house.get(5).room.clone()),
+        (Some(room("101")), Some(room("102")))
+    );
+    sound(&house);
+}

@@ -28,6 +28,7 @@ fn one_hold_that_can_not_be_ended_stops_no_other_and_no_command() {
         let kept = house.ledger.reservation_record(id(2)).unwrap().reservation;
         assert_eq!(kept.status, Status::Held);
         assert_eq!([1, 2, 3].map(|n| house.get(n).status), [Status::Expired; 3]);
+        assert!(house.ledger.room_occupation(&hotel(), &room("102")).unwrap().stays.is_empty());
         let held = ReservationFilter { status: Some(Status::Held), ..Default::default() };
         assert_eq!(house.ledger.reservations(&hotel(), &held, None, 10).unwrap().reservations, []);
         assert_eq!(house.ledger.failing_due(), [Due::Hold(id(2))]);

@@ -51,6 +51,65 @@ fn what_fits_is_offered_at_once() {
     sound(&house);
 }
 
+/// It is for the nights that somebody now can move away from, not for those that were freed.
+#[test]
+fn a_stay_without_a_room_comes_before_the_waitlist_on_other_nights_than_those_freed() {
+    let mut house = House::new();
+    house.run(put_room_type("double", 1));
+    for (n, id, from, to) in [(4, "103", 10, 15), (7, "101", 13, 15), (1, "101", 10, 11), (2, "102", 10, 11)]
+    {
+        house.reserved(by_room(n, id, from, to));
+    }
+    assert_eq!(house.reserved(by_type(3, "double", 11, 14)).room, Some(room("102")));
+    assert_eq!(house.reserved(by_type(5, "double", 10, 12)).room, None);
+    house.changed(Command::Cancel(change(2)));
+    assert_eq!(house.get(5).room, None, "who is in 102 can go nowhere");
+    assert_eq!(joined(&mut house, join_waitlist(1, "double", 10, 12)), WaitlistStatus::Waiting);
+    house.changed(Command::Cancel(change(7)));
+    assert_eq!(
+        (house.get(3).room.clone(), house.get(5).room.clone()),
+        (Some(room("101")), Some(room("102")))
+    );
+    sound(&house);
+}
+
+/// One has to move to where nights were freed, and another to where that one was.
+#[test]
+fn a_stay_without_a_room_comes_before_the_waitlist_however_far_the_freed_nights_are() {
+    let mut house = House::new();
+    house.run(put_room_type("double", 1));
+    let pinned =
+        [(1, "101", 10, 14), (2, "101", 16, 18), (3, "102", 10, 12), (4, "102", 12, 13), (8, "103", 15, 16)];
+    for (n, id, from, to) in pinned {
+        house.reserved(by_room(n, id, from, to));
+    }
+    assert_eq!(house.reserved(by_type(5, "double", 14, 17)).room, Some(room("102")));
+    assert_eq!(house.reserved(by_type(6, "double", 12, 15)).room, Some(room("103")));
+    assert_eq!(house.reserved(by_type(7, "double", 10, 13)).room, None);
+    house.changed(Command::Cancel(change(4)));
+    assert_eq!(house.get(7).room, None, "who is in 103 could go to 102, and who is there to no other");
+    assert_eq!(joined(&mut house, join_waitlist(1, "double", 10, 13)), WaitlistStatus::Waiting);
+    house.changed(Command::Cancel(change(2)));
+    let rooms = [5, 6, 7].map(|n| house.get(n).room.clone().unwrap());
+    assert_eq!(rooms, ["101", "102", "103"].map(room));
+    sound(&house);
+}
+
+/// Where each night has a free room and none has all, a stay fits in no room; where a night is full, it may be overbooked.
+#[test]
+fn what_a_sale_makes_fit_is_offered_before_it_is_to_who_comes_later() {
+    let mut house = House::new();
+    house.run(put_room_type("double", 1));
+    for (n, id, from, to) in [(4, "103", 10, 12), (1, "101", 10, 11), (2, "102", 11, 12)] {
+        house.reserved(by_room(n, id, from, to));
+    }
+    assert_eq!(joined(&mut house, join_waitlist(1, "double", 10, 12)), WaitlistStatus::Waiting);
+    house.reserved(by_room(3, "102", 10, 11));
+    assert_eq!(joined(&mut house, join_waitlist(2, "double", 10, 12)), WaitlistStatus::Waiting);
+    assert_eq!(house.ledger.reservation(offered(&house, 1)).unwrap().room, None);
+    sound(&house);
+}
+
 #[test]
 fn the_first_that_fits_is_offered_what_is_freed() {
     let mut house = full_house();
