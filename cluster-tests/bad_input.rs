@@ -258,6 +258,26 @@ async fn garbage_on_the_peer_port_is_refused_and_the_node_goes_on() {
     cluster.agree().await;
 }
 
+/// In chunks of unknown number, and of a kind that is not said: nothing is nothing, and something is judged by its kind.
+#[tokio::test]
+async fn a_call_without_a_body_takes_none_however_it_is_sent() {
+    let cluster = Cluster::start(1).await;
+    let hotel = Hotel::open(&cluster, "grand", 2).await;
+    let api = cluster.api(1);
+    for (n, (body, status)) in [("0\r\n\r\n", 200), ("2\r\n{}\r\n0\r\n\r\n", 415)].into_iter().enumerate() {
+        let night = n as u64;
+        let made = hotel.reserve(&api, "n1", night, night + 1, &format!("key-{n}")).expect(201).await;
+        let id = made["id"].as_str().expect("an id");
+        let request = format!(
+            "POST /v1/reservations/{id}/cancel HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n{body}"
+        );
+        let mut stream = TcpStream::connect(api.address()).await.expect("a port that listens");
+        stream.write_all(request.as_bytes()).await.expect("a request is read");
+        let answer = read_to_end(stream).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+}
+
 /// A booking through this node, canceled again so that the next probe finds the room free.
 async fn serves(cluster: &Cluster, hotel: &Hotel, id: u64, when: &str) {
     let api = cluster.api(id);

@@ -220,6 +220,58 @@ async fn a_stream_goes_on_at_another_node_and_does_not_keep_one_from_stopping() 
     drop(waiting.await);
 }
 
+/// What a page shows of each, a stream shows; and of a stay that makes way for another, what moved where.
+#[tokio::test]
+async fn a_stream_shows_each_event_as_a_page_does_and_a_change_of_plan_what_moved() {
+    let cluster = Cluster::start(3).await;
+    let hotel = Hotel::open(&cluster, "grand", 2).await;
+    let api = cluster.api(1);
+    let stay = |wanted: &str, it: &Value| json!({"guest": "g", (wanted): it, "arrival": date(1), "departure": date(3), "occupancy": 1});
+    let planned = hotel.post(&api, &stay("room_type", &json!("counted"))).expect(201).await;
+    hotel.post(&api, &stay("room", &planned["room"])).expect(201).await;
+    let path = format!("/v1/reservations/{}", planned["id"].as_str().expect("an id"));
+    let now = api.get(&path).expect(200).await;
+    assert_ne!(now["room"], planned["room"]);
+    for stays in ["revision", "updated_at", "lsn", "room_pinned"] {
+        assert_eq!(now[stays], planned[stays], "{stays}");
+    }
+    let versions = api.get(&format!("{path}/history")).expect(200).await;
+    assert_eq!(versions["versions"].as_array().map(Vec::len), Some(1), "{versions}");
+
+    let whole = all_events(&api).await.expect("all events");
+    let moved: Vec<&Value> = whole.iter().filter(|event| event["type"] == "reservation.moved").collect();
+    assert_eq!(moved.len(), 1);
+    assert_eq!(
+        (&moved[0]["reservation"], &moved[0]["from"], &moved[0]["to"]),
+        (&planned["id"], &planned["room"], &now["room"])
+    );
+    assert_eq!((&moved[0]["before"], &moved[0]["after"]), (&planned, &now));
+
+    cluster.agree().await;
+    let mut stream = open_stream(cluster.api(3).address(), None).await;
+    let (mut text, mut buffer) = (String::new(), vec![0; 16 << 10]);
+    let last =
+        format!("id: {}\n", whole.last().and_then(|event| event["position"].as_str()).expect("events"));
+    while !(text.contains(&last) && text.ends_with("\n\n\r\n")) {
+        let read = timeout(Duration::from_secs(10), stream.read(&mut buffer)).await;
+        let length = read.expect("events in time").expect("a stream that is open");
+        text.push_str(std::str::from_utf8(&buffer[..length]).expect("UTF-8"));
+    }
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    for header in
+        ["content-type: text/event-stream", "innkeeper-node: 3", "innkeeper-leader: ", "innkeeper-lsn: "]
+    {
+        assert!(head.contains(&format!("\r\n{header}")), "no `{header}`: {head}");
+    }
+    let data = body.lines().filter_map(|line| line.strip_prefix("data: "));
+    let streamed: Vec<Value> = data.map(|event| serde_json::from_str(event).expect("JSON")).collect();
+    assert_eq!(streamed, whole);
+
+    // A page that is to reflect what is not there yet waits for it, and says in the end that it is not.
+    let ahead = whole.last().and_then(|event| event["lsn"].as_u64()).expect("an LSN") + 1_000;
+    api.get(&format!("/v1/events?min_lsn={ahead}")).refused(503, "too_stale").await;
+}
+
 #[tokio::test]
 async fn a_node_that_was_given_a_snapshot_fetches_the_past_from_a_peer_and_says_what_it_lacks() {
     let mut cluster = Cluster::start(3).await;

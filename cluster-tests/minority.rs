@@ -51,6 +51,7 @@ async fn story(cluster: &mut Cluster, hotel: &Hotel, alone: u64) {
         assert_eq!((answer.status, answer.code().as_str()), (503, "no_leader"), "{}", answer.in_words());
         assert!(began.elapsed() < REFUSED_WITHIN, "{read} took {:?}", began.elapsed());
         assert!(answer.header("retry-after").is_some(), "{}", answer.in_words());
+        assert_eq!(answer.header("innkeeper-leader"), None, "it knows of none: {}", answer.in_words());
         answer.problem();
     }
     // A local read needs nobody, unless it is told how old it may be.

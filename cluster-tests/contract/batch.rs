@@ -55,6 +55,8 @@ async fn a_batch_that_can_not_be_taken_is_refused_as_a_whole() {
             .names("commands"),
         row("an unknown field", json!({"commands": [], "more": 1}).to_string(), 400, "malformed")
             .names("more"),
+        row("the commands twice", r#"{"commands":[],"commands":[]}"#.into(), 400, "malformed")
+            .names("commands"),
         row("lines as JSON", format!("{one}{one}"), 400, "malformed"),
         row("another media type", one.clone(), 415, "unsupported_media_type")
             .header("content-type", "text/plain"),
@@ -73,6 +75,33 @@ async fn a_batch_that_can_not_be_taken_is_refused_as_a_whole() {
     ask(&cluster, &rows).await;
     let free = cluster.api(1).get(RESERVATIONS).expect(200).await;
     assert_eq!(free["reservations"], json!([]), "what was refused as a whole has done nothing");
+}
+
+/// Bodies of one thing may be a mebibyte long, and those of many things longer.
+#[tokio::test]
+async fn bodies_are_taken_up_to_what_the_contract_says() {
+    const MIB: usize = 1 << 20;
+    let cluster = Cluster::start(3).await;
+    open_grand(&cluster).await;
+    let api = cluster.api(2);
+    let padded = |body: Value, length: usize| {
+        let body = body.to_string();
+        let blanks = " ".repeat(length - body.len());
+        body + &blanks
+    };
+    let sent = async |path: &str, body: String| {
+        api.call(Method::POST, path).body("application/json", body).answer().await.status
+    };
+    let nights = |n: u64| json!({"arrival": date(n), "departure": date(n + 1)});
+    assert_eq!(sent(RESERVATIONS, padded(stay(nights(1)), MIB)).await, 201);
+    assert_eq!(sent(RESERVATIONS, padded(stay(nights(2)), MIB + 1)).await, 413);
+    let group = json!({"guest": "g", "reservations": [with(stay(nights(3)), json!({"guest": null}))]});
+    assert_eq!(sent("/v1/properties/grand/bookings", padded(group, 3 * MIB)).await, 201);
+    assert_eq!(sent(BATCH, padded(whole(&[command(nights(4))]), 3 * MIB)).await, 200);
+    let made = api.get(RESERVATIONS).expect(200).await;
+    let arrivals: Vec<&Value> =
+        made["reservations"].as_array().expect("a list").iter().map(|it| &it["arrival"]).collect();
+    assert_eq!(arrivals, [1, 3, 4].map(|n| json!(date(n))).iter().collect::<Vec<_>>());
 }
 
 #[tokio::test]

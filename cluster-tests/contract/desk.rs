@@ -229,6 +229,9 @@ async fn a_booking_of_several_is_all_or_none() {
             404,
             "property_not_found",
         ),
+        Row::post("a field of a member twice", BOOKINGS, json!({}), 400, "malformed")
+            .text(r#"{"guest":"g","reservations":[{"room":"101","room":"102"}]}"#)
+            .names("room"),
         Row::get("no booking", format!("/v1/bookings/{UNKNOWN}"), 404, "booking_not_found"),
         post("confirming none", format!("/v1/bookings/{UNKNOWN}/confirm"), 404, "booking_not_found"),
         post("canceling none", format!("/v1/bookings/{UNKNOWN}/cancel"), 404, "booking_not_found"),

@@ -104,6 +104,43 @@ async fn every_answer_says_who_gave_it_and_what_it_reflects() {
 }
 
 #[tokio::test]
+async fn head_is_get_without_a_body_and_an_encoded_id_is_the_id() {
+    let cluster = Cluster::start(3).await;
+    open_grand(&cluster).await;
+    let api = cluster.api(2);
+    let made = reserve(&api, json!({})).await;
+    for path in [path_of(&made), "/v1/properties/grand".to_owned(), "/v1/properties/nowhere".to_owned()] {
+        let [got, head] = [Method::GET, Method::HEAD].map(|method| api.call(method, &path));
+        let (got, head) = (got.answer().await, head.answer().await);
+        assert_eq!((head.status, head.body.len()), (got.status, 0), "{}", head.in_words());
+        for name in ["content-type", "content-length", "etag", "innkeeper-node", "innkeeper-lsn"] {
+            assert_eq!(head.header(name), got.header(name), "{name} of {}", head.in_words());
+        }
+    }
+    let encoded = api.get("/v1/properties/gr%61nd/rooms/%31%30%31/calendar.ics").answer().await;
+    assert_eq!(encoded.status, 200, "{}", encoded.in_words());
+    assert_eq!(api.get("/v1/properties/gr%61nd").expect(200).await["property"], "grand");
+}
+
+#[tokio::test]
+async fn a_revision_is_asked_for_in_one_form_only() {
+    let cluster = Cluster::start(3).await;
+    open_grand(&cluster).await;
+    let made = reserve(&cluster.api(1), json!({})).await;
+    let cancel = format!("{}/cancel", path_of(&made));
+    let rows: Vec<Row> = ["*", "1", "W/\"1\"", "\"1\", \"2\"", "\"one\"", "\"+1\"", "\"01\"", ""]
+        .map(|form| {
+            Row::post("a form of If-Match", &cancel, json!({}), 400, "malformed")
+                .header("if-match", form)
+                .names("If-Match")
+        })
+        .into();
+    ask(&cluster, &rows).await;
+    assert_eq!(cluster.api(1).get(&path_of(&made)).expect(200).await, made);
+    cluster.api(3).post(&cancel, &json!({})).header("if-match", "\"1\"").expect(200).await;
+}
+
+#[tokio::test]
 async fn an_idempotency_key_has_its_own_rules() {
     let cluster = Cluster::start(3).await;
     open_grand(&cluster).await;

@@ -21,6 +21,9 @@ async fn of_several_refusals_the_first_of_the_contract_is_given() {
         reserve(&api, json!({"room": room})).await;
     }
     reserve(&api, json!({"room": "301"})).await;
+    let block =
+        json!({"room_type": "double", "from": date(10), "to": date(12), "rooms": 1, "status": "tentative"});
+    api.put("/v1/properties/grand/blocks/pencil", &block).expect(201).await;
     let rules = json!({"room_type": "suite", "from": date(10), "to": date(12), "closed": true});
     api.put("/v1/properties/grand/restrictions", &rules).expect(200).await;
     let canceled = reserve(&api, json!({"room": "201", "occupancy": 1})).await;
@@ -121,6 +124,12 @@ async fn of_several_refusals_the_first_of_the_contract_is_given() {
             json!({"block": "tour", "departure": date(1)}),
             404,
             "block_not_found",
+        ),
+        row(
+            "the block's state before the stay",
+            json!({"room": null, "room_type": "double", "block": "pencil", "departure": date(10)}),
+            409,
+            "invalid_state",
         ),
         row(
             "invalid_stay before arrival_in_past",

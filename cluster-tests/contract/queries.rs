@@ -137,10 +137,24 @@ async fn what_a_query_is_refused_for() {
         row("a limit of 1,001", format!("{nights}&occupancy=2&limit=1001"), 400, "malformed", "limit");
     }
     for limit in ["0", "1001", "-1", "ten", "1.5", ""] {
-        rows.push(
-            Row::get("a limit out of bounds", list(&format!("limit={limit}")), 400, "malformed")
-                .names("limit"),
-        );
+        for path in [list(&format!("limit={limit}")), format!("{GRAND}/waitlist?limit={limit}")] {
+            rows.push(Row::get("a limit out of bounds", path, 400, "malformed").names("limit"));
+        }
+    }
+    let stay = format!("{nights}&occupancy=2&");
+    for begun in [free(&stay), search(&stay), list("")] {
+        for (what, rest, names) in [
+            ("an age of what may be of any", "max_staleness_ms=1", "max_staleness_ms"),
+            (
+                "an age of what is the newest",
+                "consistency=linearizable&max_staleness_ms=1",
+                "max_staleness_ms",
+            ),
+            ("a consistency that isn't", "consistency=strong", "consistency"),
+            ("a position that isn't", "min_lsn=1-0", "min_lsn"),
+        ] {
+            rows.push(Row::get(what, format!("{begun}{rest}"), 400, "malformed").names(names));
+        }
     }
     ask(&cluster, &rows).await;
     for limit in [1, 1_000] {

@@ -39,8 +39,9 @@ impl Bodies {
     pub async fn json<T: DeserializeOwned>(&self, request: Request) -> Result<T, Problem> {
         let (parts, body) = request.into_parts();
         check_is_json(&parts.headers)?;
-        let _room = self.room_for(&body)?;
+        let room = self.room_for(&body)?;
         let bytes = read(body, GROUP_BYTES_MAX).await?;
+        let _room = kept(room, bytes.len());
         Params::of(&parts.uri)?.finish()?;
         // One that is no longer than any other call's takes no longer either.
         let _turn = if bytes.len() > BODY_BYTES_MAX { Some(self.turn().await?) } else { None };
@@ -81,6 +82,13 @@ impl Bodies {
     }
 }
 
+/// What a body that was read takes of the room which it was given before. One without a length had room for any.
+pub fn kept(room: Option<OwnedSemaphorePermit>, length: usize) -> Option<OwnedSemaphorePermit> {
+    let mut room = room.filter(|_| length > BODY_BYTES_MAX)?;
+    drop(room.split(room.num_permits().saturating_sub(length)));
+    Some(room)
+}
+
 #[cfg(test)]
 mod tests {
     use axum::http::header;
@@ -117,6 +125,21 @@ mod tests {
         assert_eq!(bodies.room_for(&too_long).unwrap_err().to_wire().status, 413);
         drop(held);
         assert!(bodies.room_for(&unknown()).is_ok());
+    }
+
+    #[test]
+    fn a_body_without_a_length_keeps_the_room_that_it_took() {
+        let bodies = Bodies::new(&Limits { batch_bodies_bytes_max: GROUP_BYTES_MAX, ..Limits::default() });
+        assert!(kept(bodies.room_for(&unknown()).unwrap(), 200).is_none());
+        let length = BODY_BYTES_MAX + 1;
+        let room = kept(bodies.room_for(&unknown()).unwrap(), length).unwrap();
+        assert_eq!(
+            (room.num_permits(), bodies.bytes.available_permits()),
+            (length, GROUP_BYTES_MAX - length)
+        );
+        drop(room);
+        let longest = kept(bodies.room_for(&unknown()).unwrap(), GROUP_BYTES_MAX).unwrap();
+        assert_eq!(longest.num_permits(), GROUP_BYTES_MAX);
     }
 
     #[tokio::test(start_paused = true)]

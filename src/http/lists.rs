@@ -250,7 +250,7 @@ mod tests {
             |nights| format!("/v1/properties/large/availability?from={first}&to={}", first.plus(nights));
         let (status, problem) = asked(&node, "GET", &until(days), Value::Null).await;
         assert_eq!((status, &problem["code"]), (400, &json!("malformed")), "{problem}");
-        assert!(problem["detail"].as_str().unwrap().contains("to"), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("`to`"), "{problem}");
         drop(places);
         let (status, told) = asked(&node, "GET", &until(1), Value::Null).await;
         assert_eq!(

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use self::command::{Parsed, parse};
 use self::form::Form;
 use self::result::{Detail, Results, USUAL_BYTES};
-use super::bodies::Bodies;
+use super::bodies::{Bodies, kept};
 use super::extract::{GROUP_BYTES_MAX, Params, key_of_headers, read, unsupported_media_type};
 use super::problem::{Code, Problem};
 use super::render;
@@ -42,6 +42,7 @@ pub async fn run(
     let (parts, body) = request.into_parts();
     let room = bodies.room_for(&body)?;
     let body = read(body, GROUP_BYTES_MAX).await?;
+    let room = kept(room, body.len());
     let detail = Params::of(&parts.uri).and_then(detail);
     let deadline = node.deadline();
     let turn = bodies.turn().await?;

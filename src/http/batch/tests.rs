@@ -1,25 +1,30 @@
 //! What is read of a batch, and what is written; what a cluster makes of batches is told by `cluster-tests`.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::to_bytes;
-use futures_util::StreamExt;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use futures_util::{StreamExt, stream};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+use tower::ServiceExt;
 
-use super::super::extract::Key;
+use super::super::extract::{GROUP_BYTES_MAX, Key};
 use super::super::problem::Problem;
 use super::super::reservations::{AmendFields, AssignFields, CANCEL, PlainReservationId, ReserveFields};
 use super::command::parse;
 use super::form::Form;
 use super::result::{Detail, Results};
 use super::{RESERVATIONS_MAX, parse_all};
+use crate::http::routes::router;
 use crate::ledger::{Applied, Command, Lsn, Outcome, Refusal, Room, Submission};
-use crate::node::IdSource;
 use crate::node::clock::SystemClock;
+use crate::node::tests::node;
+use crate::node::{IdSource, Limits};
 use crate::wire;
 
 fn ids() -> IdSource {
@@ -248,4 +253,23 @@ async fn an_answer_that_is_taken_too_slowly_is_broken_off_and_gives_its_room_bac
     assert_eq!(room.available_permits(), 0);
     drop(pieces);
     assert_eq!(room.available_permits(), 1);
+}
+
+/// Each had room for the longest body until it had come, and its answer is still to be read.
+#[tokio::test]
+async fn short_batches_of_no_length_leave_room_for_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = node(&dir).await;
+    let router = router(node.clone());
+    let mut answers = Vec::new();
+    for _ in 0..=Limits::default().batch_bodies_bytes_max / GROUP_BYTES_MAX {
+        let chunks = stream::iter([Ok::<_, Infallible>(r#"{"commands":[]}"#)]);
+        let request = Request::post("/v1/batch").header("content-type", "application/json");
+        let request = request.body(Body::from_stream(chunks)).unwrap();
+        let answer = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answers.push(answer);
+    }
+    drop(answers);
+    node.shut_down().await;
 }

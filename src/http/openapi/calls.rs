@@ -117,8 +117,8 @@ const IMPORTED_STAY: &[&str] = &[
     "room_unavailable",
     "no_availability",
 ];
-const QUERIED_STAY: &[&str] =
-    &["invalid_stay", "stay_too_long", "occupancy_invalid", "beyond_horizon", "invalid_currency"];
+/// What a question about a stay is judged by, whichever house is asked.
+const QUERIED_STAY: &[&str] = &["invalid_stay", "stay_too_long", "occupancy_invalid", "invalid_currency"];
 
 /// What any command may be refused for.
 const RETRIED: &[&str] = &[
@@ -199,7 +199,7 @@ pub const CALLS: &[Call] = &[
         &[(200, "Room"), (201, "Room")],
     )
     .body("RoomFields")
-    .refusals(&[PROPERTY, ROOM_TYPE, CAPACITY, STATE]),
+    .refusals(&[PROPERTY, ROOM_TYPE, CAPACITY]),
     call(Write, "DELETE", "/v1/properties/{property}/rooms/{room}", "Retire a room", &[(204, "")])
         .refusals(&[PROPERTY, ROOM, CAPACITY]),
     call(
@@ -210,7 +210,7 @@ pub const CALLS: &[Call] = &[
         &[(200, "OutOfOrder")],
     )
     .body("OutOfOrderFields")
-    .refusals(&[PROPERTY, ROOM, CAPACITY, &["room_unavailable"]]),
+    .refusals(&[PROPERTY, ROOM, CAPACITY]),
     call(
         Write,
         "DELETE",
@@ -371,7 +371,7 @@ pub const CALLS: &[Call] = &[
         &[(200, "FreeRooms")],
     )
     .query(&["arrival!", "departure!", "occupancy!", "currency", "room", "room_type", "limit", "as_of"])
-    .refusals(&[PROPERTY, ROOM, ROOM_TYPE, QUERIED_STAY, PAST]),
+    .refusals(&[PROPERTY, ROOM, ROOM_TYPE, QUERIED_STAY, &["beyond_horizon"], PAST]),
     call(
         Read,
         "GET",
@@ -444,7 +444,11 @@ pub const CALLS: &[Call] = &[
 
 /// What a kind of call can be refused for, whichever it is.
 pub fn common_refusals(call: &Call) -> Vec<&'static str> {
-    let mut codes = vec!["overloaded", "internal"];
+    let mut codes = vec!["internal"];
+    // Health and numbers are asked for in trouble, and never shed.
+    if !matches!(call.path, "/livez" | "/readyz" | "/metrics") {
+        codes.push("overloaded");
+    }
     // All else is refused while a node starts.
     if call.path != "/livez" {
         codes.push("not_ready");

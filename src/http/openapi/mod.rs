@@ -209,7 +209,7 @@ fn headers(call: &Call, status: u16, schema: &str) -> Map<String, Value> {
     }
     // What was refused before it reached the log is not kept under a key.
     if matches!(call.kind, Kind::Write | Kind::Change)
-        && matches!(status, 200..=299 | 404 | 409..=412 | 422 | 500)
+        && matches!(status, 200..=299 | 404 | 409..=413 | 422 | 500)
     {
         add(
             "Idempotent-Replayed",
