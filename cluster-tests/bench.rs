@@ -1,6 +1,6 @@
 //! The load generator counts what the cluster did, and says what held it back.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::Cluster;
 
@@ -55,6 +55,38 @@ async fn a_trial_counts_what_the_cluster_did_and_says_what_held_it_back() {
         assert_eq!(cluster.innkeeper(&[&["bench"], &wrong[..]].concat()).await.code, Some(2), "{wrong:?}");
     }
     cluster.agree().await;
+}
+
+#[tokio::test]
+async fn a_house_of_its_own_without_prices_is_finished_from_its_business_date_on() {
+    let cluster = Cluster::start(1).await;
+    let node = cluster.api(1);
+    let property = json!({"name": "Bench", "location": "Nowhere", "time_zone": "UTC", "currency": "EUR",
+        "business_date": "2030-05-01"});
+    let trial = async || {
+        let said = cluster.innkeeper(&["bench", "--duration", "1", "--mix", "reserve=1"]).await;
+        assert_eq!(said.code, Some(0), "{}", said.in_words());
+        said.stderr.contains("Defining the property")
+    };
+    // As a start leaves it that was broken off; and once its business date has moved on. Each with the last night that is sold.
+    node.put("/v1/properties/bench", &property).expect(201).await;
+    let cases = [
+        ("2030-05-01", "2033-01-24", "2033-01-25"),
+        ("2030-06-10", "2033-03-05", "2033-03-06"),
+        ("2034-01-01", "2036-09-26", "2036-09-27"),
+    ];
+    for (business_date, last, end) in cases {
+        if business_date != "2030-05-01" {
+            let path = "/v1/properties/bench/night-audit";
+            node.post(path, &json!({"business_date": business_date})).expect(200).await;
+        }
+        assert!(trial().await, "{business_date}: not defined");
+        assert!(!trial().await, "{business_date}: defined again");
+        let rates = node.get(&format!("/v1/properties/bench/rates?from={last}&to={end}")).expect(200).await;
+        assert_eq!(rates["rates"].as_array().map(Vec::len), Some(1), "{business_date}: {rates}");
+    }
+    let sold = in_the_list(&cluster, "&arrival_from=2034-01-01").await;
+    assert!(sold > 0, "nothing is sold from the business date on");
 }
 
 async fn in_the_list(cluster: &Cluster, more: &str) -> u64 {

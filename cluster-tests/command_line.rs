@@ -1,6 +1,9 @@
 //! A desk's day on the command line: what each subcommand did is what the API then shows, and a refusal is exit 1.
 
 use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -90,7 +93,7 @@ async fn what_was_done_is_told_though_nothing_can_be_shown() {
         words.concat().into_iter().map(str::to_owned).collect()
     };
     let full = || File::options().write(true).open("/dev/full").expect("the device that takes nothing");
-    let mut command = std::process::Command::new(binary());
+    let mut command = Command::new(binary());
     let said = command.args(reserve(&[])).stdout(full()).output().expect("the binary starts");
     let stderr = String::from_utf8_lossy(&said.stderr);
     assert_eq!(said.status.code(), Some(1), "{stderr}");
@@ -103,9 +106,30 @@ async fn what_was_done_is_told_though_nothing_can_be_shown() {
     assert_eq!(all["reservations"], serde_json::json!([made]));
 
     // Nobody hears of it where stderr takes nothing either: the exit code is left.
-    let mut command = std::process::Command::new(binary());
+    let mut command = Command::new(binary());
     let status = command.args(&again).stdout(full()).stderr(full()).status().expect("the binary starts");
     assert_eq!(status.code(), Some(1));
+}
+
+/// Whoever waits no longer has to know under which key it may have happened.
+#[test]
+fn a_write_that_is_not_answered_tells_its_key_before_anybody_gives_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port that is free");
+    let endpoint = format!("http://{}", silent.local_addr().expect("an address"));
+    let mut child = Command::new(binary())
+        .args(["cancel", "01890000-0000-7000-8000-000000000001", "--endpoint", &endpoint])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let (connection, _) = silent.accept().expect("it asks");
+    let mut asked = BufReader::new(&connection).lines().map(|line| line.expect("a request"));
+    let key = asked.find_map(|line| line.strip_prefix("idempotency-key: ").map(str::to_owned));
+    let mut said = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+    let told = said.next().expect("it tells").expect("a line");
+    assert!(told.contains(&format!("--idempotency-key {} ", key.expect("a write has a key"))), "{told}");
+    assert!(child.try_wait().expect("its state").is_none(), "it still waits");
+    child.kill().expect("it can be killed");
+    child.wait().expect("it ends");
 }
 
 /// A house from its first definition to its first night audit, and every refusal in one line.
@@ -196,7 +220,9 @@ async fn a_house_is_defined_and_run_on_the_command_line() {
     let full = desk.says(&[&group[..], &["type=double,rooms=3"], &house[..]].concat()).await;
     assert_eq!(full.code, Some(1), "{}", full.in_words());
     assert!(full.stderr.contains("no_availability"), "{}", full.in_words());
-    assert_eq!(full.stderr.trim().lines().count(), 1, "{}", full.in_words());
+    // A machine that is busy may have it wait, and be told.
+    let refused = full.stderr.trim().lines().filter(|line| !line.starts_with("No answer yet"));
+    assert_eq!(refused.count(), 1, "{}", full.in_words());
     let booked = does(
         &[&group[..], &["type=double,occupancy=2", "--stay", "room=1", "--hold-seconds", "600"]].concat(),
     )
@@ -236,7 +262,7 @@ async fn a_house_is_defined_and_run_on_the_command_line() {
         (vec!["inventory", "rooms", "--property", "house"], "ROOM TYPE"),
         (
             vec!["inventory", "rates", "--property", "house", range[0], range[1], range[2], range[3]],
-            "PERSONS",
+            "OCCUPANCY",
         ),
     ] {
         let said = run(&[&words[..], &endpoint[..]].concat(), DONE_WITHIN).await;

@@ -191,7 +191,7 @@ async fn what_a_file_gets_wrong_is_told_by_line() {
         (Some(1), &json!("room_unavailable"))
     );
     assert!(said.stderr.contains("1 records were refused") && said.stderr.contains("bad.ndjson:"));
-    assert_eq!(cluster.export().await.lines().count(), 6);
+    assert_eq!((cluster.export().await.lines().count(), &summary["ended_early"]), (6, &json!(false)));
 
     // Once what stood in its way is gone, the same is told for a day, with what to do; another name is taken at once.
     let api = cluster.api(1);
@@ -216,6 +216,21 @@ async fn what_a_file_gets_wrong_is_told_by_line() {
     let said = says(&cluster, &file, &[]).await;
     assert_eq!(said.code, Some(1), "{}", said.in_words());
     assert!(said.stderr.contains("idempotency_key_reused") && said.stderr.contains("another name"));
+
+    // On what is set for a house its bookings build: where that is refused, none is written.
+    let (other_type, other_room) = (room_type.replace(r#""t""#, r#""u""#), room.replace(r#""t""#, r#""u""#));
+    let elsewhere = stay("three").replace(r#""t""#, r#""u""#).replace("2027-02", "2027-05");
+    write(&[r#"{"innkeeper":{"format":1}}"#, property, room_type, &other_type, &other_room, &elsewhere]);
+    let said = says(&cluster, &file, &[]).await;
+    let summary: Value = serde_json::from_str(&said.stdout).expect("JSON");
+    assert_eq!(
+        (said.code, &summary["ended_early"], &summary["refused"][0]["code"]),
+        (Some(1), &json!(true), &json!("capacity_below_sold")),
+        "{}",
+        said.in_words()
+    );
+    let written = api.get("/v1/properties/p/reservations?arrival_from=2027-05-01").expect(200).await;
+    assert_eq!(written["reservations"], json!([]));
 }
 
 async fn says(cluster: &Cluster, file: &Path, more: &[&str]) -> Said {

@@ -77,7 +77,8 @@ impl Release {
             None => released_on(&it, client.property(&self.property).await?.value.business_date),
         };
         let body = PutBlock { release_date: Some(on), ..as_put(&it) };
-        let answer = client.put_block(&self.property, &self.block, &body, self.writing.key()).await?;
+        let answer =
+            self.writing.send(|key| client.put_block(&self.property, &self.block, &body, key)).await?;
         let format = self.target.format(sources)?;
         output::show_done(format, &answer.meta, &answer.value, |it| blocks(std::slice::from_ref(it)))
     }

@@ -1,5 +1,6 @@
 //! `book`: several reservations together, all or none; and `booking`: what becomes of them.
 
+use std::num::{NonZero, NonZeroU16};
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
@@ -47,7 +48,7 @@ pub(super) struct Book {
 struct StayWords {
     room: Option<RoomId>,
     room_type: Option<RoomTypeId>,
-    rooms: Option<u16>,
+    rooms: Option<NonZeroU16>,
     occupancy: Option<u32>,
     arrival: Option<Date>,
     departure: Option<Date>,
@@ -102,7 +103,7 @@ impl Book {
         let client = self.target.client(sources)?;
         let format = self.target.format(sources)?;
         let body = client::Book { guest: self.guest.clone(), reservations: self.stays()? };
-        let answer = client.book(&self.property, &body, self.writing.key()).await?;
+        let answer = self.writing.send(|key| client.book(&self.property, &body, key)).await?;
         output::show_done(format, &answer.meta, &answer.value, table)
     }
 
@@ -123,7 +124,7 @@ impl Book {
                 block: words.block.clone(),
                 external_ref: words.external_ref.clone(),
             };
-            stays.extend(std::iter::repeat_n(stay, words.rooms.unwrap_or(1).into()));
+            stays.extend(std::iter::repeat_n(stay, words.rooms.map_or(1, NonZero::get).into()));
         }
         Ok(stays)
     }
@@ -176,7 +177,7 @@ impl Booking {
         };
         let client = one.target.client(sources)?;
         let format = one.target.format(sources)?;
-        let answer = client.change_booking(BookingId(one.id), change, writing.key()).await?;
+        let answer = writing.send(|key| client.change_booking(BookingId(one.id), change, key)).await?;
         output::show_done(format, &answer.meta, &answer.value, table)
     }
 }
@@ -198,13 +199,14 @@ mod tests {
     #[test]
     fn a_stay_in_words_is_a_stay_or_says_why_not() {
         let stay: StayWords = "type=double, occupancy=2,rooms=3,arrival=2027-03-01".parse().unwrap();
-        assert_eq!((stay.rooms, stay.occupancy, stay.arrival.is_some()), (Some(3), Some(2), true));
+        assert_eq!((stay.rooms, stay.occupancy, stay.arrival.is_some()), (NonZeroU16::new(3), Some(2), true));
         for (text, why) in [
             ("", "no KEY=VALUE"),
             ("double", "no KEY=VALUE"),
             ("occupancy=2", "one of"),
             ("room=1,type=double", "one of"),
             ("room=1,rooms=2", "a room is one"),
+            ("type=double,rooms=0", "zero"),
             ("room=1,room=2", "twice"),
             ("room=no room", "expected"),
             ("type=double,arrival=2027-02-30", "2027-02-30"),

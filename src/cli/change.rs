@@ -39,12 +39,13 @@ impl Change {
     async fn send(self, wanted: Wanted, sources: &Sources) -> Result<(), Failure> {
         let client = self.target.client(sources)?;
         let format = self.target.format(sources)?;
-        let (id, if_match, key) = (ReservationId(self.id), self.if_match, self.writing.key());
-        let answer = match wanted {
-            Wanted::Status(to) => client.change(id, to, if_match, key).await?,
-            Wanted::Amend(changes) => client.amend(id, &changes, if_match, key).await?,
-            Wanted::Assign(room) => client.assign(id, room, if_match, key).await?,
+        let (id, if_match) = (ReservationId(self.id), self.if_match);
+        let send = async |key| match wanted {
+            Wanted::Status(to) => client.change(id, to, if_match, key).await,
+            Wanted::Amend(changes) => client.amend(id, &changes, if_match, key).await,
+            Wanted::Assign(room) => client.assign(id, room, if_match, key).await,
         };
+        let answer = self.writing.send(send).await?;
         output::show_done(format, &answer.meta, &answer.value, output::reservation)
     }
 }

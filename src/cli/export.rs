@@ -42,20 +42,25 @@ impl Export {
         let client = self.nodes.client(sources)?;
         let properties = self.wanted(&client).await?;
         let bar = progress::bar(properties.len() as u64, "properties");
-        let mut out = BufWriter::new(std::io::stdout().lock());
-        let mut write = |record: &Record| writeln!(out, "{}", record.line());
-        let mut written = write(&Record::Innkeeper(Header { format: FORMAT, ended: true }));
+        let mut out = BufWriter::new(std::io::stdout());
+        let mut write = |records: &[Record]| {
+            records.iter().try_for_each(|record| writeln!(out, "{}", record.line()))?;
+            out.flush()
+        };
+        let mut written = write(&[Record::Innkeeper(Header { format: FORMAT, ended: true })]);
         let mut count = 0;
         for property in properties {
-            for record in records(&client, property).await? {
-                written = written.and_then(|()| write(&record));
-                count += 1;
+            if written.is_err() {
+                break;
             }
+            let records = records(&client, property).await?;
+            written = write(&records);
+            count += records.len() as u64;
             bar.inc(1);
         }
-        written = written.and_then(|()| write(&Record::End(End { records: count })));
+        written = written.and_then(|()| write(&[Record::End(End { records: count })]));
         bar.finish_and_clear();
-        match written.and_then(|()| out.flush()) {
+        match written {
             // Whoever read us has read enough, as `head` does.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
             written => {

@@ -23,7 +23,7 @@ pub(super) struct FreeRooms {
     #[arg(long)]
     room_type: Option<RoomTypeId>,
     /// At most so many rooms, 1 to 1000
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: Option<u32>,
     #[command(flatten)]
     target: Target,

@@ -110,7 +110,7 @@ pub(super) fn rates(all: &[wire::Rate]) -> String {
             })
         })
     });
-    output::table(["for", "from", "to", "persons", "price"], rows)
+    output::table(["for", "from", "to", "occupancy", "price"], rows)
 }
 
 /// Rules of sale, a line a range.

@@ -72,9 +72,18 @@ mod tests {
     fn every_subcommand_has_a_page() {
         let dir = tempfile::tempdir().unwrap();
         Manual { dir: Some(dir.path().join("man1")) }.run().unwrap();
-        for name in ["innkeeper", "innkeeper-reserve", "innkeeper-put-rate", "innkeeper-booking-cancel"] {
-            let page = std::fs::read_to_string(dir.path().join(format!("man1/{name}.1"))).expect(name);
+        let names = names("innkeeper", &Cli::command());
+        assert!(names.iter().any(|name| name == "innkeeper-put-rate"), "{names:?}");
+        for name in names {
+            let page = std::fs::read_to_string(dir.path().join(format!("man1/{name}.1"))).expect(&name);
             assert!(page.contains(".SH SYNOPSIS"), "{name}: {page}");
         }
+    }
+
+    /// Of the command and of all below it, as their pages are called.
+    fn names(name: &str, command: &clap::Command) -> Vec<String> {
+        let below = command.get_subcommands().filter(|it| it.get_name() != "help");
+        let below = below.flat_map(|it| names(&format!("{name}-{}", it.get_name()), it));
+        std::iter::once(name.to_owned()).chain(below).collect()
     }
 }

@@ -35,14 +35,17 @@ mod verify;
 mod waitlist;
 
 use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::time::timeout;
 
 pub use failure::Failure;
 use output::Format;
 use settings::{Endpoints, LogFilter, Sources};
 
-use crate::client::{Client, Key, StatusChange};
+use crate::client::{Client, ClientError, Key, StatusChange};
 use crate::ledger::{Currency, Date};
 use crate::planted;
 
@@ -221,9 +224,21 @@ struct Writing {
     idempotency_key: Option<String>,
 }
 
+/// Within which a write is answered, an election included: who waits for longer may soon give up.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+
 impl Writing {
-    fn key(self) -> Key {
-        self.idempotency_key.map_or(Key::Fresh, Key::Given)
+    /// Makes the write. Who waits for its answer is told the key: under another one, the same command might do it twice.
+    async fn send<T>(self, write: impl AsyncFnOnce(Key) -> Result<T, ClientError>) -> Result<T, Failure> {
+        let key = self.idempotency_key.unwrap_or_else(Key::fresh_text);
+        let mut written = pin!(write(Key::Given(key.clone())));
+        if let Ok(written) = timeout(ANSWERED_WITHIN, &mut written).await {
+            return Ok(written?);
+        }
+        output::tell!(
+            "No answer yet. If this is broken off, the same command with --idempotency-key {key} goes on, and can't do it twice."
+        );
+        Ok(written.await?)
     }
 }
 

@@ -133,7 +133,7 @@ pub(super) fn reservations(all: &[wire::Reservation]) -> String {
         ]
     });
     let head =
-        ["reservation", "status", "room", "room type", "guest", "arrival", "departure", "persons", "total"];
+        ["reservation", "status", "room", "room type", "guest", "arrival", "departure", "occupancy", "total"];
     table(head, rows)
 }
 

@@ -249,7 +249,7 @@ impl Property {
             currency: self.currency,
             business_date: self.business_date,
         };
-        let answer = client.put_property(&property, &body, writing.key()).await?;
+        let answer = writing.send(|key| client.put_property(&property, &body, key)).await?;
         output::show_done(target.format(sources)?, &answer.meta, &answer.value, |it| {
             output::properties(from_ref(it))
         })
@@ -258,11 +258,8 @@ impl Property {
 
 /// A house does not move because nobody says where it stands.
 async fn time_zone_of(client: &Client, property: &PropertyId) -> Result<String, Failure> {
-    match client.property(property).await {
-        Ok(found) => Ok(found.value.time_zone),
-        Err(error) if error.code() == Some("property_not_found") => Ok("UTC".to_owned()),
-        Err(error) => Err(error.into()),
-    }
+    let found = client.property_if_there(property).await?;
+    Ok(found.map_or_else(|| "UTC".to_owned(), |found| found.time_zone))
 }
 
 impl RoomType {
@@ -274,7 +271,7 @@ impl RoomType {
             overbooking_limit: self.overbooking_limit,
         };
         let client = target.client(sources)?;
-        let answer = client.put_room_type(&property, &self.room_type, &body, writing.key()).await?;
+        let answer = writing.send(|key| client.put_room_type(&property, &self.room_type, &body, key)).await?;
         output::show_done(target.format(sources)?, &answer.meta, &answer.value, |it| {
             inventory::room_types(from_ref(it))
         })
@@ -285,7 +282,8 @@ impl Room {
     async fn run(self, sources: &Sources) -> Result<(), Failure> {
         let Write { property, writing, target } = self.write;
         let body = client::PutRoom { room_type: self.room_type };
-        let answer = target.client(sources)?.put_room(&property, &self.room, &body, writing.key()).await?;
+        let client = target.client(sources)?;
+        let answer = writing.send(|key| client.put_room(&property, &self.room, &body, key)).await?;
         output::show_done(target.format(sources)?, &answer.meta, &answer.value, |it| {
             inventory::rooms(from_ref(it))
         })
@@ -298,7 +296,8 @@ impl Rate {
         let prices = prices(&self.price)?;
         let Range { from, to } = self.range;
         let body = wire::Rate { room_type: self.room_type, room: self.room, from, to, prices };
-        let answer = target.client(sources)?.put_rates(&property, &body, writing.key()).await?;
+        let client = target.client(sources)?;
+        let answer = writing.send(|key| client.put_rates(&property, &body, key)).await?;
         output::show_done(target.format(sources)?, &answer.meta, &answer.value, |it| {
             inventory::rates(from_ref(it))
         })
@@ -330,7 +329,8 @@ impl Restriction {
             min_advance_days: self.min_advance_days,
             max_advance_days: self.max_advance_days,
         };
-        let answer = target.client(sources)?.put_restrictions(&property, &body, writing.key()).await?;
+        let client = target.client(sources)?;
+        let answer = writing.send(|key| client.put_restrictions(&property, &body, key)).await?;
         output::show_done(target.format(sources)?, &answer.meta, &answer.value, |it| {
             inventory::restrictions(from_ref(it))
         })
@@ -344,14 +344,15 @@ impl OutOfOrder {
         let format = target.format(sources)?;
         let Range { from, to } = self.range;
         let Some(reason) = self.reason else {
-            let done = client.end_out_of_order(&property, &self.room, from, to, writing.key()).await?;
+            let done =
+                writing.send(|key| client.end_out_of_order(&property, &self.room, from, to, key)).await?;
             let ended = Ended { room: self.room, from, to };
             return output::show_done(format, &done, &ended, |it| {
                 format!("room {} is in order from {} to {}", it.room, it.from, it.to)
             });
         };
         let body = client::PutOutOfOrder { from, to, reason };
-        let answer = client.put_out_of_order(&property, &self.room, &body, writing.key()).await?;
+        let answer = writing.send(|key| client.put_out_of_order(&property, &self.room, &body, key)).await?;
         output::show_done(format, &answer.meta, &answer.value, |it| inventory::out_of_order(from_ref(it)))
     }
 }
@@ -368,7 +369,7 @@ impl Block {
             release_date: self.release_date,
         };
         let client = target.client(sources)?;
-        let answer = client.put_block(&property, &self.block, &body, writing.key()).await?;
+        let answer = writing.send(|key| client.put_block(&property, &self.block, &body, key)).await?;
         output::show_done(target.format(sources)?, &answer.meta, &answer.value, |it| {
             block::blocks(from_ref(it))
         })
@@ -395,7 +396,8 @@ pub(super) struct RetireRoom {
 impl RetireRoom {
     pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
         let Write { property, writing, target } = self.write;
-        let done = target.client(sources)?.retire_room(&property, &self.room, writing.key()).await?;
+        let client = target.client(sources)?;
+        let done = writing.send(|key| client.retire_room(&property, &self.room, key)).await?;
         let retired = Retired { room: self.room };
         let in_words = |it: &Retired| format!("room {} is retired", it.room);
         output::show_done(target.format(sources)?, &done, &retired, in_words)
@@ -422,7 +424,7 @@ impl NightAudit {
     pub async fn run(self, sources: &Sources) -> Result<(), Failure> {
         let Write { property, writing, target } = self.write;
         let client = target.client(sources)?;
-        let answer = client.night_audit(&property, self.business_date, writing.key()).await?;
+        let answer = writing.send(|key| client.night_audit(&property, self.business_date, key)).await?;
         output::show_done(target.format(sources)?, &answer.meta, &answer.value, |it| {
             output::properties(from_ref(it))
         })

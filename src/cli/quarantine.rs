@@ -46,7 +46,7 @@ impl Quarantine {
             }
             What::Retry(Settle { lsn, writing, target }) => {
                 let (client, format) = (target.client(sources)?, target.format(sources)?);
-                let answer = client.retry(Lsn(lsn), writing.key()).await?;
+                let answer = writing.send(|key| client.retry(Lsn(lsn), key)).await?;
                 output::show_done(format, &answer.meta, &answer.value, |answer| match answer.is_null() {
                     true => format!("Command {lsn} was applied."),
                     false => format!("Command {lsn} was applied: {answer}"),
@@ -54,7 +54,7 @@ impl Quarantine {
             }
             What::Discard(Settle { lsn, writing, target }) => {
                 let (client, format) = (target.client(sources)?, target.format(sources)?);
-                let done = client.discard(Lsn(lsn), writing.key()).await?;
+                let done = writing.send(|key| client.discard(Lsn(lsn), key)).await?;
                 output::show_done(format, &done, &json!({}), |_| format!("Command {lsn} is forgotten."))
             }
         }

@@ -60,7 +60,7 @@ impl Reserve {
             external_ref: self.external_ref,
         };
         let body = client::Reserve { guest: self.guest, stay };
-        let answer = client.reserve(&self.property, &body, self.writing.key()).await?;
+        let answer = self.writing.send(|key| client.reserve(&self.property, &body, key)).await?;
         output::show_done(format, &answer.meta, &answer.value, output::reservation)
     }
 }

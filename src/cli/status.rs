@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::failure::Failure;
-use super::output::or_dash;
+use super::output::{Format, or_dash};
 use super::settings::Sources;
 use super::{Target, output};
 use crate::client::Readiness;
@@ -34,7 +34,10 @@ impl Status {
             };
         }
         let cluster = client.cluster().await?.value;
-        let set_aside = client.quarantine().await?.value.commands.len();
+        let set_aside = match format {
+            Format::Json => 0,
+            Format::Table => client.quarantine().await?.value.commands.len(),
+        };
         output::show(format, &cluster, |cluster| table(cluster, set_aside))
     }
 }

@@ -99,7 +99,7 @@ impl Join {
             currency: self.stay.currency,
         };
         let client = self.target.client(sources)?;
-        let answer = client.join_waitlist(&self.property, &body, self.writing.key()).await?;
+        let answer = self.writing.send(|key| client.join_waitlist(&self.property, &body, key)).await?;
         output::show_done(self.target.format(sources)?, &answer.meta, &answer.value, entry)
     }
 }
@@ -127,7 +127,7 @@ impl Leave {
     async fn run(self, sources: &Sources) -> Result<(), Failure> {
         let client = self.target.client(sources)?;
         let id = WaitlistId(self.id);
-        let done = client.leave_waitlist(&self.property, id, self.writing.key()).await?;
+        let done = self.writing.send(|key| client.leave_waitlist(&self.property, id, key)).await?;
         let left = client.waitlist_entry(&self.property, id).await.map_err(|error| {
             Failure::Failed(format!("{id} waits no longer, but can't be shown: {}", Failure::from(error)))
         })?;
@@ -154,7 +154,7 @@ fn entries(all: &[wire::WaitlistEntry]) -> String {
         ]
     });
     output::table(
-        ["entry", "status", "guest", "room type", "arrival", "departure", "persons", "offered"],
+        ["entry", "status", "guest", "room type", "arrival", "departure", "occupancy", "offered"],
         rows,
     )
 }

@@ -31,14 +31,16 @@ pub struct Meta {
     pub endpoint: String,
     /// Requests that were made for this answer, this one included.
     pub attempts: u32,
+    /// One of those before was left open: it may have been taken, and answered by nobody.
+    pub was_left_open: bool,
     /// The write's key: sent again with it, it is answered so again.
     pub key: Option<String>,
 }
 
 impl Meta {
-    /// Whether the outcome is that of an earlier call: what this one sent more than once it may have done itself.
+    /// Whether the outcome is that of an earlier call. What an attempt of this one left open it may have done itself.
     pub fn is_of_earlier_call(&self) -> bool {
-        self.replayed && self.attempts == 1
+        self.replayed && !self.was_left_open
     }
 }
 

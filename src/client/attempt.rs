@@ -91,6 +91,7 @@ async fn receive(endpoint: &Url, mut response: Response) -> Attempt {
         revision: text(headers, ETAG.as_str()).and_then(|tag| tag.trim_matches('"').parse().ok()),
         endpoint: name(endpoint),
         attempts: 1,
+        was_left_open: false,
         key: None,
     };
     let retry_after = number(headers, RETRY_AFTER.as_str()).map(Duration::from_secs);

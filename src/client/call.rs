@@ -21,6 +21,13 @@ pub enum Key {
     None,
 }
 
+impl Key {
+    /// One that nobody has.
+    pub fn fresh_text() -> String {
+        Uuid::now_v7().to_string()
+    }
+}
+
 /// A request under `/v1`.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -110,7 +117,7 @@ impl Call {
 
     pub fn key(mut self, key: Key) -> Call {
         self.key = match key {
-            Key::Fresh => Some(Uuid::now_v7().to_string()),
+            Key::Fresh => Some(Key::fresh_text()),
             Key::Given(text) => Some(text),
             Key::None => None,
         };

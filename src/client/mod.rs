@@ -133,6 +133,18 @@ impl Client {
         self.send(Call::get(["properties", property.as_str()])).await
     }
 
+    /// The same; `None` where there is none.
+    pub async fn property_if_there(
+        &self,
+        property: &PropertyId,
+    ) -> Result<Option<wire::Property>, ClientError> {
+        match self.property(property).await {
+            Ok(answer) => Ok(Some(answer.value)),
+            Err(error) if error.code() == Some("property_not_found") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     pub async fn properties(&self) -> Result<Answer<wire::Properties>, ClientError> {
         self.send(Call::get(["properties"])).await
     }
@@ -547,13 +559,13 @@ impl Client {
             match retry::judge(call, outcome) {
                 Judgement::Answered(mut reply) => {
                     self.preferred.store(turn.endpoint, Ordering::Relaxed);
-                    reply.meta.attempts = course.attempts();
+                    course.tell(&mut reply.meta);
                     reply.meta.key = call.key_text();
                     return Ok(reply);
                 }
                 Judgement::Refused(mut refused) => {
                     self.preferred.store(turn.endpoint, Ordering::Relaxed);
-                    refused.meta.attempts = course.attempts();
+                    course.tell(&mut refused.meta);
                     return Err(ClientError::Refused(refused));
                 }
                 // Another one may be what this one should have been.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Patience;
-use super::answer::{ClientError, Refused};
+use super::answer::{ClientError, Meta, Refused};
 use super::attempt::{ANSWER_BYTES_MAX, Attempt, Reply};
 use super::call::Call;
 
@@ -159,8 +159,10 @@ impl Course {
         self.patience.attempt.min((self.started + self.patience.total).saturating_duration_since(now))
     }
 
-    pub fn attempts(&self) -> u32 {
-        self.attempts
+    /// Tells the last answer of those before it.
+    pub fn tell(&self, meta: &mut Meta) {
+        meta.attempts = self.attempts;
+        meta.was_left_open = self.unknown.is_some();
     }
 
     /// Asks this endpoint no more. False where none is left: then its answer is the call's.

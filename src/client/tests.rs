@@ -172,16 +172,17 @@ fn nobody() -> (String, tokio::net::TcpSocket) {
 
 #[tokio::test]
 async fn a_keyed_write_goes_to_the_next_node_under_the_same_key() {
+    // With whether it may have been done all the same.
     let troubles = [
-        problem(503, "no_leader"),
-        problem(503, "outcome_unknown"),
-        problem(500, "internal"),
-        problem(503, "not_ready"),
-        problem_with(429, "overloaded", &[("retry-after", "1")]),
-        Step::Silence,
-        Step::Raw(502, "<html>a proxy's page</html>"),
+        (problem(503, "no_leader"), false),
+        (problem(503, "outcome_unknown"), true),
+        (problem(500, "internal"), true),
+        (problem(503, "not_ready"), false),
+        (problem_with(429, "overloaded", &[("retry-after", "1")]), false),
+        (Step::Silence, true),
+        (Step::Raw(502, "<html>a proxy's page</html>"), true),
     ];
-    for trouble in troubles {
+    for (trouble, is_left_open) in troubles {
         let (first, second) = (Node::start([trouble]).await, Node::start([booked()]).await);
         let answer = client(&[&first, &second]).reserve(&property(), &stay(), Key::Fresh).await.unwrap();
         let (one, two) = (first.seen(), second.seen());
@@ -189,7 +190,8 @@ async fn a_keyed_write_goes_to_the_next_node_under_the_same_key() {
         assert!(one[0].key.as_ref().is_some_and(|key| !key.is_empty()));
         assert_eq!(one[0].key, two[0].key);
         assert_eq!(one[0].body, two[0].body);
-        assert_eq!(answer.meta.attempts, 2);
+        assert_eq!((answer.meta.attempts, answer.meta.replayed), (2, true));
+        assert_eq!(answer.meta.is_of_earlier_call(), !is_left_open);
     }
 }
 

@@ -16,6 +16,8 @@ const ROOMS: u32 = 2_000;
 /// Nights from the business date on that are sold: as many as may be booked ahead.
 const NIGHTS: u64 = 1_000;
 const AT_ONCE: usize = 64;
+/// The business date of a house that is new.
+const FIRST_DATE: &str = "2027-01-01";
 const NAME: &str = "Bench";
 const LOCATION: &str = "Nowhere";
 
@@ -34,18 +36,14 @@ impl House {
         property: &PropertyId,
         connections: u32,
     ) -> Result<House, ClientError> {
-        let found = match client.property(property).await {
-            Ok(answer) => Some(answer.value),
-            Err(error) if error.code() == Some("property_not_found") => None,
-            Err(error) => return Err(error),
+        let (opens, lacks) = match client.property_if_there(property).await? {
+            Some(found) => (found.business_date, is_own_unpriced(client, &found).await?),
+            None => (FIRST_DATE.parse().expect("a date"), true),
         };
-        let opens = match found {
-            Some(found) if !is_half_defined(client, &found).await? => found.business_date,
-            _ => {
-                output::tell!("Defining the property `{property}` with {ROOMS} rooms.");
-                define(client, property).await?
-            }
-        };
+        if lacks {
+            output::tell!("Defining the property `{property}` with {ROOMS} rooms.");
+            define(client, property, opens).await?;
+        }
         let rooms = client.rooms(property).await?.value.rooms.into_iter().map(|it| it.room).collect();
         // Another start than the last trial's, so that most nights are free.
         let next = rand::random_range(0..NIGHTS * 1_000) * u64::from(connections);
@@ -78,15 +76,17 @@ impl House {
     }
 }
 
-/// Whether a trial that was broken off has left it without the prices, which come last.
-async fn is_half_defined(client: &Client, found: &Property) -> Result<bool, ClientError> {
-    let (from, is_own) = (found.business_date, (&*found.name, &*found.location) == (NAME, LOCATION));
-    Ok(is_own && client.rates(&found.property, from, from.plus(1)).await?.value.rates.is_empty())
+/// Whether it is one of ours and has no price for the last night that is sold: a trial was broken off before the prices, which
+/// come last, or its business date has moved on.
+async fn is_own_unpriced(client: &Client, found: &Property) -> Result<bool, ClientError> {
+    let last = found.business_date.plus(NIGHTS as i32 - 1);
+    let is_own = (&*found.name, &*found.location) == (NAME, LOCATION);
+    Ok(is_own && client.rates(&found.property, last, last.plus(1)).await?.value.rates.is_empty())
 }
 
-async fn define(client: &Client, property: &PropertyId) -> Result<Date, ClientError> {
+/// Defines all of it anew, with prices from `opens` on; a business date that it has stays.
+async fn define(client: &Client, property: &PropertyId, opens: Date) -> Result<(), ClientError> {
     let euro = Currency::new("EUR").expect("three upper-case letters");
-    let opens: Date = "2027-01-01".parse().expect("a date");
     let body = PutProperty {
         name: NAME.to_owned(),
         location: LOCATION.to_owned(),
@@ -109,5 +109,5 @@ async fn define(client: &Client, property: &PropertyId) -> Result<Date, ClientEr
     let (from, to) = (opens, opens.plus(NIGHTS as i32 + 1));
     let rate = Rate { room_type: Some(room_type), room: None, from, to, prices };
     client.put_rates(property, &rate, Key::Fresh).await?;
-    Ok(opens)
+    Ok(())
 }

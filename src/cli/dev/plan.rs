@@ -40,7 +40,6 @@ impl Plan {
         let shown = data_dir.display().to_string();
         let unusable =
             |error: std::io::Error| Failure::Configuration(format!("{shown} can't be used: {error}"));
-        std::fs::create_dir_all(&data_dir).map_err(unusable)?;
         let record = data_dir.join("dev.toml");
         let mut is_new = false;
         let made: Made = match std::fs::read_to_string(&record) {
@@ -52,6 +51,7 @@ impl Plan {
                 check(&made)?;
                 let plan = Plan { data_dir: data_dir.clone(), nodes: made.nodes, base_port: made.base_port };
                 plan.ports_are_free("give another --base-port")?;
+                std::fs::create_dir_all(&data_dir).map_err(unusable)?;
                 let text = format!("nodes = {}\nbase_port = {}\n", made.nodes, made.base_port);
                 // Where this is killed, whole or not at all: half a record would stand in the way of every later start.
                 let half = data_dir.join("dev.toml.new");
@@ -244,7 +244,7 @@ mod tests {
             let at = dir.path().join(base_port.to_string());
             let plan = Plan::prepare(at.clone(), Wanted { nodes: Some(3), base_port: Some(base_port) });
             assert_eq!(plan.is_ok(), good, "{base_port}");
-            assert_eq!(at.join("dev.toml").exists(), good);
+            assert_eq!((at.exists(), at.join("dev.toml").exists()), (good, good));
         }
     }
 
@@ -254,9 +254,10 @@ mod tests {
         let base_port = taken.local_addr().unwrap().port() - 101;
         let dir = tempfile::tempdir().unwrap();
         let wanted = Wanted { nodes: Some(1), base_port: Some(base_port) };
-        let failure = Plan::prepare(dir.path().to_owned(), wanted).unwrap_err();
+        let at = dir.path().join("data");
+        let failure = Plan::prepare(at.clone(), wanted).unwrap_err();
         assert!(failure.exit_code() == 1 && failure.to_string().contains("--base-port"), "{failure}");
-        assert!(!dir.path().join("dev.toml").exists());
+        assert!(!at.exists());
     }
 
     #[test]

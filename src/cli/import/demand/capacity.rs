@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::rows::Hotel;
 use crate::cli::import::source;
-use crate::ledger::{RoomId, RoomTypeId};
+use crate::ledger::{NotAnId, RoomId, RoomTypeId};
 
 /// Rooms of one type, at most.
 const ROOMS_MAX: u32 = 9_999;
@@ -48,6 +48,7 @@ fn add(capacity: &mut Capacity, columns: &Columns) -> Result<(), String> {
     if *rooms > ROOMS_MAX {
         return Err(format!("{hotel} {room_type}: {rooms} rooms are more than {ROOMS_MAX}"));
     }
+    room(&id, ROOMS_MAX).map_err(|error| format!("room_type `{room_type}`: with four digits, {error}"))?;
     match capacity.insert((Hotel::find(hotel)?, id), *rooms) {
         None => Ok(()),
         Some(_) => Err(format!("{hotel} {room_type} is there twice")),
@@ -56,9 +57,11 @@ fn add(capacity: &mut Capacity, columns: &Columns) -> Result<(), String> {
 
 /// The rooms of a type, named so that they sort by number.
 pub(super) fn rooms(room_type: &RoomTypeId, count: u32) -> impl Iterator<Item = RoomId> + '_ {
-    (1..=count).map(move |n| {
-        RoomId::new(&format!("{room_type}{n:04}")).expect("a type's id and digits, short enough")
-    })
+    (1..=count).map(move |n| room(room_type, n).expect("short enough, as was found when it was read"))
+}
+
+fn room(room_type: &RoomTypeId, n: u32) -> Result<RoomId, NotAnId> {
+    RoomId::new(&format!("{room_type}{n:04}"))
 }
 
 #[cfg(test)]
@@ -84,7 +87,9 @@ mod tests {
 
     #[test]
     fn what_can_not_be_read_is_told() {
+        let long = format!("hotel,room_type,rooms\nCity Hotel,{},1\n", "x".repeat(61));
         for (text, named) in [
+            (long.as_str(), "with four digits"),
             ("", "has no rooms"),
             ("hotel,room_type,rooms\n", "has no rooms"),
             ("hotel,rooms\nCity Hotel,1\n", "room_type"),

@@ -10,6 +10,8 @@ mod write;
 
 use serde::Serialize;
 
+use write::Written;
+
 use super::{Import, broken_off, nothing_imported};
 use crate::cli::failure::Failure;
 use crate::cli::output;
@@ -27,6 +29,8 @@ struct Summary {
     /// Bookings and waitlist entries that an earlier import had taken over already, or that were made in this cluster.
     already_there: u64,
     refused: Vec<Refused>,
+    /// No booking was written, since something that is set for the houses was refused.
+    ended_early: bool,
 }
 
 /// Records of each kind in the files, and the reservations of the bookings.
@@ -57,14 +61,14 @@ pub(super) async fn run(import: Import, sources: &Sources) -> Result<(), Failure
     let format = import.target.format(sources)?;
     let client = import.target.client(sources)?;
     let contents = read::read(&import.files).map_err(|reasons| nothing_imported(&reasons))?;
-    let mut summary =
-        Summary { dry_run: import.dry_run, counts: contents.counts, already_there: 0, refused: Vec::new() };
-    let mut ended_early = false;
-    if !import.dry_run {
-        let written = write::write(&client, &contents).await.map_err(broken_off)?;
-        (summary.already_there, summary.refused) = (written.already_there, written.refused);
-        ended_early = written.ended_early;
-    }
+    let written = if import.dry_run {
+        Written::default()
+    } else {
+        write::write(&client, &contents).await.map_err(broken_off)?
+    };
+    let Written { already_there, refused, ended_early } = written;
+    let summary =
+        Summary { dry_run: import.dry_run, counts: contents.counts, already_there, refused, ended_early };
     let taken = all_taken(&summary.refused, ended_early);
     match (output::show(format, &summary, table), taken) {
         (Err(unshown), Err(refused)) => Err(Failure::Failed(format!("{refused}\n{unshown}"))),

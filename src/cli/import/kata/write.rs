@@ -12,7 +12,7 @@ use crate::wire::Rate;
 const ROOMS_AT_ONCE: usize = 16;
 
 pub(super) async fn write(client: &Client, hotel: &Hotel, time_zone: &str) -> Result<(), ClientError> {
-    let existed = exists(client, &hotel.property).await?;
+    let existed = client.property_if_there(&hotel.property).await?.is_some();
     let property = PutProperty {
         name: hotel.name.clone(),
         location: hotel.location.clone(),
@@ -55,14 +55,6 @@ async fn say_what_left(client: &Client, hotel: &Hotel, room_type: &RoomTypeId) -
         );
     }
     Ok(())
-}
-
-async fn exists(client: &Client, property: &PropertyId) -> Result<bool, ClientError> {
-    match client.property(property).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.code() == Some("property_not_found") => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 async fn write_room(
