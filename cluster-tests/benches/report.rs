@@ -122,5 +122,7 @@ fn machine() -> String {
     let name = names.map(|line| line.trim_start_matches([' ', '\t', ':'])).next().unwrap_or("a processor");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let release = read("/proc/sys/kernel/osrelease");
-    format!("{cores} cores of {name}, {} {}", std::env::consts::OS, release.trim())
+    // Of what the release is called behind its number, a machine may be told.
+    let number = release.trim().split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap_or_default();
+    format!("{cores} cores of {name}, {} {number}", std::env::consts::OS)
 }

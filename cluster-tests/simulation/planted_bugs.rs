@@ -1,5 +1,6 @@
 //! What the simulation is worth: every bug that can be planted is found within a few seeds.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,6 +27,11 @@ pub fn plant_as_asked() {
     plant(asked_for());
 }
 
+fn seeds() -> Range<u64> {
+    let first = number("INNKEEPER_SIM_FIRST").unwrap_or(1);
+    first..first + number("INNKEEPER_SIM_COUNT").unwrap_or(SEEDS_MAX)
+}
+
 struct Found {
     seed: u64,
     words: String,
@@ -33,9 +39,7 @@ struct Found {
 
 /// The first seed that finds the bug, and what it says.
 fn search(bug: Bug) -> Option<Found> {
-    let first = number("INNKEEPER_SIM_FIRST").unwrap_or(1);
-    let count = number("INNKEEPER_SIM_COUNT").unwrap_or(SEEDS_MAX);
-    let found = (first..first + count).find_map(|seed| {
+    let found = seeds().find_map(|seed| {
         plant(Some(bug));
         // A machine that can't even be taken down is a find too.
         let run = catch_unwind(AssertUnwindSafe(|| simulation::run(seed, false)));
@@ -76,6 +80,6 @@ fn every_planted_bug_is_found() {
         }
     });
     let missed = missed.into_inner().expect("no panic while it is locked");
-    assert!(missed.is_empty(), "not found within {SEEDS_MAX} seeds: {missed:?}");
+    assert!(missed.is_empty(), "not found by the seeds {:?}: {missed:?}", seeds());
     eprintln!("{} planted bugs found in {:?}", bugs.len(), began.elapsed());
 }
