@@ -154,6 +154,8 @@ async fn an_idempotency_key_has_its_own_rules() {
         row("not ASCII", "schlüssel".to_owned()),
         row("a blank inside", "a key".to_owned()),
         row("a tab inside", "a\tkey".to_owned()),
+        Row::new("on a snapshot", Method::POST, "/v1/cluster/snapshot", 400, "idempotency_key_invalid")
+            .header("idempotency-key", "a key"),
         Row::put("on a PUT", "/v1/properties/grand", grand(), 400, "idempotency_key_invalid")
             .header("idempotency-key", "k".repeat(256)),
     ];

@@ -94,6 +94,7 @@ async fn what_a_query_is_refused_for() {
         row("no departure", format!("arrival={}&occupancy=2", date(12)), 400, "malformed", "departure");
         row("no occupancy", nights.clone(), 400, "malformed", "occupancy");
         row("a negative occupancy", format!("{nights}&occupancy=-1"), 400, "malformed", "occupancy");
+        row("an occupancy with a sign", format!("{nights}&occupancy=%2B2"), 400, "malformed", "occupancy");
         row("an occupancy in words", format!("{nights}&occupancy=two"), 400, "malformed", "occupancy");
         row("nobody", format!("{nights}&occupancy=0"), 422, "occupancy_invalid", "");
         row(
@@ -136,7 +137,7 @@ async fn what_a_query_is_refused_for() {
         row("a limit of 0", format!("{nights}&occupancy=2&limit=0"), 400, "malformed", "limit");
         row("a limit of 1,001", format!("{nights}&occupancy=2&limit=1001"), 400, "malformed", "limit");
     }
-    for limit in ["0", "1001", "-1", "ten", "1.5", ""] {
+    for limit in ["0", "1001", "-1", "ten", "1.5", "", "%2B5", "05", "1e1"] {
         for path in [list(&format!("limit={limit}")), format!("{GRAND}/waitlist?limit={limit}")] {
             rows.push(Row::get("a limit out of bounds", path, 400, "malformed").names("limit"));
         }
@@ -152,6 +153,7 @@ async fn what_a_query_is_refused_for() {
             ),
             ("a consistency that isn't", "consistency=strong", "consistency"),
             ("a position that isn't", "min_lsn=1-0", "min_lsn"),
+            ("a position with zeros ahead", "min_lsn=007", "min_lsn"),
         ] {
             rows.push(Row::get(what, format!("{begun}{rest}"), 400, "malformed").names(names));
         }

@@ -156,7 +156,7 @@ pub async fn show(
 ) -> Result<Response, Problem> {
     let id = booking_id(&segments)?;
     let mut params = Params::of(request.uri())?;
-    let as_of = params.optional("as_of")?.map(Lsn);
+    let as_of = params.number("as_of")?.map(Lsn);
     let newest = |ledger: &Ledger| ledger.booking(id);
     let Some(as_of) = as_of else {
         let (newest, lsn) = read(&node, params, newest).await?;

@@ -78,7 +78,11 @@ fn of_stay(stay: &Reservation) -> Option<Event> {
 
 fn of_closure(closure: &OutOfOrderRecord, at: Timestamp) -> Event {
     let OutOfOrderRecord { property, room, from, to, .. } = closure;
-    whole_days(&format!("{property}/{room}/{from}@innkeeper"), *from, *to, "Out of order", at).done()
+    // Its name may be longer than a line, which is folded badly then.
+    let name = blake3::hash(format!("{property}/{room}/{from}").as_bytes());
+    let id = *name.as_bytes().first_chunk().expect("it has 32 bytes");
+    let id = uuid::Builder::from_custom_bytes(id).into_uuid();
+    whole_days(&format!("{id}@innkeeper"), *from, *to, "Out of order", at).done()
 }
 
 fn whole_days(uid: &str, from: Date, to: Date, summary: &str, at: Timestamp) -> Event {
@@ -129,10 +133,24 @@ mod tests {
             DTSTAMP:20271228T132000Z\r\n\
             DTSTART;VALUE=DATE:20280228\r\n\
             SUMMARY:Out of order\r\n\
-            UID:grand/101/2028-02-28@innkeeper\r\n\
+            UID:b5e9f089-a1c5-8fd9-a78c-69208c2537ff@innkeeper\r\n\
             END:VEVENT\r\n\
             END:VCALENDAR\r\n";
         assert_eq!(text, expected);
+    }
+
+    /// Section 3.1.
+    #[test]
+    fn no_line_is_longer_than_75_octets_however_long_the_names_are() {
+        for length in 1..=64 {
+            let name = "x".repeat(length);
+            let (property, room) = (PropertyId::new(&name).unwrap(), RoomId::new(&name).unwrap());
+            let mut occupation = occupation();
+            let closure = Arc::make_mut(&mut occupation.closures[0]);
+            (closure.property, closure.room) = (property.clone(), room.clone());
+            let text = text(&property, &room, &occupation, Timestamp(1_830_000_000_123));
+            assert!(text.lines().all(|line| line.len() <= 75), "{text}");
+        }
     }
 
     #[test]

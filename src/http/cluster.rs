@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::extract::{self, Params};
+use super::extract::{self, Params, key_of_headers};
 use super::problem::Problem;
 use super::render;
 use crate::ledger::StateHash;
@@ -74,8 +74,14 @@ fn render_pause(Decision { index, check }: Decision) -> wire::PausedAt {
     wire::PausedAt { index, state_hash: check.state_hash }
 }
 
-pub async fn snapshot(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
+/// Done twice it is the same, so its key is read as any other's and not kept.
+pub async fn snapshot(
+    State(node): State<Arc<Node>>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
     extract::nothing(request).await?;
+    key_of_headers(&headers)?;
     node.take_snapshot_now().await;
     Ok(render::json(StatusCode::ACCEPTED, node.position().lsn, &json!({})))
 }
@@ -89,8 +95,13 @@ struct PauseFields {
 
 /// An operator's decision that the nodes which paused at one entry go on from there as this build does. Answered by a paused
 /// node too.
-pub async fn resume(State(node): State<Arc<Node>>, request: Request) -> Result<Response, Problem> {
+pub async fn resume(
+    State(node): State<Arc<Node>>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
     let PauseFields { index, state_hash } = extract::json(request).await?;
+    key_of_headers(&headers)?;
     let decided = node.decide(index, state_hash).await?;
     let body = wire::Decided { index: decided, paused_at: wire::PausedAt { index, state_hash } };
     Ok(render::json(StatusCode::OK, node.position().lsn, &body))

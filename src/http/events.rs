@@ -96,8 +96,8 @@ pub async fn list(
     let after = params.optional("after")?.unwrap_or_default();
     let (limit, property) = (params.limit()?, params.optional("property")?);
     let query = Query { after, limit, bytes_max: PAGE_BYTES, property };
-    let wait_ms = params.optional("wait_ms")?.unwrap_or(0);
-    let min_lsn = params.optional("min_lsn")?.map(Lsn);
+    let wait_ms = params.number("wait_ms")?.unwrap_or(0);
+    let min_lsn = params.number("min_lsn")?.map(Lsn);
     let consistency = params.local_consistency()?;
     params.finish()?;
     if wait_ms > WAIT_MS_MAX {

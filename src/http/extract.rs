@@ -16,7 +16,7 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, IgnoredAny, IntoDeseria
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::time::{Instant, timeout_at};
 
-use super::fields;
+use super::fields::{self, Digits};
 use super::problem::{Code, Problem};
 use crate::ledger::{Currency, IdempotencyKey, Lsn};
 use crate::node::Consistency;
@@ -92,11 +92,16 @@ impl Params {
         Ok(judge_currency(text.as_deref()))
     }
 
+    /// Digits alone, as JSON writes a number that is whole and not negative.
+    pub fn number(&mut self, name: &str) -> Result<Option<u64>, Problem> {
+        Ok(self.optional::<Digits>(name)?.map(|Digits(number)| number))
+    }
+
     /// 1–1,000, 100 when absent.
     pub fn limit(&mut self) -> Result<usize, Problem> {
-        match self.optional("limit")? {
+        match self.number("limit")? {
             None => Ok(100),
-            Some(limit @ 1..=1_000) => Ok(limit),
+            Some(limit @ 1..=1_000) => Ok(limit as usize),
             Some(_) => Err(Problem::malformed("limit", "must be from 1 to 1,000")),
         }
     }
@@ -104,8 +109,8 @@ impl Params {
     /// What the read asks of this node's state.
     pub fn consistency(&mut self) -> Result<(Consistency, Option<Lsn>), Problem> {
         let word: Option<String> = self.optional("consistency")?;
-        let max_staleness = self.optional("max_staleness_ms")?.map(Duration::from_millis);
-        let min_lsn = self.optional("min_lsn")?.map(Lsn);
+        let max_staleness = self.number("max_staleness_ms")?.map(Duration::from_millis);
+        let min_lsn = self.number("min_lsn")?.map(Lsn);
         let consistency = match word.as_deref() {
             None | Some("linearizable") if max_staleness.is_some() => {
                 return Err(Problem::malformed("max_staleness_ms", "goes with consistency=local only"));
@@ -130,7 +135,7 @@ impl Params {
     /// As [`always_local`](Params::always_local), for reads that are refused where this node is too far behind.
     pub fn local_consistency(&mut self) -> Result<Consistency, Problem> {
         self.always_local()?;
-        let max_staleness = self.optional("max_staleness_ms")?.map(Duration::from_millis);
+        let max_staleness = self.number("max_staleness_ms")?.map(Duration::from_millis);
         Ok(Consistency::Local { max_staleness })
     }
 

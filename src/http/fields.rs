@@ -61,6 +61,24 @@ pub fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> 
     T::deserialize(word.into_deserializer())
 }
 
+/// A number in digits: no sign, and no zero ahead of others.
+pub struct Digits(pub u64);
+
+impl std::str::FromStr for Digits {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Digits, String> {
+        let is_plain =
+            text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+        let number = text.parse::<u64>().map_err(|error| error.to_string())?;
+        if is_plain {
+            Ok(Digits(number))
+        } else {
+            Err("a whole number is written in digits alone".to_owned())
+        }
+    }
+}
+
 /// A whole number that is not negative. One that is too large to be counted is the largest that is: whatever bounds it
 /// refuses both.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -74,12 +92,12 @@ impl Whole {
 }
 
 impl std::str::FromStr for Whole {
-    type Err = std::num::ParseIntError;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Whole, Self::Err> {
+    fn from_str(text: &str) -> Result<Whole, String> {
         match text.parse::<u64>() {
             Err(error) if *error.kind() == IntErrorKind::PosOverflow => Ok(Whole(u64::MAX)),
-            read => read.map(Whole),
+            _ => text.parse().map(|Digits(number)| Whole(number)),
         }
     }
 }

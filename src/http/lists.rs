@@ -47,7 +47,7 @@ pub async fn list_of_property<F, T: Serialize>(
     query: impl Fn(&Ledger, usize) -> Result<Option<F>, Refusal> + Clone + Send + 'static,
     show: impl FnOnce(F) -> T + Send + 'static,
 ) -> Result<Response, Problem> {
-    let Some(as_of) = params.optional("as_of")?.map(Lsn) else {
+    let Some(as_of) = params.number("as_of")?.map(Lsn) else {
         return list(node, params, query, show).await;
     };
     let deadline = node.deadline();

@@ -12,6 +12,7 @@ use futures_util::stream;
 
 use super::access::write;
 use super::extract::{Params, Segments, nothing};
+use super::fields::Digits;
 use super::problem::Problem;
 use super::render;
 use crate::ledger::{Command, Ledger, Lsn, Quarantined, SetAside};
@@ -74,7 +75,8 @@ async fn settle(
     command: impl FnOnce(SetAside) -> Command,
 ) -> Result<Response, Problem> {
     nothing(request).await?;
-    let lsn = Lsn(segments.get(0, "lsn")?);
+    let Digits(lsn) = segments.get(0, "lsn")?;
+    let lsn = Lsn(lsn);
     write(node, headers, call, &[&lsn.to_string()], &(), command(SetAside { lsn })).await
 }
 

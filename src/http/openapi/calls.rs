@@ -419,7 +419,7 @@ pub const CALLS: &[Call] = &[
         .query(&["consistency"])
         .refusals(&[&["malformed"]]),
     call(Local, "POST", "/v1/cluster/snapshot", "Take a snapshot on this node", &[(202, "Empty")])
-        .refusals(&[&["malformed", "too_large", "unsupported_media_type"]]),
+        .refusals(&[&["malformed", "idempotency_key_invalid", "too_large", "unsupported_media_type"]]),
     call(
         Local,
         "POST",
@@ -430,7 +430,14 @@ pub const CALLS: &[Call] = &[
     .body("PausedAt")
     .refusals(&[
         STATE,
-        &["malformed", "too_large", "unsupported_media_type", "no_leader", "outcome_unknown"],
+        &[
+            "malformed",
+            "idempotency_key_invalid",
+            "too_large",
+            "unsupported_media_type",
+            "no_leader",
+            "outcome_unknown",
+        ],
     ]),
     call(Local, "GET", "/v1/cluster/state-hash", "The hash of this node's state", &[(200, "StateHash")])
         .query(&["consistency"])
