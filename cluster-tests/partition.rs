@@ -57,8 +57,19 @@ fn a_follower_that_is_heard_by_nobody_disturbs_nobody() {
         for other in cluster.ids().into_iter().filter(|&id| id != mute) {
             cluster.namespaces().script(&["cut-oneway", &mute.to_string(), &other.to_string()]);
         }
-        cluster.leader_of_others(mute).await;
+        let leader = cluster.leader_of_others(mute).await;
         load.acknowledges(SOME, "while it is mute").await;
+        // Nor does it hear anybody for long, since nobody hears that it does.
+        eventually("it knows no leader", async || {
+            let seen = cluster.cluster_seen_by(mute).await?;
+            if seen["leader"].is_null() { Ok(()) } else { Err(seen.to_string()) }
+        })
+        .await;
+        load.acknowledges(SOME, "while it knows no leader").await;
+        // One that stands for election in vain goes on to later terms, and comes back with them.
+        let term = async |id| cluster.cluster_seen_by(id).await.expect("an answer")["term"].as_u64();
+        let its = term(mute).await;
+        assert!(its <= term(leader).await, "it stood for election in term {its:?}");
         cluster.namespaces().script(&["heal"]);
         cluster.wait_ready().await;
         load.acknowledges(SOME, "after the cut").await;

@@ -142,12 +142,14 @@ impl Machine {
     }
 
     fn config(&self) -> Config {
-        // Short, so that a run of seconds sees many snapshots and few requests that only wait.
+        // Short, so that a run of seconds sees many snapshots, slow followers that are left behind, and few requests that only
+        // wait.
         let timings = Timings {
             request: Duration::from_millis(1_500),
             refusal: Duration::from_millis(50),
             snapshot_every: Duration::from_secs(4),
             snapshot_entries: 60,
+            snapshot_bytes: 4 << 10,
             ..Timings::default()
         };
         Config {

@@ -140,6 +140,7 @@ impl Backlog {
 }
 
 impl History {
+    /// Tells those who wait what there is now, in the order in which it came to be: before others may change it.
     pub(super) fn told(&self, inner: MutexGuard<'_, Inner>) {
         let (tip, mut backlog) = (inner.tip, inner.backlog());
         if inner.is_suspended() {
@@ -147,9 +148,9 @@ impl History {
             self.kept.send_replace(tip.lsn);
             backlog = Backlog::default();
         }
-        drop(inner);
         self.tip.send_replace(tip);
         self.backlog.send_replace(backlog);
+        drop(inner);
         if backlog.unkept >= CHUNK_COMMITS || backlog.changes >= RECENT_CHANGES {
             self.work.notify_one();
         }

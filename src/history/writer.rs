@@ -318,9 +318,9 @@ impl History {
         inner.stored = stored;
         inner.bytes += more;
         let popped = inner.pop_kept();
-        let backlog = inner.backlog();
+        // Before others may change it: else what they tell could be told before this.
+        self.backlog.send_replace(inner.backlog());
         drop(inner);
-        self.backlog.send_replace(backlog);
         drop(popped);
     }
 }

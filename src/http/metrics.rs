@@ -67,7 +67,7 @@ const GAUGES: [(&str, &str, Reading); 26] = [
     }),
     (
         "innkeeper_leader_silence_seconds",
-        "Seconds since a leader was heard from; on the leader, since a majority was.",
+        "Seconds since a leader was heard from whose commits are applied; on the leader, since a majority was.",
         |node| node.silence.as_ref().map_or(f64::INFINITY, Duration::as_secs_f64),
     ),
     ("innkeeper_quarantined_commands", "Commands that were set aside when they were applied.", |node| {

@@ -1,9 +1,9 @@
 //! A node: one member of the cluster, without its HTTP surface.
 //!
 //! It takes commands ([`submit`], [`batcher`], [`dispatch`]), says when its state may answer a read ([`read`]), speaks with
-//! its peers ([`peers`]), and looks after itself ([`watchdog`], [`snapshots`], [`recovery`], [`due`]). It knows the ledger
-//! and replication, and nothing of HTTP. Clocks, randomness and the transport are passed in, so that a simulation runs the
-//! same node.
+//! its peers ([`peers`]), and looks after itself ([`watchdog`], [`snapshots`], [`recovery`], [`due`]). It knows the ledger,
+//! replication and the history, and nothing of HTTP. Clocks, randomness and the transport are passed in, so that a
+//! simulation runs the same node.
 
 mod admission;
 mod append;
@@ -117,8 +117,19 @@ pub struct Node {
 struct Heard {
     /// When the last one came.
     came: Option<Duration>,
-    /// When the last one came that is flushed.
+    /// When one came of whose commit this node has applied all: what the leader had then this node has now.
     taken: Option<Duration>,
+    /// When one came of whose commit not all was applied yet, and up to where that goes.
+    awaits: Option<(Duration, u64)>,
+}
+
+impl Heard {
+    /// All up to `index` is applied.
+    fn applied(&mut self, index: Option<u64>) {
+        if let Some((at, _)) = self.awaits.take_if(|(_, commit)| Some(*commit) <= index) {
+            self.taken = self.taken.max(Some(at));
+        }
+    }
 }
 
 /// Who this node is: its identity on disk, and what it tells its peers of itself.
@@ -400,8 +411,8 @@ impl Node {
         self.log_clock.now(term, self.state.position().stamp, median, monotonic)
     }
 
-    /// How long this node may lack what a leader has, which is since it last took over what one sent; a leader has all while a
-    /// majority answers it.
+    /// How long this node may lack what a leader has, which is since one told it of a commit that it has applied; a leader has
+    /// all while a majority answers it.
     fn silence(&self) -> Duration {
         if self.leads() {
             // Not copied out: every answer asks.
@@ -413,6 +424,7 @@ impl Node {
             }
             return metrics.last_quorum_acked.map_or(Duration::MAX, |acked| self.since_quorum(*acked));
         }
+        self.heard.lock().expect("no panic while the instants are locked").applied(self.position().index());
         self.since(|heard| heard.taken)
     }
 
@@ -427,10 +439,17 @@ impl Node {
         heard.came = heard.came.max(Some(at));
     }
 
-    /// An append that came at `at` from this node's leader is in the log.
-    fn append_taken(&self, at: Duration) {
+    /// An append that came at `at` from this node's leader, which has committed entries up to `commit`, is in the log.
+    fn append_taken(&self, at: Duration, commit: Option<u64>) {
+        let applied = self.position().index();
         let mut heard = self.heard.lock().expect("no panic while the instants are locked");
-        (heard.came, heard.taken) = (heard.came.max(Some(at)), heard.taken.max(Some(at)));
+        heard.came = heard.came.max(Some(at));
+        heard.applied(applied);
+        // The oldest is waited for, so that one follows the other where applying is always a little behind.
+        if let Some(commit) = commit {
+            heard.awaits.get_or_insert((at, commit));
+            heard.applied(applied);
+        }
     }
 
     /// Waits until what this node has applied satisfies `enough`; `None` where `deadline` comes first.

@@ -28,7 +28,7 @@ pub struct Numbers {
     pub waiting_bytes: usize,
     /// Entries of the log that are proposed or forwarded, and not answered.
     pub batches_in_flight: usize,
-    /// Since what a leader sent was last taken over, or on the leader a majority answered; `None` where that never was.
+    /// Since a leader told of a commit that is applied here, or on the leader a majority answered; `None` where that never was.
     pub silence: Option<Duration>,
     /// Commands that applying set aside.
     pub quarantined: usize,

@@ -119,6 +119,10 @@ impl Node {
         match request {
             Request::Append(request) => {
                 let leader = request.vote.leader_id.node_id;
+                // A new leader's own: what those before it have committed it may not know yet.
+                let term = request.vote.leader_id.term;
+                let commit = request.leader_commit.filter(|log_id| log_id.committed_leader_id().term == term);
+                let commit = commit.map(|log_id| log_id.index);
                 // When it came, and not when it was flushed: that may take long, and the leader be gone meanwhile.
                 let came_at = self.clock.monotonic();
                 let is_led = || self.elected_leader() == Some(leader) && leader == from.node;
@@ -127,7 +131,7 @@ impl Node {
                 }
                 let response = self.raft.append_entries(request).await.map_err(|_| PeerRefusal::Stopping)?;
                 if is_led() {
-                    self.append_taken(came_at);
+                    self.append_taken(came_at, commit);
                 }
                 Ok(Reply::Append(response))
             }

@@ -33,7 +33,7 @@ const DEPOSED_GRACE: Duration = Duration::from_millis(250);
 pub enum Consistency {
     /// Everything that was acknowledged anywhere before the read began.
     Linearizable,
-    /// What this node has applied, where it has heard from a leader within `max_staleness`.
+    /// What this node has applied, where that was all that a leader had committed no longer ago than `max_staleness`.
     Local { max_staleness: Option<Duration> },
 }
 

@@ -5,7 +5,7 @@
 //! for several times as long as that took, while the log is not too long. What Raft appends for itself, as after an election,
 //! is nothing to write the whole state for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ const PURGED_MIN: u64 = 128;
 /// Runs until the node is gone.
 pub async fn run(node: Weak<Node>) {
     let mut last_period = None;
+    let mut holding = Holding::default();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(node) = node.upgrade() else { return };
@@ -36,7 +37,7 @@ pub async fn run(node: Weak<Node>) {
         if node.log_is_long() || node.is_to_replace_newest() || is_time && node.needs_snapshot() {
             node.take_snapshot_now().await;
         }
-        node.purge().await;
+        node.purge(&mut holding).await;
         node.incoming.drop_applied(node.metrics().last_applied);
         node.lent.let_go_of_idle(&*node.disk);
     }
@@ -89,22 +90,45 @@ impl Node {
     }
 
     /// Purges the log towards the older of the two kept snapshots, so that either can be replayed from, and not past one that
-    /// a follower is long in taking, while the log is not much longer for that.
-    async fn purge(&self) {
+    /// a follower is long in taking, while the log is not much longer for that. A follower that is sent the log, and takes
+    /// less of it than is added, holds the purge up no longer either: it is sent a snapshot then.
+    async fn purge(&self, holding: &mut Holding) {
         let Some(last) = self.state.purge_upto() else { return };
         let metrics = self.metrics();
         let followers = metrics.replication.into_iter().flatten();
         let matched: BTreeMap<NodeId, Option<u64>> =
             followers.map(|(id, matched)| (id, matched.map(|log_id| log_id.index))).collect();
         let logged_max = self.config.timings.snapshot_bytes;
-        let last =
-            self.peers.sent_snapshots().purge_upto(last, self.state.taken_bytes(), logged_max, &matched);
+        let logged = self.state.taken_bytes();
+        let last = self.peers.sent_snapshots().purge_upto(last, logged, logged_max, &matched);
         let purged = metrics.purged.map(|log_id| log_id.index);
-        let Some(upto) = purge_step(purged, last) else { return };
-        if let Err(error) = self.raft.trigger().purge_log(upto).await {
+        let step = purge_step(purged, last);
+        let overdue =
+            step.and_then(|_| overdue(&mut holding.since, purged, Held { last, logged }, logged_max));
+        // What is overdue goes in one piece, for which writes wait a moment: who lacks more than a part of it would be sent the
+        // log again, and hold up the rest.
+        if let Some(upto) = step.max(overdue)
+            && let Err(error) = self.raft.trigger().purge_log(upto).await
+        {
             tracing::warn!(upto, %error, "the log could not be purged");
         }
+        let lacks = |(id, matched): (NodeId, Option<u64>)| (matched < overdue).then_some(id);
+        let behind: BTreeSet<NodeId> = matched.into_iter().filter_map(lacks).collect();
+        if !behind.is_subset(&holding.left_behind) {
+            tracing::warn!(nodes = ?behind, "too far behind to be sent the log: a snapshot is sent in its place");
+        }
+        holding.left_behind = behind.clone();
+        self.peers.leave_behind(behind);
     }
+}
+
+/// What holds up the purge of the log.
+#[derive(Default)]
+struct Holding {
+    /// The oldest purge that is not done.
+    since: Option<Held>,
+    /// Followers for which it was to wait no longer when it was last looked.
+    left_behind: BTreeSet<NodeId>,
 }
 
 /// Up to where one look purges, where the log is purged up to `purged` and may be up to `last`.
@@ -112,6 +136,23 @@ fn purge_step(purged: Option<u64>, last: u64) -> Option<u64> {
     let first = purged.map_or(0, |purged| purged + 1);
     let entries = (last + 1).checked_sub(first).filter(|entries| *entries > 0)?;
     Some(first + (entries / PURGED_PART).max(PURGED_MIN).min(entries) - 1)
+}
+
+/// A purge that is asked for and not done.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// Up to where the log might be purged,
+    last: u64,
+    /// and the bytes of it that had been taken then.
+    logged: u64,
+}
+
+/// Up to where the log is to be purged at once, as it might have been since `logged_max` bytes were taken. `purged` is up to
+/// where it is, `now` how far it may be.
+fn overdue(held: &mut Option<Held>, purged: Option<u64>, now: Held, logged_max: u64) -> Option<u64> {
+    let oldest = held.filter(|held| purged < Some(held.last)).unwrap_or(now);
+    *held = Some(oldest);
+    (now.logged.saturating_sub(oldest.logged) > logged_max).then_some(oldest.last.min(now.last))
 }
 
 /// In which period an instant lies, in milliseconds, for a member that comes after others: each one's begin at another moment.
@@ -147,6 +188,22 @@ mod tests {
                 .collect();
         assert!(steps.is_sorted() && steps.last() == Some(&9_999));
         assert!((20..40).contains(&steps.len()), "{} looks", steps.len());
+    }
+
+    #[test]
+    fn a_purge_that_was_held_up_while_too_much_was_logged_is_overdue() {
+        let mut held = None;
+        let mut look = |purged, last, logged| overdue(&mut held, purged, Held { last, logged }, 100);
+        assert_eq!(look(None, 50, 1_000), None);
+        // Bit by bit is not far enough, and what else might go later does not count.
+        assert_eq!(look(Some(49), 70, 1_100), None);
+        assert_eq!(look(Some(49), 90, 1_101), Some(50));
+        assert_eq!(look(Some(49), 90, 1_102), Some(50), "until it is done");
+        assert_eq!(look(Some(50), 90, 1_103), None);
+        assert_eq!(look(Some(60), 95, 1_203), None);
+        assert_eq!(look(Some(60), 80, 1_204), Some(80), "a snapshot that is sent keeps more");
+        assert_eq!(look(Some(90), 200, 1_205), None);
+        assert_eq!(look(Some(99), 200, 1_305), None);
     }
 
     async fn until(what: &str, holds: impl Fn() -> bool) {

@@ -228,7 +228,7 @@ where
         request: AppendEntriesRequest<TypeConfig>,
         range: Range,
     ) -> Result<(), RPCError<TypeConfig>> {
-        self.link.may_append()?;
+        self.link.may_append(&request)?;
         let Link { peers, member, .. } = &*self.link;
         let frame = peers.frame(self.link.endpoint(), Request::Append(request)).map_err(rpc_error)?;
         let lost = |lost: Lost| rpc_error(PeerError::from(lost));

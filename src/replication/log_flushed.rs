@@ -55,12 +55,15 @@ impl Flushed {
         Mark(self.position.load(Ordering::Acquire))
     }
 
-    /// A flush of all before `upto` has returned.
+    /// A flush of all before `upto` has returned. It is still to be [noted](Flushed::note).
     pub fn advance(&self, upto: Mark) {
-        if self.position.fetch_max(upto.0, Ordering::AcqRel) >= upto.0 {
-            return;
-        }
+        self.position.fetch_max(upto.0, Ordering::AcqRel);
+    }
+
+    /// Writes down how far the log is durable. Nobody has to wait for that: what is told may be of an earlier flush.
+    pub fn note(&self) {
         let mut note = self.note.lock().expect("no panic while the note is locked");
+        let upto = self.mark();
         if let Some(error) = note.as_mut().and_then(|note| note.write(upto).err()) {
             not_noted(&error);
             *note = None;
@@ -135,8 +138,10 @@ mod tests {
         assert_eq!(read(&log, false).unwrap(), None);
         let flushed = Flushed::begin(&log, Mark(7));
         assert_eq!(read(&log, true).unwrap(), Some(Mark(7)));
-        flushed.advance(Mark(u64::MAX));
-        flushed.advance(Mark(12));
+        for upto in [u64::MAX, 12] {
+            flushed.advance(Mark(upto));
+            flushed.note();
+        }
         assert_eq!((read(&log, true).unwrap(), flushed.mark()), (Some(Mark(u64::MAX)), Mark(u64::MAX)));
     }
 
@@ -146,6 +151,7 @@ mod tests {
         let flushed = Flushed::begin(&dir.path().join("log"), Mark(7));
         let durable = |upto| {
             flushed.advance(Mark(upto));
+            flushed.note();
             flushed.note.lock().unwrap().as_ref().unwrap().durable
         };
         assert_eq!(durable(TOLD_BYTES), 7);

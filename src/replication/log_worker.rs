@@ -178,6 +178,7 @@ impl Flush {
                 waiting.seconds.observe(waiting.began.elapsed().as_secs_f64());
                 waiting.flushed.advance(waiting.upto);
                 waiting.waiters.into_iter().for_each(|waiter| waiter.tell(Ok(())));
+                waiting.flushed.note();
             }
             Err(error) => {
                 waiting.fatal.report(format!(

@@ -4,9 +4,10 @@
 //! the receiver checks all of them, so that a node that lost its disk, or one of another cluster, changes nothing. Who asked
 //! checks the answer alike: what another says in the place of the one that was asked counts for nothing.
 
+use std::collections::BTreeSet;
 use std::future::{Future, ready};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -80,6 +81,8 @@ pub struct Peers {
     /// renew the leases of followers that can hear it and can't answer it, and so keep them from electing another
     /// leader.
     appends_stopped: Arc<AtomicBool>,
+    /// Followers whose sessions are to end.
+    left_behind: Arc<Mutex<BTreeSet<NodeId>>>,
     pub(super) timeouts: Timeouts,
     /// Of one piece of a snapshot, at most.
     pub(super) piece_bytes: usize,
@@ -93,8 +96,10 @@ pub struct Peers {
 
 /// The longest snapshot that is taken: some hundred million reservations.
 pub const SNAPSHOT_BYTES_MAX: u64 = 64 << 30;
-/// Of the log that one append may hold on the slowest way.
+/// Of the log that one append may hold on the slowest way, but for an entry that is larger by itself.
 const APPEND_BYTES_MIN: usize = 64 << 10;
+/// As slowly as such an entry may travel; half a megabit a second.
+const ENTRY_BYTES_A_MS: usize = 64;
 /// As slowly as a node may load a snapshot; a tenth of what two cores did.
 const LOADED_BYTES_A_MS: u64 = 16 << 10;
 
@@ -123,6 +128,7 @@ impl Peers {
             transport,
             sender,
             appends_stopped: Arc::default(),
+            left_behind: Arc::default(),
             timeouts,
             piece_bytes,
             hearing: Arc::default(),
@@ -138,6 +144,13 @@ impl Peers {
 
     pub fn stop_appends(&self, stopped: bool) {
         self.appends_stopped.store(stopped, Ordering::Relaxed);
+    }
+
+    /// Ends the sessions in which these followers are sent the log, each once, and those of no others. While one goes on
+    /// openraft purges nothing that its follower lacks, however far behind that is; once it has ended it sends a snapshot
+    /// for what was purged.
+    pub fn leave_behind(&self, followers: BTreeSet<NodeId>) {
+        *self.left_behind.lock().expect("no panic while it is locked") = followers;
     }
 
     /// Sends `request` to `node` at `address`. `disk` is `None` only in a hello.
@@ -264,10 +277,20 @@ impl Link {
         rpc_error(PeerError::Unexpected { node: self.target })
     }
 
-    /// Refused while [`Peers::stop_appends`] holds.
-    pub(super) fn may_append(&self) -> Result<(), RPCError<TypeConfig>> {
+    /// Refused while [`Peers::stop_appends`] holds, and once after [`Peers::leave_behind`] where entries are sent: heartbeats
+    /// and what else comes without any stand in no purge's way.
+    pub(super) fn may_append(
+        &self,
+        request: &AppendEntriesRequest<TypeConfig>,
+    ) -> Result<(), RPCError<TypeConfig>> {
         if self.peers.appends_stopped.load(Ordering::Relaxed) {
             let reason = "no majority has answered for two leases; appends are held back until one does";
+            return Err(RPCError::Unreachable(Unreachable::from_string(reason)));
+        }
+        let is_left_behind =
+            || self.peers.left_behind.lock().expect("no panic while it is locked").remove(&self.target);
+        if !request.entries.is_empty() && is_left_behind() {
+            let reason = "it is too far behind to be sent the log";
             return Err(RPCError::Unreachable(Unreachable::from_string(reason)));
         }
         Ok(())
@@ -298,9 +321,14 @@ impl Link {
             return None;
         }
         request.entries.truncate(fits);
-        let last = request.entries.last().map(|entry| entry.log_id);
-        request.leader_commit = request.leader_commit.min(last);
-        last
+        request.entries.last().map(|entry| entry.log_id)
+    }
+
+    /// What can't be cut further may take as long as its bytes do on a slow way, or it would never arrive.
+    fn append_deadline(&self, request: &AppendEntriesRequest<TypeConfig>) -> Duration {
+        let bytes: usize = request.entries.iter().map(entry_bytes).sum();
+        let slow = if bytes > self.append_bytes { bytes / ENTRY_BYTES_A_MS } else { 0 };
+        self.peers.timeouts.message + Duration::from_millis(slow as u64)
     }
 }
 
@@ -312,10 +340,11 @@ impl RaftNetworkV2<TypeConfig> for Link {
         mut request: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.may_append()?;
+        self.may_append(&request)?;
         let carries = !request.entries.is_empty();
         let cut_at = self.cut(&mut request);
-        let answer = self.ask(Request::Append(request), self.peers.timeouts.message).await;
+        let deadline = self.append_deadline(&request);
+        let answer = self.ask(Request::Append(request), deadline).await;
         match &answer {
             Ok(_) if carries => self.append_bytes = (2 * self.append_bytes).min(READ_BYTES_MAX),
             Ok(_) => {}

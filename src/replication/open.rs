@@ -13,6 +13,7 @@ use super::decision::Decision;
 use super::disk::Disk;
 use super::identity::GO_ON_WITHOUT;
 use super::log_files::LogFiles;
+use super::log_state::LoggedState;
 use super::log_store::{self, LogError, LogStore};
 use super::log_worker::Fatal;
 use super::snapshot::{self, SnapshotError, SnapshotMeta, SnapshotStore};
@@ -81,11 +82,21 @@ pub fn open(
     let dirs = GroupDirs::of(data_dir);
     let fatal = Fatal::default();
     let (snapshots, newest) = SnapshotStore::open(&dirs.snapshots)?;
-    let log = log_store::open_files(&dirs.log, is_claimed || newest.loaded.is_some())?;
+    let mut log = log_store::open_files(&dirs.log, is_claimed || newest.loaded.is_some())?;
     let purged = log.state().purged;
     reaches_back(purged, newest.loaded.as_ref(), &newest.damaged)?;
     if let Some((meta, ledger)) = &newest.loaded {
         retell(&log, &snapshots, meta, ledger, &*witness);
+    }
+    if let Some(at) = newest.loaded.as_ref().and_then(|(meta, _)| meta.last_log_id)
+        && ends_beside(log.state(), at)
+    {
+        tracing::info!(
+            index = at.index,
+            "the log ends beside the snapshot of a peer, and goes on behind that"
+        );
+        let purged = log.purge(at).and_then(|()| log.flush());
+        purged.map_err(|source| LogError::Open { dir: dirs.log.clone(), source })?;
     }
     let (log, log_closed) = LogStore::serve(&dirs.log, log, &**disk, fatal.clone())?;
     for damage in &newest.damaged {
@@ -132,6 +143,13 @@ fn retell(
         }
     }
     witness.restored(end);
+}
+
+/// Whether the log ends with an entry of a later term than that of `snapshot`, and not behind it: a crash came between a
+/// peer's snapshot and the purge of what it stands for. openraft purges by itself only behind an entry of an earlier term, and
+/// its next append would leave a gap.
+fn ends_beside(log: &LoggedState, snapshot: LogId) -> bool {
+    log.last.is_some_and(|last| last > snapshot && last.index <= snapshot.index)
 }
 
 /// The index behind this one, or the first.

@@ -53,7 +53,7 @@ struct State {
     answers: VecDeque<AppendEntriesResponse<TypeConfig>>,
     /// Appends that have to come before anything is answered on the line.
     awaited: usize,
-    /// Larger messages do not arrive in their time.
+    /// Larger messages do not arrive in two seconds, and those of a multiple not in as much more.
     arrives: Option<usize>,
 }
 
@@ -63,12 +63,6 @@ impl Follower {
             panic!("not an append")
         };
         let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
-        // No leader of these tests has committed more than it wants to send.
-        assert!(
-            request.leader_commit <= last,
-            "{:?} is committed, up to {last:?} is sent",
-            request.leader_commit
-        );
         self.0.lock().unwrap().appended.push((how, last.unwrap().index));
     }
 
@@ -86,9 +80,10 @@ impl Follower {
 }
 
 impl Transport for Follower {
-    fn exchange(&self, _: &str, frame: Bytes, _: Duration) -> BoxFuture<'static, Result<Bytes, Lost>> {
+    fn exchange(&self, _: &str, frame: Bytes, within: Duration) -> BoxFuture<'static, Result<Bytes, Lost>> {
         let arrives = self.0.lock().unwrap().arrives;
-        if arrives.is_some_and(|arrives| frame.len() > arrives) {
+        if arrives.is_some_and(|arrives| frame.len() as f64 > arrives as f64 * within.div_duration_f64(WAIT))
+        {
             let lost = Lost::NoAnswer { address: "2".to_owned(), reason: "timed out".to_owned() };
             return Box::pin(ready(Err(lost)));
         }
@@ -356,9 +351,36 @@ async fn an_entry_that_is_more_than_may_go_at_once_goes_alone() {
     for _ in 0..8 {
         assert_eq!(session(&mut link, &follower, 0, 4, ENTRY_BYTES).await, 0);
     }
-    follower.0.lock().unwrap().arrives = Some(2 * ENTRY_BYTES);
-    catch_up(&mut link, &follower, 4, ENTRY_BYTES, 10).await;
+    // By itself it takes several times as long as a message may, which it is given.
+    follower.0.lock().unwrap().arrives = Some(ENTRY_BYTES / 7);
+    catch_up(&mut link, &follower, 4, ENTRY_BYTES, 40).await;
     assert_eq!(follower.appended(), [1, 2, 3, 4].map(|index| ("exchange", index)));
+}
+
+/// What one lacks is not purged while it is sent the log, or may be.
+#[tokio::test]
+async fn who_is_too_far_behind_is_sent_no_more_of_the_log_in_that_session() {
+    let follower = follower(std::iter::repeat_n(AppendEntriesResponse::Success, 9));
+    let (mut link, mut peers) = link(&follower).await;
+    let mut heartbeats = peers.new_client(2, membership(&[2]).get_node(&2).unwrap()).await;
+    peers.leave_behind([3].into());
+    for first in [1, 4] {
+        let requests = stream::iter((first..first + 3).map(append));
+        let mut answers = link.stream_append(requests, option()).await.unwrap();
+        assert_eq!(answers.next().await.unwrap().unwrap(), Ok(Some(at(first))));
+        if first == 1 {
+            peers.leave_behind([2].into());
+            heartbeats.append_entries(notice(first), option()).await.unwrap();
+            assert!(answers.next().await.unwrap().is_err());
+        } else {
+            assert_eq!(answers.next().await.unwrap().unwrap(), Ok(Some(at(first + 1))));
+            assert_eq!(answers.next().await.unwrap().unwrap(), Ok(Some(at(first + 2))));
+        }
+        assert!(answers.next().await.is_none());
+    }
+    let appended =
+        [1, 1, 4].map(|index| ("exchange", index)).into_iter().chain([5, 6].map(|index| ("line", index)));
+    assert_eq!(follower.appended(), appended.collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -4,11 +4,13 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use openraft::storage::{RaftLogStorage, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftSnapshotBuilder, RaftStateMachine};
 
-use super::support::{Group, house, log_id, membership, open, reserve};
+use super::support::{Group, blank, house, log_id, membership, open, reserve};
 use crate::ledger::Ledger;
-use crate::replication::{GroupDirs, OpenError, SnapshotFile, SnapshotMeta, SnapshotStore, StoredMembership};
+use crate::replication::{
+    Entry, GroupDirs, OpenError, SnapshotFile, SnapshotMeta, SnapshotStore, StoredMembership,
+};
 
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -323,6 +325,27 @@ async fn without_a_snapshot_that_the_log_reaches_back_to_the_node_does_not_start
         let refused = open(dir.path()).err().unwrap();
         assert!(matches!(refused, OpenError::StateLost { purged: 2, .. }), "{refused}");
         assert!(refused.to_string().contains(&snapshots[1].display().to_string()), "{refused}");
+    }
+}
+
+/// As where a crash came between a peer's snapshot and the purge of the log that it stands for.
+#[tokio::test]
+async fn a_log_that_ends_beside_the_snapshot_goes_on_behind_it() {
+    let (theirs, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut from = group_with_two_snapshots(theirs.path()).await;
+    let snapshot = from.storage.state_machine.get_current_snapshot().await.unwrap().unwrap();
+    let at = snapshot.meta.last_log_id.unwrap();
+    for end in [at.index - 1, at.index] {
+        let dir = ours.path().join(end.to_string());
+        let mut to = Group::new(&dir);
+        let never_committed: Vec<Entry> = (0..=end).map(|index| blank(7, index)).collect();
+        to.storage.log.blocking_append(never_committed).await.unwrap();
+        let snapshot = from.storage.state_machine.get_current_snapshot().await.unwrap().unwrap();
+        to.storage.state_machine.install_snapshot(&snapshot.meta, snapshot.snapshot).await.unwrap();
+        let mut to = Group::new(&to.close().await);
+        let state = to.storage.log.get_log_state().await.unwrap();
+        assert_eq!((state.last_purged_log_id, state.last_log_id), (Some(at), Some(at)), "{end}");
+        to.commit(vec![blank(8, at.index + 1)]).await.unwrap();
     }
 }
 
