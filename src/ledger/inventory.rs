@@ -8,7 +8,7 @@ use super::command::{
     FirstBusinessDate, PutProperty, PutRoom, PutRoomType, RateTarget, RetireRoom, RollBusinessDate,
 };
 use super::date::Date;
-use super::due::ENDED_MAX;
+use super::due::{self, ENDED_MAX};
 use super::id::{IdempotencyKey, PropertyId, RoomId};
 use super::idempotency::{created_under, store_as};
 use super::outcome::{Outcome, Refusal};
@@ -222,7 +222,8 @@ pub fn roll_business_date(txn: &mut Txn<'_>, command: &RollBusinessDate) -> Resu
     let key = key.map(|key| key.keeping(&property));
     let property = Arc::new(Property { business_date: command.date, ..(*property).clone() });
     txn.put(Record::Property(PropertyRecord { property, key, auditing, offering }))?;
-    block::release(txn, &command.property, ENDED_MAX)?;
-    plan::give_late(txn, &command.property)?;
+    // The date has moved, whatever of the rest fails: a release stays due, and a late stay waits for the next room.
+    due::attempt(txn, |txn| block::release(txn, &command.property, ENDED_MAX))?;
+    due::attempt(txn, |txn| plan::give_late(txn, &command.property))?;
     Ok(Outcome::Done)
 }

@@ -1,5 +1,6 @@
 //! What the leader proposes by itself: the end of what is due, and business dates that follow the clock.
 
+use std::collections::BTreeMap;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -8,7 +9,10 @@ use tokio::time::Instant;
 
 use super::Node;
 use super::batcher::commands_max;
-use crate::ledger::{BusinessDateMode, Command, Date, EndDue, Lsn, RollBusinessDate, Submission, Timestamp};
+use crate::ledger::{
+    BusinessDateMode, Command, Date, EndDue, Lsn, Outcome, PropertyId, RollBusinessDate, Submission,
+    Timestamp,
+};
 use crate::planted::{Bug, planted};
 use crate::replication::{CodecError, EncodedSubmission, NotApplied};
 
@@ -47,11 +51,12 @@ pub async fn end_holds(node: Weak<Node>) {
 
 /// Rolls business dates that follow the clock, until the node is gone.
 pub async fn roll_dates(node: Weak<Node>) {
+    let mut set_aside = BTreeMap::new();
     loop {
         tokio::time::sleep(ROLL_EVERY).await;
         let Some(node) = node.upgrade() else { return };
         if node.leads() {
-            node.roll_business_dates().await;
+            node.roll_business_dates(&mut set_aside).await;
         }
     }
 }
@@ -108,16 +113,17 @@ impl Node {
         ended.unwrap_or(Err(NotApplied::Unknown)).map(|_| ())
     }
 
-    async fn roll_business_dates(&self) {
+    /// `set_aside`: dates to which a property's could not be rolled because of a defect, which trying again would not help.
+    async fn roll_business_dates(&self, set_aside: &mut BTreeMap<PropertyId, Date>) {
         let now = self.log_time();
-        let rolls: Vec<Submission> = self.with_ledger(|ledger| {
+        let rolls: Vec<RollBusinessDate> = self.with_ledger(|ledger| {
             (ledger.properties())
                 .filter(|property| property.business_date_mode == BusinessDateMode::Clock)
                 .filter_map(|property| {
                     let date = date_at(now, &property.time_zone)?;
-                    let roll = RollBusinessDate { property: property.property.clone(), date };
-                    (date > property.business_date)
-                        .then_some(Submission { key: None, command: Command::RollBusinessDate(roll) })
+                    let is_next =
+                        date > property.business_date && set_aside.get(&property.property) != Some(&date);
+                    is_next.then(|| RollBusinessDate { property: property.property.clone(), date })
                 })
                 .take(ROLLS_MAX)
                 .collect()
@@ -125,9 +131,20 @@ impl Node {
         if rolls.is_empty() {
             return;
         }
-        for outcome in self.submit_ahead(&rolls, self.deadline()).await {
-            if let Err(error) = outcome {
-                tracing::debug!(%error, "a business date was not rolled, and will be tried again");
+        let command = |roll: &RollBusinessDate| Command::RollBusinessDate(roll.clone());
+        let submissions: Vec<Submission> =
+            rolls.iter().map(|roll| Submission { key: None, command: command(roll) }).collect();
+        let outcomes = self.submit_ahead(&submissions, self.deadline()).await;
+        for (RollBusinessDate { property, date }, outcome) in rolls.into_iter().zip(outcomes) {
+            match outcome.map(|applied| applied.outcome) {
+                Ok(Outcome::Quarantined { .. }) => {
+                    tracing::error!(%property, %date, "the business date could not be rolled, and is not until the next day");
+                    set_aside.insert(property, date);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "a business date was not rolled, and will be tried again");
+                }
             }
         }
     }
