@@ -136,8 +136,9 @@ mod switch {
     const VARIABLE: &str = "INNKEEPER_PLANTED";
 
     fn asked_for() -> Option<Bug> {
-        let name = std::env::var(VARIABLE).ok()?;
-        Bug::ALL.iter().copied().find(|bug| bug.name() == name)
+        let name = std::env::var(VARIABLE).ok().filter(|name| !name.is_empty())?;
+        let bug = Bug::ALL.iter().copied().find(|bug| bug.name() == name);
+        Some(bug.unwrap_or_else(|| panic!("{VARIABLE} names no bug: `{name}`")))
     }
 
     thread_local! {

@@ -205,6 +205,7 @@ pub fn price(it: &ledger::Price) -> wire::Price {
 }
 
 pub fn reservation(it: &ledger::Reservation) -> wire::Reservation {
+    let created_at = instant(it.created_at);
     wire::Reservation {
         id: it.id,
         booking_id: it.booking_id,
@@ -223,8 +224,8 @@ pub fn reservation(it: &ledger::Reservation) -> wire::Reservation {
         external_ref: it.external_ref.as_deref().map(str::to_owned),
         revision: it.revision,
         lsn: it.lsn,
-        created_at: instant(it.created_at),
-        updated_at: instant(it.updated_at),
+        updated_at: if it.updated_at == it.created_at { created_at.clone() } else { instant(it.updated_at) },
+        created_at,
     }
 }
 

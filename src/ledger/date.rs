@@ -4,9 +4,12 @@
 //! person reads it and as an integer wherever the ledger persists it.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::id::TextVisitor;
 
 /// A civil date: days since 1970-01-01, in no time zone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,6 +55,23 @@ impl Date {
     fn civil(self) -> jiff::civil::Date {
         jiff::civil::date(1970, 1, 1) + jiff::Span::new().days(self.0)
     }
+
+    /// As it is written, put into `text`. Every answer holds several, for which the formatting of the standard library takes
+    /// several times as long.
+    fn written(self, text: &mut [u8; 10]) -> &str {
+        let civil = self.civil();
+        *text = *b"0000-00-00";
+        let mut put = |digits: Range<usize>, mut number: u16| {
+            for digit in text[digits].iter_mut().rev() {
+                *digit = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        };
+        put(0..4, civil.year().unsigned_abs());
+        put(5..7, civil.month().unsigned_abs().into());
+        put(8..10, civil.day().unsigned_abs().into());
+        str::from_utf8(text).expect("digits and dashes are ASCII")
+    }
 }
 
 impl From<jiff::civil::Date> for Date {
@@ -63,8 +83,7 @@ impl From<jiff::civil::Date> for Date {
 
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let civil = self.civil();
-        write!(f, "{:04}-{:02}-{:02}", civil.year(), civil.month(), civil.day())
+        f.write_str(self.written(&mut [0; 10]))
     }
 }
 
@@ -80,7 +99,7 @@ impl FromStr for Date {
     fn from_str(text: &str) -> Result<Date, NotADate> {
         let refused = || NotADate(text.chars().take(40).collect());
         let bytes = text.as_bytes();
-        let number = |range: std::ops::Range<usize>| {
+        let number = |range: Range<usize>| {
             bytes[range]
                 .iter()
                 .try_fold(0i16, |n, b| b.is_ascii_digit().then(|| n * 10 + i16::from(b - b'0')))
@@ -100,7 +119,7 @@ impl FromStr for Date {
 impl Serialize for Date {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
-            serializer.collect_str(self)
+            serializer.serialize_str(self.written(&mut [0; 10]))
         } else {
             serializer.serialize_i32(self.0)
         }
@@ -110,8 +129,7 @@ impl Serialize for Date {
 impl<'de> Deserialize<'de> for Date {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Date, D::Error> {
         if deserializer.is_human_readable() {
-            let text = String::deserialize(deserializer)?;
-            text.parse().map_err(de::Error::custom)
+            deserializer.deserialize_str(TextVisitor(str::parse))
         } else {
             let days = i32::deserialize(deserializer)?;
             Date::from_days(days).ok_or_else(|| de::Error::custom("a day outside the years 1 to 9999"))
@@ -142,6 +160,16 @@ mod tests {
             ["", "2027-01-01T00:00:00", "20270101", "+027-01-01", "2027-01-0é", "10000-01-01", "２０２７-01"];
         for text in wrong.into_iter().chain(shaped) {
             assert!(text.parse::<Date>().is_err(), "{text} was taken for a date");
+        }
+    }
+
+    #[test]
+    fn every_date_is_written_as_the_calendar_has_it() {
+        for date in (Date::MIN.0..=Date::MAX.0).step_by(41).map(Date) {
+            let text = date.to_string();
+            assert_eq!(text, date.civil().to_string());
+            assert_eq!(text.parse(), Ok(date));
+            assert_eq!(serde_json::to_string(&date).unwrap(), format!("\"{text}\""));
         }
     }
 

@@ -125,7 +125,7 @@ impl Ord for Text {
 }
 
 /// Reads a value from a text, wherever that lies: a command has many, and none needs a copy of its own.
-struct TextVisitor<F>(F);
+pub(super) struct TextVisitor<F>(pub F);
 
 impl<T, E: fmt::Display, F: FnOnce(&str) -> Result<T, E>> de::Visitor<'_> for TextVisitor<F> {
     type Value = T;

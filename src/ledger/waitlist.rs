@@ -1,16 +1,16 @@
 //! The waitlist: who could not be given a stay, in the order in which they asked.
 //!
 //! Whenever something was freed, whatever freed it, [`follow`] goes through the property's entries, oldest first, and
-//! makes a hold for each that fits now; so does [`join`] before it offers something to who joins, and who waits where one
-//! command does not come to the end of those before him. What one command does not come to is due: [`PropertyRecord::offering`] says where
-//! to go on. What becomes of the hold becomes of the offer: confirmed it is booked, ended it lapses, canceled it is
-//! withdrawn.
+//! makes a hold for each that fits now. So does [`join`] before it offers something to who joins; he waits where one
+//! command does not come to the end of those before him. What one command does not come to is due:
+//! [`PropertyRecord::offering`] says where to go on. What becomes of the hold becomes of the offer: confirmed it is booked,
+//! ended it lapses, canceled it is withdrawn.
 //!
 //! A leader puts the rest of a pass into the log ahead of the next entry, see [`Ledger::ends_before`]. It can't where the
 //! command that comes next stands in the same entry as the one that freed a room, or in one that was made before that was
-//! applied. Such a command goes on with the pass only once before it is run, and may be given the room that somebody waits for
-//! who stands further behind. To go to the end each time would have no bound: who fits by count alone takes a search each,
-//! and any number of them may wait.
+//! applied. Such a command goes on with the pass only once before it is run, and may be given the room that somebody waits
+//! for who stands further behind. To go to the end each time would have no bound: who fits by count alone takes a search
+//! each, and any number of them may wait.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;

@@ -1,12 +1,13 @@
 //! Filling entries of the log: what waits is gathered until it is worth one.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::Node;
 use super::admission::Admission;
@@ -103,7 +104,8 @@ impl Batcher {
 
     /// Waits until what waits is worth an entry of its own.
     async fn gather(&mut self, waiting: &mut VecDeque<Pending>) {
-        let deadline = Instant::now() + GATHER_WAIT;
+        // One timer for all turns: each would be entered and taken out of the runtime's by itself.
+        let mut time_is_up = pin!(sleep(GATHER_WAIT));
         let mut commands: usize = waiting.iter().map(|pending| pending.submissions.len()).sum();
         while commands < self.worth_an_entry() && self.is_any_under_way() {
             tokio::select! {
@@ -113,7 +115,7 @@ impl Batcher {
                     commands += put_behind(waiting, next);
                 }
                 () = self.answered.notified() => {}
-                () = sleep_until(deadline) => return,
+                () = &mut time_is_up => return,
             }
         }
         self.wait_for_company(waiting, commands).await;
@@ -123,7 +125,7 @@ impl Batcher {
     /// must not travel alone. As many as the last entry took are waited for, a moment, and then whoever each turn of the
     /// runtime brings.
     async fn wait_for_company(&mut self, waiting: &mut VecDeque<Pending>, mut commands: usize) {
-        let deadline = Instant::now() + COMPANY_WAIT;
+        let mut time_is_up = pin!(sleep(COMPANY_WAIT));
         while commands < self.expected.min(self.worth_an_entry()) {
             tokio::select! {
                 biased;
@@ -131,7 +133,7 @@ impl Batcher {
                     let Some(next) = next else { return };
                     commands += put_behind(waiting, next);
                 }
-                () = sleep_until(deadline) => break,
+                () = &mut time_is_up => break,
             }
         }
         while commands < WORTH_AN_ENTRY {

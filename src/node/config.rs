@@ -88,7 +88,7 @@ impl Default for Limits {
     }
 }
 
-/// Waits. Every wait of a node is one of these or derived from one.
+/// Waits that a deployment or a test sets. Shorter ones, of one step each, stand beside the code that waits.
 #[derive(Clone, Debug)]
 pub struct Timings {
     pub heartbeat: Duration,
@@ -136,7 +136,7 @@ impl Default for Timings {
             // long.
             snapshot_piece: Duration::from_secs(3),
             snapshot_every: Duration::from_secs(60),
-            // Single bookings of 64 connections make some 1,000 a second. A start replays all of it: up to two million
+            // Single bookings of 64 connections make 300 to 1,000 a second. A start replays all of it: up to two million
             // commands of that kind, or what a gibibyte holds of larger batches.
             snapshot_entries: 100_000,
             snapshot_bytes: 1 << 30,

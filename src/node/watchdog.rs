@@ -1,4 +1,5 @@
-//! The node's eye on itself: it stops rather than serve from a broken core, and a leader without a majority falls silent.
+//! The node's eye on itself: it stops rather than serve from a broken core, a leader without a majority falls silent, and a
+//! log whose disk hangs is told of.
 
 use std::collections::BTreeSet;
 use std::sync::Weak;
@@ -7,12 +8,12 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use openraft::async_runtime::{RecvError, WatchReceiver};
-use openraft::{Instant as _, ServerState};
+use openraft::{Instant as _, RaftMetrics, ServerState};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::Node;
-use crate::replication::{LogBusy, NodeId};
+use crate::replication::{LogBusy, NodeId, TypeConfig};
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Past this distance from the members' median a wall clock is wrong, and its node does not lead.
@@ -22,14 +23,22 @@ const LOG_BUSY_MAX: Duration = Duration::from_secs(10);
 /// A handover that was asked for is not asked for again before it had its time.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(2);
 
-/// Runs until the node is gone or must stop. `storage_fatal` tells of an fsync that failed or a worker that died, `log_busy` of
-/// one that does not come back.
+/// What was seen when it last looked.
+#[derive(Default)]
+struct Seen {
+    leader: Option<NodeId>,
+    log_hangs: bool,
+    /// Since when this node leads.
+    leading: Option<Instant>,
+    /// Since when it leads without the answer of a majority.
+    lost: Option<Instant>,
+    handed_over: Option<Instant>,
+}
+
+/// Runs until the node is gone or must stop. `storage_fatal` tells of an fsync that failed or a worker that died,
+/// `log_busy` of one that does not come back.
 pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<String>>, log_busy: LogBusy) {
-    let mut handed_over: Option<Instant> = None;
-    let mut leading_since: Option<Instant> = None;
-    let mut lost_since: Option<Instant> = None;
-    let mut leader: Option<NodeId> = None;
-    let mut log_hangs = false;
+    let mut seen = Seen::default();
     loop {
         // Woken at once by the storage, else by the clock.
         let _ = timeout(LOOK_EVERY, storage_fatal.changed()).await;
@@ -37,45 +46,58 @@ pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<Str
         if let Some(reason) = storage_fatal.borrow().clone() {
             return node.stop_because(reason);
         }
-        log_hangs = tell_of_a_log_that_hangs(log_hangs, log_busy.lasts());
+        seen.log_hangs = tell_of_a_log_that_hangs(seen.log_hangs, log_busy.lasts());
         let metrics = node.metrics();
         node.look_for_suspension();
-        if let Err(fatal) = metrics.running_state {
+        if let Err(fatal) = &metrics.running_state {
             if *node.closing.borrow() {
                 // As it was told to.
                 return;
             }
             return node.stop_because(format!("raft has stopped: {fatal}"));
         }
-        if leader != node.leader() {
-            leader = node.leader();
-            match leader {
+        if seen.leader != node.leader() {
+            seen.leader = node.leader();
+            match seen.leader {
                 Some(leader) => tracing::info!(leader, term = metrics.current_term, "there is a leader"),
                 None => tracing::info!(term = metrics.current_term, "there is no leader"),
             }
         }
-        let leads = metrics.state == ServerState::Leader;
-        leading_since = if leads { leading_since.or_else(|| Some(Instant::now())) } else { None };
+        node.peers.stop_appends(seen.falls_silent(&node, &metrics));
+        if metrics.state == ServerState::Leader {
+            seen.hand_over_where_it_must_not_lead(&node).await;
+        }
+    }
+}
+
+impl Seen {
+    /// Whether the node, which leads without a majority, is silent now.
+    fn falls_silent(&mut self, node: &Node, metrics: &RaftMetrics<TypeConfig>) -> bool {
+        let since = |before: Option<Instant>, holds: bool| holds.then(|| before.unwrap_or_else(Instant::now));
+        self.leading = since(self.leading, metrics.state == ServerState::Leader);
         let patience = 2 * node.config.timings.election_max;
         // A new leader has had no time to be answered.
-        let quorum_lost = leading_since.is_some_and(|since| since.elapsed() > patience)
+        let is_lost = self.leading.is_some_and(|since| since.elapsed() > patience)
             && metrics.membership_config.membership().voter_ids().count() > 1
             && metrics.last_quorum_acked.is_none_or(|acked| acked.elapsed() > patience);
-        lost_since = if quorum_lost { lost_since.or_else(|| Some(Instant::now())) } else { None };
-        node.peers.stop_appends(lost_since.is_some_and(|since| falls_silent(since.elapsed(), patience)));
+        self.lost = since(self.lost, is_lost);
+        self.lost.is_some_and(|since| falls_silent(since.elapsed(), patience))
+    }
 
+    /// A leader that has paused, or whose clock is wrong, gives way.
+    async fn hand_over_where_it_must_not_lead(&mut self, node: &Node) {
         let off = node.median_offset_ms().unsigned_abs();
-        let must_not_lead = node.state.paused().is_some() || off > CLOCK_ERROR_MS_MAX;
-        if leads && must_not_lead && handed_over.is_none_or(|at| at.elapsed() > HAND_OVER_EVERY) {
-            match node.state.paused() {
-                Some(reason) => tracing::warn!(%reason, "this node has paused, and must not lead"),
-                None => {
-                    tracing::warn!(clock_off_ms = off, "this node's clock is wrong, and it must not lead")
-                }
-            }
-            handed_over = Some(Instant::now());
-            node.hand_over().await;
+        let paused = node.state.paused();
+        let has_had_time = self.handed_over.is_none_or(|at| at.elapsed() > HAND_OVER_EVERY);
+        if (paused.is_none() && off <= CLOCK_ERROR_MS_MAX) || !has_had_time {
+            return;
         }
+        match paused {
+            Some(reason) => tracing::warn!(%reason, "this node has paused, and must not lead"),
+            None => tracing::warn!(clock_off_ms = off, "this node's clock is wrong, and it must not lead"),
+        }
+        self.handed_over = Some(Instant::now());
+        node.hand_over().await;
     }
 }
 
