@@ -32,6 +32,8 @@ struct List {
 }
 
 /// Frees what is left of a block: sets its release date
+///
+/// The block is written as it was read a moment before: what somebody else changes of it in between is set back.
 #[derive(Args, Debug)]
 struct Release {
     #[arg(long)]

@@ -1,5 +1,6 @@
 //! `book`: several reservations together, all or none; and `booking`: what becomes of them.
 
+use std::collections::BTreeMap;
 use std::num::{NonZero, NonZeroU16};
 use std::str::FromStr;
 
@@ -183,18 +184,39 @@ impl Booking {
 }
 
 fn table(booking: &wire::Booking) -> String {
-    let mut total: Option<(i64, Currency)> = None;
+    // Each stay has a currency of its own.
+    let mut totals: BTreeMap<Currency, i64> = BTreeMap::new();
     for stay in &booking.reservations {
-        let before = total.map_or(0, |(sum, _)| sum);
-        total = Some((before + stay.price.total, stay.price.currency));
+        *totals.entry(stay.price.currency).or_default() += stay.price.total;
     }
-    let total = output::or_dash(total.map(|(sum, currency)| money::format(sum, currency)));
-    format!("booking  {}\ntotal    {total}\n\n{}", booking.id, output::reservations(&booking.reservations))
+    let totals: Vec<String> =
+        totals.into_iter().map(|(currency, sum)| money::format(sum, currency)).collect();
+    let stays = output::reservations(&booking.reservations);
+    format!("booking  {}\ntotal    {}\n\n{stays}", booking.id, totals.join(" + "))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_booking_in_two_currencies_has_two_totals() {
+        let stay = |currency: &str, total: i64| {
+            json!({
+                "id": Uuid::nil(), "booking_id": Uuid::nil(), "property": "p", "room_type": "t", "room": null,
+                "room_pinned": false, "guest": "g", "arrival": "2027-01-01", "departure": "2027-01-02", "occupancy": 1,
+                "status": "confirmed", "hold_expires_at": null, "block": null, "external_ref": null, "revision": 1,
+                "lsn": 1, "created_at": "2027-01-01T00:00:00.000Z", "updated_at": "2027-01-01T00:00:00.000Z",
+                "price": { "currency": currency, "nights": [{ "date": "2027-01-01", "amount": total }], "total": total },
+            })
+        };
+        let stays = [stay("JPY", 12_000), stay("EUR", 14_000), stay("EUR", 50)];
+        let booking = json!({ "id": Uuid::nil(), "reservations": stays });
+        let text = table(&serde_json::from_value(booking).unwrap());
+        assert_eq!(text.lines().nth(1), Some("total    140.50 EUR + 12000 JPY"), "{text}");
+    }
 
     #[test]
     fn a_stay_in_words_is_a_stay_or_says_why_not() {

@@ -65,7 +65,7 @@ pub(super) struct Amend {
     #[arg(long)]
     room_type: Option<RoomTypeId>,
     /// This room and no other
-    #[arg(long, conflicts_with = "unpin")]
+    #[arg(long, conflicts_with_all = ["unpin", "room_type"])]
     room: Option<RoomId>,
     /// Any room of the type will do
     #[arg(long)]

@@ -6,10 +6,11 @@
 //! whole one. Instants, revisions and positions belong to the cluster that wrote them and are left out, except the end
 //! of a hold.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::client::{FirstBusinessDate, ImportedStay};
+use crate::client::{FirstBusinessDate, ImportedStay, null_is_default};
 use crate::ledger::{BlockId, BlockStatus, Currency, Date, Prices, PropertyId, RoomId, RoomTypeId};
+use crate::wire::UniqueMap;
 
 /// The version of the format that is written, and the only one that is read.
 pub(super) const FORMAT: u32 = 1;
@@ -35,7 +36,7 @@ pub(super) enum Record {
 pub(super) struct Header {
     pub format: u32,
     /// Whether the file is whole only with an [`End`].
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_false")]
     pub ended: bool,
 }
 
@@ -56,7 +57,8 @@ pub(super) struct Property {
     /// An IANA name.
     pub time_zone: String,
     pub currency: Currency,
-    /// `clock`, or the date on which a property stands that is moved by hand.
+    /// `clock`, also where it is left out, or the date on which a property stands that is moved by hand.
+    #[serde(default, deserialize_with = "null_is_default")]
     pub business_date: FirstBusinessDate,
 }
 
@@ -67,7 +69,7 @@ pub(super) struct RoomType {
     pub room_type: RoomTypeId,
     pub name: String,
     pub max_occupancy: u32,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub overbooking_limit: u32,
 }
 
@@ -91,6 +93,7 @@ pub(super) struct Rate {
     pub from: Date,
     pub to: Date,
     /// Minor units, by currency and occupancy.
+    #[serde(deserialize_with = "prices")]
     pub prices: Prices,
 }
 
@@ -101,11 +104,11 @@ pub(super) struct Restriction {
     pub room_type: RoomTypeId,
     pub from: Date,
     pub to: Date,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_false")]
     pub closed: bool,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_false")]
     pub closed_to_arrival: bool,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_false")]
     pub closed_to_departure: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_stay: Option<u32>,
@@ -115,6 +118,12 @@ pub(super) struct Restriction {
     pub min_advance_days: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_advance_days: Option<u32>,
+}
+
+/// Prices of which none is there twice.
+fn prices<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Prices, D::Error> {
+    let by_currency = UniqueMap::<Currency, UniqueMap<u32, i64>>::deserialize(deserializer)?;
+    Ok(by_currency.0.into_iter().map(|(currency, amounts)| (currency, amounts.0)).collect())
 }
 
 fn is_false(flag: &bool) -> bool {
@@ -170,7 +179,9 @@ pub(super) struct WaitlistEntry {
     pub arrival: Date,
     pub departure: Date,
     pub occupancy: u32,
-    pub currency: Currency,
+    /// The property's where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<Currency>,
 }
 
 impl Record {

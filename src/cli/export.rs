@@ -155,7 +155,7 @@ async fn waitlist(client: &Client, property: &PropertyId) -> Result<Vec<Waitlist
         arrival: it.arrival,
         departure: it.departure,
         occupancy: it.occupancy,
-        currency: it.currency,
+        currency: Some(it.currency),
     };
     Ok(waiting.into_iter().map(entry).collect())
 }

@@ -1,4 +1,4 @@
-//! The command line: one file a subcommand, and one for what changes a reservation.
+//! The command line: one file a subcommand, or a few that belong together.
 //!
 //! It parses at the edge and speaks to a cluster through [`crate::client`] only; `serve` and `verify` are the two that
 //! touch a data directory. Data goes to stdout, progress and logs to stderr. It must never turn an unknown outcome into
@@ -236,7 +236,8 @@ impl Writing {
             return Ok(written?);
         }
         output::tell!(
-            "No answer yet. If this is broken off, the same command with --idempotency-key {key} goes on, and can't do it twice."
+            "No answer yet. If this is broken off, the same command with --idempotency-key {key} goes on, and can't do it \
+             twice."
         );
         Ok(written.await?)
     }
@@ -306,6 +307,7 @@ mod tests {
             vec!["innkeeper", "cancel", id, "--idempotency-key", "with space"],
             vec!["innkeeper", "amend", id],
             vec!["innkeeper", "amend", id, "--room", "1", "--unpin"],
+            vec!["innkeeper", "amend", id, "--room", "1", "--room-type", "double"],
             vec!["innkeeper", "assign", id],
             vec!["innkeeper", "serve", "--node-id", "one"],
             vec!["innkeeper", "serve", "--client-addr", "nowhere"],
@@ -333,6 +335,7 @@ mod tests {
             assert!(Cli::try_parse_from(["innkeeper", change, id, "--if-match", "2"]).is_ok(), "{change}");
         }
         assert!(Cli::try_parse_from(["innkeeper", "amend", id, "--unpin", "--occupancy", "1"]).is_ok());
+        assert!(Cli::try_parse_from(["innkeeper", "amend", id, "--unpin", "--room-type", "double"]).is_ok());
         for (flag, kind) in [("--help", ErrorKind::DisplayHelp), ("--version", ErrorKind::DisplayVersion)] {
             let error = Cli::try_parse_from(["innkeeper", flag]).expect_err(flag);
             assert_eq!((error.kind(), error.exit_code()), (kind, 0));

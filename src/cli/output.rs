@@ -45,11 +45,13 @@ pub(super) fn show<T: Serialize>(
 ) -> Result<(), Failure> {
     match format {
         Format::Table => print(&table(data)),
-        Format::Json => {
-            let json = serde_json::to_string_pretty(data).expect("answers are structs with named fields");
-            print(&json)
-        }
+        Format::Json => show_json(data),
     }
+}
+
+/// Prints an answer as the API gives it.
+pub(super) fn show_json<T: Serialize>(data: &T) -> Result<(), Failure> {
+    print(&serde_json::to_string_pretty(data).expect("answers are structs with named fields"))
 }
 
 /// Prints what a write was answered. That it was done outlasts a stdout that takes nothing.

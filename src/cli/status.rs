@@ -34,15 +34,16 @@ impl Status {
             };
         }
         let cluster = client.cluster().await?.value;
-        let set_aside = match format {
-            Format::Json => 0,
-            Format::Table => client.quarantine().await?.value.commands.len(),
-        };
-        output::show(format, &cluster, |cluster| table(cluster, set_aside))
+        // The cluster's own answer has no place for what was set aside, so it is asked for only where the table names it.
+        if format == Format::Json {
+            return output::show_json(&cluster);
+        }
+        let set_aside = client.quarantine().await.map(|answer| answer.value.commands.len());
+        output::print(&table(&cluster, &set_aside.map_err(|error| error.to_string())))
     }
 }
 
-fn table(cluster: &wire::Cluster, set_aside: usize) -> String {
+fn table(cluster: &wire::Cluster, set_aside: &Result<usize, String>) -> String {
     let rows = cluster.nodes.iter().map(|member| {
         [
             member.id.to_string(),
@@ -93,9 +94,10 @@ fn table(cluster: &wire::Cluster, set_aside: usize) -> String {
         Some(format!("\nnode {id} follows an operator's decision, entry {at}: what was recorded from entry {entry} on is passed over"))
     });
     let set_aside = match set_aside {
-        0 => String::new(),
-        1 => "\n1 command was set aside: see `innkeeper quarantine list`".to_owned(),
-        more => format!("\n{more} commands were set aside: see `innkeeper quarantine list`"),
+        Ok(0) => String::new(),
+        Ok(1) => "\n1 command was set aside: see `innkeeper quarantine list`".to_owned(),
+        Ok(more) => format!("\n{more} commands were set aside: see `innkeeper quarantine list`"),
+        Err(why) => format!("\nhow many commands were set aside can't be told: {why}"),
     };
     let table = output::table(head, rows);
     let remarks: String = refused.chain(decided).chain(paused).collect();
@@ -127,8 +129,8 @@ fn remedy(cluster: &wire::Cluster) -> String {
     } else {
         let silent: Vec<String> = silent.iter().map(|member| member.id.to_string()).collect();
         format!(
-            "all nodes that answer have paused: first bring back node {}, where a newer snapshot for the others may be; if \
-             that is gone for good, ",
+            "all nodes that answer have paused: first bring back node {}, where a newer snapshot for the others may \
+             be; if that is gone for good, ",
             silent.join(" and node ")
         )
     };
@@ -179,7 +181,7 @@ mod tests {
             term: 4,
             nodes: vec![member(1), gone, paused, refuses],
         };
-        let text = table(&cluster, 2);
+        let text = table(&cluster, &Ok(2));
         let row = |id: &str| -> Vec<&str> {
             let line = text.lines().find(|line| line.trim_start().starts_with(id)).expect(&text);
             line.split_whitespace().collect()
@@ -190,7 +192,10 @@ mod tests {
         assert_eq!(row("4 ")[1..3], ["refused", "-"]);
         assert!(text.contains(&format!("\nnode 1 says: {why}\n")), "{text}");
         assert!(text.contains("2 commands were set aside"), "{text}");
-        assert!(!table(&cluster, 0).contains("set aside"));
+        assert!(!table(&cluster, &Ok(0)).contains("set aside"));
+        let untold = table(&cluster, &Err("an answer too long".to_owned()));
+        assert!(untold.contains("leader: none is known"), "the rest is shown: {untold}");
+        assert!(untold.contains("can't be told: an answer too long"), "{untold}");
         assert!(text.contains("leader: none is known") && text.contains("term 4"), "{text}");
         assert!(text.ends_with("node 3 has paused: the state hash at LSN 7 differs"), "{text}");
 
@@ -201,7 +206,7 @@ mod tests {
             ..member(id)
         });
         let paused = |nodes: &[wire::Member], leader| {
-            table(&wire::Cluster { nodes: nodes.into(), leader, ..cluster.clone() }, 0)
+            table(&wire::Cluster { nodes: nodes.into(), leader, ..cluster.clone() }, &Ok(0))
         };
         let command = format!("`innkeeper resume 9 {:032x}`", 0xab);
         let text = paused(&all, Some(1));
@@ -215,7 +220,7 @@ mod tests {
         assert!(text.contains("first bring back node 3") && text.ends_with(&command), "{text}");
         assert!(!paused(&[all[0].clone(), member(2)], Some(1)).contains("innkeeper resume"));
         let decided = wire::Member { decided: Some(wire::Decided { index: 12, paused_at }), ..member(1) };
-        let text = table(&wire::Cluster { nodes: vec![decided], ..cluster }, 0);
+        let text = table(&wire::Cluster { nodes: vec![decided], ..cluster }, &Ok(0));
         assert!(text.contains("node 1 follows an operator's decision, entry 12"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! The typed client of the HTTP API: what the command line and the cluster tests speak to a cluster with.
+//! The typed client of the HTTP API: what the command line speaks to a cluster with.
 //!
 //! It holds one pool of connections and the list of nodes, and knows the contract's shapes ([`crate::wire`]), never a
 //! node's insides. Any node takes any request, so that a node that is gone, or has no leader, is answered by asking
@@ -37,6 +37,7 @@ use crate::ledger::{
 use crate::wire;
 use attempt::Attempt;
 use endpoint::endpoint;
+pub(crate) use request::null_is_default;
 use request::{Assign, NightAudit};
 use retry::{Course, Judgement};
 

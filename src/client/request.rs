@@ -17,10 +17,11 @@ pub struct PutProperty {
 }
 
 /// The business date with which a new property begins; one that exists keeps its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FirstBusinessDate {
     /// Follows the property's midnight.
+    #[default]
     Clock,
     /// Moved by night audits only.
     #[serde(untagged)]
@@ -121,7 +122,7 @@ pub struct ImportBooking {
 }
 
 /// A field that may be left out may be null.
-fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+pub(crate) fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())

@@ -6,7 +6,8 @@ use axum::response::Response;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::extract::{Params, Segments, key_of_headers};
+use super::extract::{Params, Segments};
+use super::key::key_of_headers;
 use super::problem::Problem;
 use super::render;
 use crate::history::NotTold;

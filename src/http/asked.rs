@@ -5,7 +5,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::access::write;
-use super::extract::Key;
+use super::key::Key;
 use super::problem::Problem;
 use crate::ledger::{Command, Submission};
 use crate::node::Node;

@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::extract::{self, Params, key_of_headers};
+use super::extract::{self, Params};
+use super::key::key_of_headers;
 use super::problem::Problem;
 use super::render;
 use crate::ledger::StateHash;

@@ -1,11 +1,10 @@
 //! What the fields of a body are read as: strictly, and so that no complaint speaks of how it is done.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
 use std::num::IntErrorKind;
 
-use serde::de::{self, DeserializeSeed, IntoDeserializer, MapAccess, Visitor};
+use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::extract::Object;
@@ -68,15 +67,17 @@ impl std::str::FromStr for Digits {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Digits, String> {
-        let is_plain =
-            text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
         let number = text.parse::<u64>().map_err(|error| error.to_string())?;
-        if is_plain {
+        if is_plain(text) {
             Ok(Digits(number))
         } else {
             Err("a whole number is written in digits alone".to_owned())
         }
     }
+}
+
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'))
 }
 
 /// A whole number that is not negative. One that is too large to be counted is the largest that is: whatever bounds it
@@ -96,7 +97,7 @@ impl std::str::FromStr for Whole {
 
     fn from_str(text: &str) -> Result<Whole, String> {
         match text.parse::<u64>() {
-            Err(error) if *error.kind() == IntErrorKind::PosOverflow => Ok(Whole(u64::MAX)),
+            Err(error) if is_plain(text) && *error.kind() == IntErrorKind::PosOverflow => Ok(Whole(u64::MAX)),
             _ => text.parse().map(|Digits(number)| Whole(number)),
         }
     }
@@ -185,37 +186,6 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// A JSON object as a map in which no key comes twice.
-#[derive(Clone, Debug, Serialize)]
-#[serde(transparent)]
-pub struct UniqueMap<K, V>(pub BTreeMap<K, V>);
-
-impl<'de, K: Deserialize<'de> + Ord + Display, V: Deserialize<'de>> Deserialize<'de> for UniqueMap<K, V> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<UniqueMap<K, V>, D::Error> {
-        struct Unique<K, V>(PhantomData<(K, V)>);
-
-        impl<'de, K: Deserialize<'de> + Ord + Display, V: Deserialize<'de>> Visitor<'de> for Unique<K, V> {
-            type Value = UniqueMap<K, V>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-                let mut map = BTreeMap::new();
-                while let Some((key, value)) = access.next_entry::<K, V>()? {
-                    if map.contains_key(&key) {
-                        return Err(de::Error::custom(format!("duplicate field `{key}`")));
-                    }
-                    map.insert(key, value);
-                }
-                Ok(UniqueMap(map))
-            }
-        }
-        deserializer.deserialize_map(Unique(PhantomData))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::extract::parse;
@@ -290,7 +260,9 @@ mod tests {
         }
         assert_eq!(Whole(1 << 32).count(), u32::MAX);
         assert_eq!("18446744073709551616".parse(), Ok(Whole(u64::MAX)));
-        assert!("-1".parse::<Whole>().is_err() && "x".parse::<Whole>().is_err());
+        for text in ["-1", "x", "", "007", "+7", "+18446744073709551616", "018446744073709551616"] {
+            assert!(text.parse::<Whole>().is_err(), "{text}");
+        }
         // What a request is compared by is as it was with numbers of a bound.
         assert_eq!(rmp_serde::to_vec_named(&Whole(2)).unwrap(), rmp_serde::to_vec_named(&2u32).unwrap());
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use super::access::{check_range, counted_range, show, submit, write};
 use super::asked::Asked;
 use super::extract::{Params, Segments, json, judge_currency, no_body, nothing};
-use super::fields::{Amount, Text, UniqueMap};
+use super::fields::{Amount, Text};
 use super::lists::{list, list_dates};
 use super::problem::Problem;
 use super::render;
@@ -21,7 +21,7 @@ use crate::ledger::{
     PutProperty, PutRates, PutRoom, PutRoomType, RateTarget, Refusal, RetireRoom, RoomId, RoomTypeId,
 };
 use crate::node::{Consistency, Node, date_at, time_zone_known};
-use crate::wire;
+use crate::wire::{self, UniqueMap};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

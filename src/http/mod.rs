@@ -21,6 +21,7 @@ mod extract;
 mod fields;
 mod imports;
 mod inventory;
+mod key;
 mod listen;
 mod lists;
 mod metrics;

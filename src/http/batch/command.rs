@@ -6,9 +6,10 @@ use serde::Deserialize;
 
 use super::super::asked::Asked;
 use super::super::bookings::BookFields;
-use super::super::extract::{Key, parse as parse_json, parse_beside, parse_strictly};
+use super::super::extract::{parse as parse_json, parse_beside, parse_strictly};
 use super::super::fields::word;
 use super::super::inventory::{RatesFields, RoomFields};
+use super::super::key::Key;
 use super::super::problem::Problem;
 use super::super::reservations::{
     AmendFields, AssignFields, CANCEL, CHECK_IN, CHECK_OUT, CONFIRM, NO_SHOW, PlainReservationId,

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
-use super::super::extract::{GROUP_BYTES_MAX, Key};
+use super::super::extract::GROUP_BYTES_MAX;
+use super::super::key::Key;
 use super::super::problem::Problem;
 use super::super::reservations::{AmendFields, AssignFields, CANCEL, PlainReservationId, ReserveFields};
 use super::command::parse;

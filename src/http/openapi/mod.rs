@@ -138,10 +138,16 @@ fn parameters(call: &Call) -> Vec<Value> {
         ]);
         parameters.push(Value::Object(parameter));
     }
-    if matches!(call.kind, Kind::Write | Kind::Change) {
+    let key_means = match call.kind {
+        Kind::Write | Kind::Change => {
+            Some("The same key with the same request gets the first one's outcome.")
+        }
+        Kind::Local if call.method == "POST" => Some("Checked, and kept for nothing."),
+        Kind::Local | Kind::Read | Kind::Batch => None,
+    };
+    if let Some(description) = key_means {
         parameters.push(json!({
-            "name": "Idempotency-Key", "in": "header",
-            "description": "The same key with the same request gets the first one's outcome.",
+            "name": "Idempotency-Key", "in": "header", "description": description,
             "schema": { "type": "string", "pattern": "^[!-~]{1,255}$" },
         }));
     }

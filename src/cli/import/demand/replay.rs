@@ -116,12 +116,28 @@ impl<'c> Course<'c> {
                 self.take(step, row).await?;
             }
         }
-        Ok(())
+        // What came free behind the last of them is taken on this day as well, and who arrives on it comes late.
+        loop {
+            let late = self.accept_offers().await?;
+            if late.is_empty() {
+                return Ok(());
+            }
+            for step in [Step::CheckIn, Step::CheckOutOnArrivalDay, Step::NoShow] {
+                let rows = day.values().filter_map(|steps| steps.get(&step)).flatten();
+                for row in rows.filter(|row| late.contains(&row.number)) {
+                    self.carry_out(step, row).await?;
+                }
+            }
+        }
     }
 
-    /// One step of one row.
+    /// One step of one row, when its turn comes.
     async fn take(&self, step: Step, row: &Row) -> Result<(), ClientError> {
         self.bar.inc(1);
+        self.carry_out(step, row).await
+    }
+
+    async fn carry_out(&self, step: Step, row: &Row) -> Result<(), ClientError> {
         if step == Step::Reserve {
             return self.reserve(row).await;
         }
@@ -206,8 +222,9 @@ impl<'c> Course<'c> {
         Key::Given(format!("innkeeper-demand:{}:d{row}:{step}", self.hotel.property()))
     }
 
-    /// Whoever is offered a room takes it. A replay makes no holds but these.
-    async fn accept_offers(&self) -> Result<(), ClientError> {
+    /// Whoever is offered a room takes it: the numbers of those rows. A replay makes no holds but these.
+    async fn accept_offers(&self) -> Result<BTreeSet<usize>, ClientError> {
+        let mut taken = BTreeSet::new();
         let property = self.hotel.property();
         let held = ListQuery { status: Some(Status::Held), ..ListQuery::default() };
         let accept = async |page: Vec<wire::Reservation>| {
@@ -219,11 +236,13 @@ impl<'c> Course<'c> {
                 let confirmed = self.client.change(offered.id, StatusChange::Confirm, None, key).await;
                 if refusal(confirmed)?.is_ok() {
                     self.replayed.lock().await.accept_late(row, offered.id);
+                    taken.insert(row);
                 }
             }
             Ok(())
         };
-        self.client.every_reservation(&property, held, accept).await
+        self.client.every_reservation(&property, held, accept).await?;
+        Ok(taken)
     }
 }
 

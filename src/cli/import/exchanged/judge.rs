@@ -156,7 +156,7 @@ impl KnownProperty {
         self.has_type(&it.room_type)?;
         // The maximum may have been lowered since: the cluster refuses that one entry, and takes the rest.
         fits(it.occupancy, u32::MAX)?;
-        currency(it.currency)?;
+        it.currency.map_or(Ok(()), currency)?;
         dates(it.arrival, it.departure)?;
         self.within_horizon("departure", it.departure)?;
         new(self.waitlist.insert(it.entry.clone()), "waitlist entry", &it.entry)

@@ -161,6 +161,7 @@ mod tests {
         r#"{"room_type":{"property":"grand","room_type":"double","name":"Double","max_occupancy":2}}"#;
     const ROOM: &str = r#"{"room":{"property":"grand","room":"101","room_type":"double"}}"#;
 
+    const RULE: &str = r#"{"restriction":{"property":"grand","room_type":"double","from":"2027-01-01","to":"2027-01-02","min_stay":2}}"#;
     const BLOCK: &str = r#"{"block":{"property":"grand","block":"fair","room_type":"double","from":"2027-03-01","to":"2027-03-03","rooms":1,"status":"definite"}}"#;
     const WAITING: &str = r#"{"waitlist_entry":{"property":"grand","entry":"w-1","guest":"g","room_type":"double","arrival":"2027-03-01","departure":"2027-03-02","occupancy":1,"currency":"EUR"}}"#;
 
@@ -181,11 +182,10 @@ mod tests {
     #[test]
     fn a_whole_file_is_read_and_counted() {
         let rate = r#"{"rate":{"property":"grand","room_type":"double","from":"2027-01-01","to":"2028-01-01","prices":{"EUR":{"1":10900,"2":14000}}}}"#;
-        let rule = r#"{"restriction":{"property":"grand","room_type":"double","from":"2027-01-01","to":"2027-01-02","min_stay":2}}"#;
         let closed = r#"{"out_of_order":{"property":"grand","room":"101","from":"2027-01-01","to":"2027-01-02","reason":"paint"}}"#;
         let of_block = booking("b-2", &[("\"price\"", "\"block\":\"fair\",\"room_pinned\":null,\"price\"")]);
         let first = booking("b-1", &[]);
-        let lines = [HEADER, GRAND, TYPE, ROOM, rate, rule, closed, BLOCK, &first, "", &of_block, WAITING];
+        let lines = [HEADER, GRAND, TYPE, ROOM, rate, RULE, closed, BLOCK, &first, "", &of_block, WAITING];
         let contents = read_lines(&lines).unwrap();
         let counts = Counts {
             properties: 1,
@@ -208,6 +208,26 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_left_out_may_be_null() {
+        let cases = [
+            (GRAND, r#","business_date":"clock""#, "business_date"),
+            (TYPE, "", "overbooking_limit"),
+            (WAITING, r#","currency":"EUR""#, "currency"),
+            (RULE, "", "closed"),
+            (RULE, "", "closed_to_arrival"),
+            (RULE, "", "closed_to_departure"),
+            (BLOCK, "", "release_date"),
+        ];
+        for (line, told, field) in cases {
+            let without = parse(&line.replace(told, "")).unwrap();
+            let null = line.replace(told, "").replace("}}", &format!(r#","{field}":null}}}}"#));
+            assert_eq!(parse(&null).unwrap(), without, "{null}");
+            assert_eq!(parse(&without.line()).unwrap(), without, "{field}");
+        }
+        assert_eq!(parse(&GRAND.replace(r#","business_date":"clock""#, "")), parse(GRAND));
+    }
+
+    #[test]
     fn what_is_wrong_is_told_by_line() {
         let no_night = booking("b", &[("2027-03-02", "2027-03-03")]);
         let backwards = booking("b", &[("2027-03-02", "2027-02-03")]);
@@ -222,6 +242,7 @@ mod tests {
         let by_hand = GRAND.replace("\"clock\"", "\"2027-01-01\"");
         let for_nobody = TYPE.replace(":2}", ":0}");
         let rate = r#"{"rate":{"property":"grand","room_type":"double","from":"2027-01-01","to":"2028-01-01","prices":{"EUR":{"1":10900}}}}"#;
+        let priced_twice = rate.replace(r#""1":10900"#, r#""1":10900,"1":2"#);
         let (negative, crowded) = (rate.replace("10900", "-5"), rate.replace("\"1\"", "\"3\""));
         let far_block = BLOCK.replace("2027-03-03", "2037-03-10");
         let late_block = BLOCK.replace("2027-03", "2031-03");
@@ -258,6 +279,7 @@ mod tests {
             (vec![HEADER, GRAND, HEADER], ":3:", "first line only"),
             (vec![HEADER, &nowhere], ":2:", "`time_zone`: Europe/Foo"),
             (vec![HEADER, &unpaid], ":2:", "ISO 4217"),
+            (vec![HEADER, GRAND, TYPE, &priced_twice], ":4:", "duplicate field `1`"),
             (vec![HEADER, GRAND, &for_nobody], ":3:", "`max_occupancy`"),
             (vec![HEADER, GRAND, TYPE, &far_block], ":4:", "more than 3660 nights"),
             (vec![HEADER, &by_hand, TYPE, &late_block], ":4:", "`to` is more than 1100 days"),

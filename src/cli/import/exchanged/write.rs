@@ -302,7 +302,7 @@ async fn waitlist_entry(client: &Client, it: &WaitlistEntry) -> Result<bool, Cli
         arrival: it.arrival,
         departure: it.departure,
         occupancy: it.occupancy,
-        currency: Some(it.currency),
+        currency: it.currency,
     };
     let key = Key::Given(format!("innkeeper-import-waiting:{}:{}", it.property, it.entry));
     Ok(client.join_waitlist(&it.property, &body, key).await?.meta.is_of_earlier_call())
