@@ -80,7 +80,7 @@ async fn rows_that_find_no_room_wait_for_one() {
     let slice = slice();
     let mut ended = Vec::new();
     for _ in 0..2 {
-        let cluster = Cluster::start(1).await;
+        // One after the other: who has a place and waits for another may wait for a story that does the same.
         let without: Value = match ended.is_empty() {
             true => {
                 let other = Cluster::start(1).await;
@@ -88,8 +88,10 @@ async fn rows_that_find_no_room_wait_for_one() {
             }
             false => Value::Null,
         };
+        let cluster = Cluster::start(1).await;
         let said = import(&cluster, &["--waitlist", "--output", "json"]).await;
         assert_eq!(said.code, Some(0), "{}", said.in_words());
+        assert!(!said.stderr.contains("on its day was refused"), "{}", said.in_words());
         let summary: Value = serde_json::from_str(&said.stdout).expect("JSON");
         let count = |value: &Value| value.as_u64().expect("a count");
         let refused: u64 = summary["refused"].as_object().expect("codes").values().map(count).sum();
@@ -107,6 +109,39 @@ async fn rows_that_find_no_room_wait_for_one() {
     }
     assert_eq!(ended[0].0, ended[1].0);
     assert_same(&ended[0].1, &ended[1].1);
+}
+
+/// One guest leaves on the day of arrival. His room is freed behind the time at which others come in.
+#[tokio::test]
+async fn who_is_given_a_room_late_on_the_day_of_arrival_comes_still() {
+    let text = std::fs::read_to_string(data()).expect("the slice");
+    let mut lines = text.lines();
+    let head: Vec<&str> = lines.next().expect("a head").split(',').collect();
+    let line = lines.next().expect("a row");
+    let row = |lead_time: &str, nights: &str, left: &str| {
+        let mut cells: Vec<&str> = line.split(',').collect();
+        for (name, value) in [
+            ("lead_time", lead_time),
+            ("stays_in_week_nights", nights),
+            ("reserved_room_type", "B"),
+            ("reservation_status_date", left),
+        ] {
+            cells[head.iter().position(|column| *column == name).expect("a column")] = value;
+        }
+        cells.join(",")
+    };
+    let cluster = Cluster::start(1).await;
+    let rows = cluster.dir().join("two.csv");
+    let two = [head.join(","), row("5", "4", "7/8/2015"), row("4", "1", "7/9/2015"), String::new()];
+    std::fs::write(&rows, two.join("\n")).expect("a file of two rows");
+    let (rows, capacity) = (rows.to_str().expect("a name in UTF-8"), capacity(&cluster));
+    let import =
+        ["import", "--format", "demand", "--capacity", &capacity, "--waitlist", "--output", "json", rows];
+    let said = cluster.innkeeper(&import).await;
+    assert_eq!(said.code, Some(0), "{}", said.in_words());
+    let summary: Value = serde_json::from_str(&said.stdout).expect("JSON");
+    let expected = json!({"rows": 2, "accepted": 2, "refused": {}, "statuses": {"checked_out": 2}});
+    assert_eq!(summary, expected, "{}", said.in_words());
 }
 
 /// The contract's four fields, which agree with one another and with the rows.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::support::cluster::place;
 use crate::support::node::{run, run_until};
@@ -18,6 +19,7 @@ async fn the_demonstration_runs_to_its_end_and_again_on_the_same_data() {
 
     // A data directory keeps the ports that it was made with.
     let base = free_base(0).to_string();
+    let mut before: Option<Value> = None;
     for time in ["first", "second"] {
         let said = run(
             &["dev", "--data-dir", data_dir, "--base-port", &base, "--demo-failover", "--exit-after-demo"],
@@ -26,6 +28,16 @@ async fn the_demonstration_runs_to_its_end_and_again_on_the_same_data() {
         .await;
         assert_eq!(said.code, Some(0), "{time}: {}", said.in_words());
         assert!(said.stdout.contains(data_dir), "it prints where the data is: {}", said.in_words());
+        let node = dir.path().join("data/node-1");
+        let node = node.to_str().expect("a name in UTF-8");
+        let verified = run(&["verify", "--data-dir", node, "--output", "json"], DONE_WITHIN).await;
+        assert_eq!(verified.code, Some(0), "{time}: {}", verified.in_words());
+        let summary: Value = serde_json::from_str(&verified.stdout).expect("JSON");
+        if let Some(before) = &before {
+            assert_eq!(summary["cluster_id"], before["cluster_id"], "it is another cluster");
+            assert!(summary["last_lsn"].as_u64() > before["last_lsn"].as_u64(), "{before} {summary}");
+        }
+        before = Some(summary);
     }
 }
 

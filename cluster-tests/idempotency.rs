@@ -152,7 +152,7 @@ async fn a_key_belongs_to_one_request() {
     let again = cluster.api(2).call(reqwest::Method::POST, &hotel.path("/reservations"));
     let again = again.body("application/json; charset=utf-8", spelled).key("key").answer().await;
     replays(&again, 201, &made, "spelled otherwise");
-    // What was refused under no key is refused anew, and nothing was stored.
+    // Whatever was refused above has left no reservation.
     assert_eq!(hotel.reservations(&cluster.api(3)).await.len(), 1);
 }
 

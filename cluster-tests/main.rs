@@ -1,4 +1,5 @@
-//! Stories about running clusters: real `innkeeper` processes on loopback, spoken to over HTTP only.
+//! Stories about running clusters: real `innkeeper` processes on loopback, spoken to over HTTP only (but for
+//! `contract/codes.rs`, which also starts nodes in this process).
 //!
 //! One story a file, told in named phases. A story waits for conditions, never for a guessed time; on failure it
 //! prints its seed, the end of every node's log and the command that runs it again. All stories are one binary,

@@ -104,8 +104,11 @@ impl Report {
         self.results.insert(name.into(), measured);
     }
 
-    /// Writes the run down where that was asked for.
+    /// Writes the run down where that was asked for. A run that has measured nothing has failed.
     pub fn finish(self) -> io::Result<()> {
+        if self.results.is_empty() {
+            return Err(io::Error::other(format!("nothing has a name that begins with `{}`", self.filter)));
+        }
         let Some(output) = self.output else { return Ok(()) };
         let run = Run { machine: machine(), results: self.results };
         let mut text = serde_json::to_string_pretty(&run)?;

@@ -310,7 +310,7 @@ impl Cluster {
         .await
     }
 
-    /// The leader that a majority of all nodes agrees on.
+    /// The leader that all nodes agree on, each of which must run.
     pub async fn leader(&self) -> u64 {
         let ids = self.ids();
         self.leader_among(&ids).await
@@ -388,7 +388,7 @@ impl Cluster {
         .await
     }
 
-    /// Asks this node to take a snapshot and waits until it is there, past `after`. Answers its index.
+    /// Asks this node to take a snapshot and waits until it is there, with all that it has applied by now. Answers its index.
     pub async fn snapshot(&self, id: u64) -> u64 {
         let applied = self.own_row(id).await.expect("a node that answers")["applied_index"].as_u64();
         let applied = applied.expect("a node knows what it has applied");

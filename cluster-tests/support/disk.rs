@@ -75,7 +75,7 @@ impl LoopDisk {
             .args(["if=/dev/zero", "bs=64k", "status=none"])
             .arg(format!("of={}", self.filler().display()))
             .output();
-        filled.expect("dd runs");
+        assert!(!filled.expect("dd runs").status.success(), "dd ended before the disk was full");
     }
 
     /// Gives the space back.
