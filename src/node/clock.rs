@@ -51,7 +51,9 @@ impl Clock for SystemClock {
 pub const SIGHTING_AGE_MAX: Duration = Duration::from_secs(10);
 /// Clocks that differ by less are taken for equal: whole milliseconds of both are compared, and a message has its way.
 const NOTICED_MS: u64 = 2;
-/// For so long the greatest of what was seen counts; then what is seen next, should the clock have been set back.
+/// For so long the greatest of what was seen counts though all that comes is less, and twice as long where that began just
+/// before; then the greatest of that, should the clock have been set back. Messages are late by it however long nothing came:
+/// what comes first may have lain for as long.
 const GREATEST_KEPT: Duration = Duration::from_secs(2);
 
 /// What the other members' messages show: that they are there, and how far their wall clocks are from this node's.
@@ -72,10 +74,20 @@ struct Sighting {
     /// Milliseconds by which the member's wall clock is ahead of this node's monotonic clock: that one never jumps, as
     /// this node's wall clock may.
     ahead_ms: i64,
-    /// When that was seen, by this node's monotonic clock.
+    /// The greatest of what has come since all of it is less, and since when that is, by this node's monotonic clock.
+    less: Option<(i64, Duration)>,
+    /// When `ahead_ms` was last seen, by the same clock.
     measured_at: Duration,
     /// When the member was last heard from, by the same clock.
     at: Duration,
+}
+
+impl Sighting {
+    /// As the median has it: what was measured longer ago than anything that comes says less of the clock than that.
+    fn ahead_ms(&self, now: Duration) -> i64 {
+        let is_old = now.saturating_sub(self.measured_at) > GREATEST_KEPT;
+        self.less.filter(|_| is_old).map_or(self.ahead_ms, |(greatest, _)| greatest)
+    }
 }
 
 /// Whatever a message says: no clock is past the last timestamp.
@@ -86,15 +98,32 @@ fn ahead_ms(wall: Timestamp, monotonic: Duration) -> i64 {
 impl Sightings {
     /// A member's wall clock as a message carried it. A message that was under way for long makes the member's clock look
     /// late, and none makes it look early: so the greatest that was seen lately counts.
-    pub fn saw(&self, member: NodeId, theirs: Timestamp, clock: &dyn Clock) {
+    ///
+    /// Gives when the message was sent, by this node's monotonic clock, as if the quickest took no time: it may have lain in
+    /// this machine, or been sent again and again, while this node stood still or could not be reached.
+    pub fn saw(&self, member: NodeId, theirs: Timestamp, clock: &dyn Clock) -> Duration {
         let now = clock.monotonic();
-        let seen = Sighting { ahead_ms: ahead_ms(theirs, now), measured_at: now, at: now };
+        let ahead_ms = ahead_ms(theirs, now);
         let mut all = self.seen();
-        let kept = all.by_member.entry(member).or_insert(seen);
+        let kept = all.by_member.entry(member).or_insert(Sighting {
+            ahead_ms,
+            less: None,
+            measured_at: now,
+            at: now,
+        });
         kept.at = now;
-        if seen.ahead_ms >= kept.ahead_ms || now.saturating_sub(kept.measured_at) > GREATEST_KEPT {
-            *kept = seen;
+        let late_ms = kept.ahead_ms.saturating_sub(ahead_ms).max(0) as u64;
+        if late_ms == 0 {
+            (kept.ahead_ms, kept.less, kept.measured_at) = (ahead_ms, None, now);
+        } else {
+            let (greatest, since) =
+                kept.less.map_or((ahead_ms, now), |(less, since)| (less.max(ahead_ms), since));
+            kept.less = Some((greatest, since));
+            if now.saturating_sub(since) > GREATEST_KEPT {
+                (kept.ahead_ms, kept.less, kept.measured_at) = (greatest, None, now);
+            }
         }
+        now.saturating_sub(Duration::from_millis(late_ms))
     }
 
     /// When the member was last heard from, by this node's monotonic clock.
@@ -124,7 +153,7 @@ impl Sightings {
         seen.stamp = seen.stamp.max(Some((stamp, logged)));
         let members = seen.by_member.values();
         let recent = members.filter(|sighting| now.saturating_sub(sighting.at) <= SIGHTING_AGE_MAX);
-        let mut offsets: Vec<i64> = recent.map(|sighting| sighting.ahead_ms - own).chain([0]).collect();
+        let mut offsets: Vec<i64> = recent.map(|sighting| sighting.ahead_ms(now) - own).chain([0]).collect();
         offsets.sort_unstable();
         let (below, above) = (offsets[(offsets.len() - 1) / 2], offsets[offsets.len() / 2]);
         let stamped = logged - own;
@@ -370,6 +399,32 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_has_lain_somewhere_is_as_old_as_it_is() {
+        let sightings = Sightings::default();
+        // When it was sent by the member's clock and seen by this node's, and for how long it was under way.
+        for (sent, seen, late) in [
+            (100_000, 1_000, 0),
+            (100_100, 1_101, 1),
+            (100_200, 1_200, 0),
+            // This node stands still for a minute; three have lain there since.
+            (100_300, 61_000, 59_700),
+            (100_400, 61_000, 59_600),
+            (100_900, 61_001, 59_101),
+            (160_010, 61_010, 0),
+            // The member's clock is set back by half a second.
+            (159_600, 61_100, 500),
+            (161_600, 63_100, 500),
+            (161_700, 63_201, 501),
+            // What it was behind by at least, all that time, is what counts then.
+            (161_800, 63_301, 1),
+        ] {
+            let ours = Fixed(Timestamp(0), seen * MS);
+            let sent_at = sightings.saw(2, Timestamp(sent), &ours);
+            assert_eq!(sent_at, (seen - late) * MS, "sent at {sent} ms");
+        }
+    }
+
+    #[test]
     fn after_a_quiet_time_the_clock_that_went_on_with_the_log_is_believed_of_two() {
         const HOUR: u64 = 3_600_000;
         // How far this node's clock and the other's are from the log's time when its last stamp is seen, in hours; and the
@@ -416,7 +471,9 @@ mod tests {
         let right = |ms: u64| Fixed(Timestamp(1_000 + ms), Duration::from_millis(ms));
         for member in [2, 3] {
             sightings.saw(member, Timestamp(3_601_000), &right(0));
-            sightings.saw(member, Timestamp(4_000), &right(3_000));
+            for ms in [900, 2_000, 3_000] {
+                sightings.saw(member, Timestamp(1_000 + ms), &right(ms));
+            }
         }
         assert_eq!(sightings.median_offset_ms(&right(3_000), Timestamp(0)), 0);
     }

@@ -117,9 +117,9 @@ pub struct Node {
 struct Heard {
     /// When the last one came.
     came: Option<Duration>,
-    /// When one came of whose commit this node has applied all: what the leader had then this node has now.
+    /// When one was sent of whose commit this node has applied all: what the leader had then this node has now.
     taken: Option<Duration>,
-    /// When one came of whose commit not all was applied yet, and up to where that goes.
+    /// When one was sent of whose commit not all was applied yet, and up to where that goes.
     awaits: Option<(Duration, u64)>,
 }
 
@@ -439,7 +439,7 @@ impl Node {
         heard.came = heard.came.max(Some(at));
     }
 
-    /// An append that came at `at` from this node's leader, which has committed entries up to `commit`, is in the log.
+    /// An append that this node's leader sent at `at`, when it had committed entries up to `commit`, is in the log.
     fn append_taken(&self, at: Duration, commit: Option<u64>) {
         let applied = self.position().index();
         let mut heard = self.heard.lock().expect("no panic while the instants are locked");

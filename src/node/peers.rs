@@ -49,10 +49,11 @@ impl Node {
                 match self.check(&envelope) {
                     Ok(()) => {
                         // Hellos and claims come from anyone; only a member's clock counts.
-                        if !matches!(envelope.body, Request::Hello | Request::Claim(_)) {
-                            self.me.saw_wall(from.node, envelope.wall);
-                        }
-                        (from, self.handle(from, envelope.body).await.unwrap_or_else(Reply::Refused))
+                        let sent_at = match envelope.body {
+                            Request::Hello | Request::Claim(_) => self.clock.monotonic(),
+                            _ => self.me.sightings.saw(from.node, envelope.wall, &*self.clock),
+                        };
+                        (from, self.handle(from, envelope.body, sent_at).await.unwrap_or_else(Reply::Refused))
                     }
                     Err(refusal) => {
                         self.refusals.log(from, &refusal);
@@ -113,7 +114,13 @@ impl Node {
         Ok(())
     }
 
-    async fn handle(&self, from: Endpoint, request: Request) -> Result<Reply, PeerRefusal> {
+    /// `sent_at` is by this node's monotonic clock.
+    async fn handle(
+        &self,
+        from: Endpoint,
+        request: Request,
+        sent_at: Duration,
+    ) -> Result<Reply, PeerRefusal> {
         // openraft fails only where it has stopped, and then this node is about to.
         let stopping = |_| PeerRefusal::Stopping;
         match request {
@@ -131,7 +138,7 @@ impl Node {
                 }
                 let response = self.raft.append_entries(request).await.map_err(|_| PeerRefusal::Stopping)?;
                 if is_led() {
-                    self.append_taken(came_at, commit);
+                    self.append_taken(sent_at, commit);
                 }
                 Ok(Reply::Append(response))
             }

@@ -45,7 +45,7 @@ pub enum NotRead {
     #[error("too many reads wait already")]
     Overloaded,
     #[error(
-        "this node has not applied that position, or has heard from no leader, for longer than the read allows"
+        "this node has not applied that position in time, or has not had all that a leader had for longer than the read allows"
     )]
     TooStale,
     #[error("this node has paused applying")]

@@ -139,6 +139,18 @@ fn first_append() -> Request {
     })
 }
 
+/// The blank entries 1 to `entries`, behind the first, from a leader that has committed up to this term and index.
+fn append(entries: u64, (term, committed): (u64, u64)) -> Request {
+    let log_id = |term, index| LogId::new(LeaderId { term, node_id: PEER.node }, index);
+    let blank = |index| Entry { log_id: log_id(3, index), payload: EntryPayload::Blank };
+    Request::Append(AppendEntriesRequest {
+        vote: Vote::new_committed(3, PEER.node),
+        prev_log_id: Some(log_id(3, 0)),
+        entries: (1..=entries).map(blank).collect(),
+        leader_commit: Some(log_id(term, committed)),
+    })
+}
+
 /// A node that follows this leader, and is patient with it: it hears from it no more.
 async fn follower(dir: &tempfile::TempDir, leader: &Leader) -> Arc<Node> {
     let timings = Timings {
@@ -299,5 +311,41 @@ async fn a_follower_has_forgotten_what_is_old_where_the_leader_can_not_tell() {
         leader.0.lock().unwrap().history_suspended = told;
         assert_eq!(node.is_to_forget().await, expected, "{told:?}");
     }
+    node.shut_down().await;
+}
+
+/// Else a follower that lags for minutes would answer as if it knew the present.
+#[tokio::test]
+async fn who_lacks_what_its_leader_has_committed_is_stale_though_it_hears_of_it() {
+    const LONG: Duration = Duration::from_millis(300);
+    let (dir, leader) = (tempfile::tempdir().unwrap(), Leader::default());
+    let node = follower(&dir, &leader).await;
+    let hears = async |request| {
+        let reply = answer(&node, &message(&node, request)).await;
+        assert!(matches!(reply, Reply::Append(AppendEntriesResponse::Success)), "{reply:?}");
+    };
+    // What a leader knows of a term before its own says nothing of what others have committed since.
+    hears(append(0, (2, 0))).await;
+    tokio::time::sleep(LONG).await;
+    hears(append(0, (2, 0))).await;
+    assert!(node.silence() >= LONG);
+    hears(append(0, (3, 5))).await;
+    assert!(node.silence() >= LONG);
+    assert!(node.since(|heard| heard.came) < node.silence(), "it hears of its leader all the same");
+    hears(append(5, (3, 5))).await;
+    let catches_up = async || {
+        while node.silence() >= LONG {
+            hears(append(0, (3, 5))).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), catches_up()).await.expect("it has what its leader has");
+    assert_eq!(node.position().index(), Some(5));
+    // What has lain somewhere says nothing of now.
+    tokio::time::sleep(LONG).await;
+    let mut late = message(&node, append(0, (3, 5)));
+    late.wall = Timestamp(late.wall.0 - 60_000);
+    assert!(matches!(answer(&node, &late).await, Reply::Append(AppendEntriesResponse::Success)));
+    assert!(node.silence() >= LONG);
+    tokio::time::timeout(Duration::from_secs(10), catches_up()).await.expect("it hears of its leader again");
     node.shut_down().await;
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use super::clock::SystemClock;
+use super::clock::{Clock, SystemClock};
 use super::submit::Outcomes;
 use super::{Config, IdSource, Limits, Node, StartError, Timings, World, bootstrap};
 use crate::history::Keeping;
@@ -103,7 +103,7 @@ pub(super) const PEER: Endpoint = Endpoint { node: 2, disk: Some(DiskId(Uuid::fr
 
 pub(super) fn message(node: &Node, body: Request) -> Envelope<Request> {
     let to = Endpoint { node: node.id(), disk: Some(node.me.identity().disk_id) };
-    Envelope { group: GROUP, cluster: Some(CLUSTER), from: PEER, to, wall: Timestamp(0), body }
+    Envelope { group: GROUP, cluster: Some(CLUSTER), from: PEER, to, wall: SystemClock.wall(), body }
 }
 
 pub(super) fn claim(node: &Node, cluster: Uuid) -> Request {
@@ -440,7 +440,7 @@ impl Transport for Misrouted {
     fn exchange(&self, _: &str, _: Bytes, _: Duration) -> BoxFuture<'static, Result<Bytes, Lost>> {
         let (from, to) = (Endpoint { node: 3, ..PEER }, Endpoint { node: 1, disk: None });
         let body = Reply::Refused(PeerRefusal::NotAddressee);
-        let answer = Envelope { group: GROUP, cluster: None, from, to, wall: Timestamp(0), body };
+        let answer = Envelope { group: GROUP, cluster: None, from, to, wall: SystemClock.wall(), body };
         let answer = Bytes::from(encode(Kind::Peer, &answer).unwrap());
         Box::pin(async move { Ok(answer) })
     }

@@ -63,7 +63,7 @@ pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<Str
                 None => tracing::info!(term = metrics.current_term, "there is no leader"),
             }
         }
-        node.peers.stop_appends(seen.falls_silent(&node, &metrics));
+        node.peers.stop_appends(seen.is_to_be_silent(&node, &metrics));
         if metrics.state == ServerState::Leader {
             seen.hand_over_where_it_must_not_lead(&node).await;
         }
@@ -71,8 +71,8 @@ pub async fn run(node: Weak<Node>, mut storage_fatal: watch::Receiver<Option<Str
 }
 
 impl Seen {
-    /// Whether the node, which leads without a majority, is silent now.
-    fn falls_silent(&mut self, node: &Node, metrics: &RaftMetrics<TypeConfig>) -> bool {
+    /// Whether the node leads without a majority, and is to send no appends now.
+    fn is_to_be_silent(&mut self, node: &Node, metrics: &RaftMetrics<TypeConfig>) -> bool {
         let since = |before: Option<Instant>, holds: bool| holds.then(|| before.unwrap_or_else(Instant::now));
         self.leading = since(self.leading, metrics.state == ServerState::Leader);
         let patience = 2 * node.config.timings.election_max;
