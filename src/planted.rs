@@ -110,7 +110,8 @@ bugs! {
     OwnNightsInTheWay = "own-nights-in-the-way",
     /// Canceling panics. What every node does alike no node can find in another: the stories about poison do.
     CancelPanics = "cancel-panics",
-    /// What is due for two guests panics, alike on every node too.
+    /// What is due for two guests or a block of two rooms panics, and so does giving two guests a room that came free; alike
+    /// on every node too.
     DuePanics = "due-panics",
     /// Which room a stay by type gets is not the same on every node.
     RoomByChance = "room-by-chance",

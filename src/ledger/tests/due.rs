@@ -255,3 +255,37 @@ fn a_waitlist_that_is_begun_again_all_the_time_keeps_no_other_waiting() {
     assert!(house.ledger.next_due().is_some());
     house.ledger.audit().unwrap();
 }
+
+/// A block that is to be released, and a stay that could have a room now that its first night is gone.
+#[test]
+fn what_a_new_business_date_brings_and_fails_stops_no_date() {
+    for (on_clock, rooms) in [(true, 2), (true, 3), (false, 2), (false, 3)] {
+        let mut house = if on_clock { House::on_clock() } else { House::new() };
+        house.run(put_room_type("double", 1));
+        for (n, departure) in [(1, 1), (2, 3), (3, 3), (4, 3)] {
+            house.reserved(Reserve { occupancy: 2, ..by_type(n, "double", 0, departure) });
+        }
+        house.run(PutBlock { release_date: Some(day(1)), ..put_block("fair", 10, 12, rooms) });
+        let to = |date: i32| if on_clock { House::roll(date) } else { audit(date) };
+        let stands = |house: &House| {
+            let block = house.ledger.blocks(&hotel()).unwrap().remove(0);
+            let has_room = house.ledger.reservation_record(id(4)).unwrap().reservation.room.is_some();
+            (house.ledger.property(&hotel()).unwrap().business_date, block.released, has_room)
+        };
+        assert_eq!(stands(&house), (day(0), false, false));
+        plant(Some(Bug::DuePanics));
+        let mut replica = house.restored();
+        for house in [&mut house, &mut replica] {
+            house.run(to(1));
+            // Only the block of three rooms can be released.
+            assert_eq!(stands(house), (day(1), rooms == 3, false));
+            house.ledger.audit().unwrap();
+        }
+        assert_eq!(house.ledger.state_hash(), replica.ledger.state_hash());
+        plant(None);
+        house.run(to(2));
+        house.run(Command::EndDue(EndDue {}));
+        assert_eq!(stands(&house), (day(2), true, on_clock));
+        house.ledger.audit().unwrap();
+    }
+}
