@@ -138,7 +138,7 @@ impl Node {
         for (RollBusinessDate { property, date }, outcome) in rolls.into_iter().zip(outcomes) {
             match outcome.map(|applied| applied.outcome) {
                 Ok(Outcome::Quarantined { .. }) => {
-                    tracing::error!(%property, %date, "the business date could not be rolled, and is not until the next day");
+                    tracing::error!(%property, %date, "the business date could not be rolled, and this node does not try again until the next day");
                     set_aside.insert(property, date);
                 }
                 Ok(_) => {}

@@ -105,8 +105,8 @@ impl Node {
         let step = purge_step(purged, last);
         let overdue =
             step.and_then(|_| overdue(&mut holding.since, purged, Held { last, logged }, logged_max));
-        // What is overdue goes in one piece, for which writes wait a moment: who lacks more than a part of it would be sent the
-        // log again, and hold up the rest.
+        // What is overdue goes in one piece, for which writes wait a moment: bit by bit, a follower that has the first bit
+        // would go on being sent the log, and hold up the rest.
         if let Some(upto) = step.max(overdue)
             && let Err(error) = self.raft.trigger().purge_log(upto).await
         {

@@ -146,8 +146,8 @@ fn retell(
 }
 
 /// Whether the log ends with an entry of a later term than that of `snapshot`, and not behind it: a crash came between a
-/// peer's snapshot and the purge of what it stands for. openraft purges by itself only behind an entry of an earlier term, and
-/// its next append would leave a gap.
+/// peer's snapshot and the purge of what it stands for. openraft purges by itself only where the log's last entry comes before
+/// the snapshot's, and its next append would leave a gap.
 fn ends_beside(log: &LoggedState, snapshot: LogId) -> bool {
     log.last.is_some_and(|last| last > snapshot && last.index <= snapshot.index)
 }

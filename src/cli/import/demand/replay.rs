@@ -2,7 +2,8 @@
 //!
 //! Whatever decides who gets a room happens in one order: hotels and room types don't touch one another, and within a
 //! type reservations are made one after the other. So two replays leave the same stays in the same rooms. Each call has
-//! a key of its own, made of the hotel and the row's number, and a replay that broke off is completed by running it again.
+//! a key of its own, made of the hotel and the row's number, and a replay that broke off is completed by running it again:
+//! but for who got a room from the waitlist before that, of whom it is no longer known on which day.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -227,11 +228,12 @@ impl<'c> Course<'c> {
         let mut taken = BTreeSet::new();
         let property = self.hotel.property();
         let held = ListQuery { status: Some(Status::Held), ..ListQuery::default() };
+        let waiting: BTreeSet<usize> = self.replayed.lock().await.waited.keys().copied().collect();
         let accept = async |page: Vec<wire::Reservation>| {
             for offered in page {
-                let Some(row) = offered.guest.strip_prefix('d').and_then(|number| number.parse().ok()) else {
-                    continue;
-                };
+                let row = offered.guest.strip_prefix('d').and_then(|number| number.parse().ok());
+                // In a replay that is run again, who has not come to wait yet has his offer already.
+                let Some(row) = row.filter(|row| waiting.contains(row)) else { continue };
                 let key = self.key(row, "Accept");
                 let confirmed = self.client.change(offered.id, StatusChange::Confirm, None, key).await;
                 if refusal(confirmed)?.is_ok() {
