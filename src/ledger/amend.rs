@@ -195,7 +195,7 @@ fn place(
     }
     let Place { room, room_from, moves } = find_place(txn.book(&old.property)?, &old, &target)?;
     plan::carry_out(txn, &moves)?;
-    let slept = slept(&old, (&target.room_type, room.as_ref()), txn.book(&old.property)?.business_date());
+    let slept = slept(&old, &target, room.as_ref(), txn.book(&old.property)?.business_date());
     let Target { arrival, departure, occupancy, room_type, pinned } = target;
     let new = change(txn, record, |reservation| {
         reservation.arrival = arrival;
@@ -213,15 +213,21 @@ fn place(
     Ok(new)
 }
 
-/// Where the guest has slept, once he has gone to a place: the nights that are gone are those of the place where he was.
-fn slept(old: &Reservation, to: (&RoomTypeId, Option<&RoomId>), today: Date) -> Option<Box<[Stretch]>> {
+/// Where the guest has slept, once he has gone to a place: the nights that are gone are those of the place where he was. Of who
+/// is late they stay those of the type that he had, and need no room.
+fn slept(old: &Reservation, target: &Target, room: Option<&RoomId>, today: Date) -> Option<Box<[Stretch]>> {
+    if target.arrival != old.arrival {
+        // It begins on the business date, or later.
+        return None;
+    }
     let (first, end) = (old.since(), today.min(old.departure));
-    let moves = (&old.room_type, old.room.as_ref()) != to;
-    if old.status != Status::InHouse || !moves || first >= end {
+    let was_there = old.status == Status::InHouse;
+    let moves = old.room_type != target.room_type || (was_there && old.room.as_ref() != room);
+    if !moves || first >= end {
         return old.slept.clone();
     }
     let mut slept = old.slept().to_vec();
-    let had_from = old.room_from.map_or(first, |from| from.clamp(first, end));
+    let had_from = if was_there { old.room_from.unwrap_or(first).clamp(first, end) } else { end };
     for (room, from, to) in [(None, first, had_from), (old.room.clone(), had_from, end)] {
         let stretch = Stretch { room_type: old.room_type.clone(), room, from, to };
         match slept.last_mut() {

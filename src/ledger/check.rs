@@ -204,20 +204,23 @@ fn reservation(ledger: &Ledger, record: &ReservationRecord, rooms: Rooms) -> Res
     type_has_space(book, old, new)
 }
 
-/// Only who is or was in house has slept anywhere, on nights that are gone, one after the other, and nobody else there.
+/// The nights are gone, come one after the other from the arrival on, and nobody else had the room. Only who is or was in house
+/// had one.
 fn slept(book: &Book, new: &Reservation, own: Option<Slot>, rooms: Rooms) -> Result<(), Failure> {
     let Some(slept) = &new.slept else { return Ok(()) };
-    require(matches!(new.status, Status::InHouse | Status::CheckedOut) && !slept.is_empty())?;
+    require(!matches!(new.status, Status::Canceled | Status::Expired) && !slept.is_empty())?;
+    let was_there = matches!(new.status, Status::InHouse | Status::CheckedOut);
     let mut next = new.arrival;
     for Stretch { room_type, room, from, to } in slept {
         require(*from == next && from < to && book.room_types.contains_key(room_type))?;
+        require(room.is_none() || was_there)?;
         let room = room.as_ref().map(|room| book.room_ever(room).ok_or(Failure::Invariant)).transpose()?;
         if let (Some(room), Rooms::Now) = (room, rooms) {
             room_is_free(book, room, own, (*from, *to))?;
         }
         next = *to;
     }
-    require(next <= new.departure && next <= book.business_date())
+    require(next <= new.released_from.unwrap_or(new.departure) && next <= book.business_date())
 }
 
 /// The same nights of the same type, and of the same room.

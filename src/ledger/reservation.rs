@@ -128,7 +128,8 @@ pub struct Reservation {
     /// The night from which on a no-show takes nothing any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub released_from: Option<Date>,
-    /// Where the guest had slept before a move to where the reservation is now: one after the other, from the arrival on.
+    /// Where the guest had slept before a move to where the reservation is now: one after the other, from the arrival on. Of who
+    /// was late and had not come, of which type those nights were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slept: Option<Box<[Stretch]>>,
     /// From 1, one more with every change that the guest could see.
@@ -140,7 +141,7 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Where the guest had slept before, in order.
+    /// Where the guest had slept before, or should have, in order.
     pub fn slept(&self) -> &[Stretch] {
         self.slept.as_deref().unwrap_or_default()
     }

@@ -84,6 +84,7 @@ fn end(txn: &mut Txn<'_>, record: ReservationRecord, status: Status) -> Result<A
     change(txn, record, |reservation| {
         reservation.status = status;
         reservation.hold_expires_at = None;
+        reservation.slept = None;
     })
 }
 

@@ -286,6 +286,65 @@ fn nights_that_a_guest_has_slept_stay_where_he_slept() {
 }
 
 #[test]
+fn nights_that_are_gone_stay_of_the_type_of_who_is_late() {
+    let mut house = House::on_clock();
+    let counts = |house: &House, from: i32, to: i32| {
+        let nights = house.ledger.availability(&hotel(), day(from), day(to)).unwrap();
+        let of = |name: &str| nights[&kind(name)].iter().map(|night| night.sold).collect::<Vec<_>>();
+        (of("double"), of("suite"))
+    };
+    // The suite is let on the first night, to who leaves before the late one is moved there.
+    house.reserved(by_room(1, "101", 0, 4));
+    house.reserved(by_room(2, "201", 0, 1));
+    house.changed(Command::CheckIn(change(2)));
+    house.run(House::roll(1));
+    house.changed(Command::CheckOut(change(2)));
+    assert_eq!(house.changed(assign(1, "201")).room, Some(room("201")));
+    assert_eq!(counts(&house, 0, 4), (vec![1, 0, 0, 0], vec![1, 1, 1, 1]));
+    sound(&house);
+    // Of another type on another day, by type and without a room by name.
+    house.run(House::roll(2));
+    let back = Amend { room: Some(RoomChange::Unpin), room_type: Some(kind("double")), ..amend(1) };
+    house.changed(back.into());
+    assert_eq!(counts(&house, 0, 4), (vec![1, 0, 1, 1], vec![1, 1, 0, 0]));
+    sound(&house);
+    // Another room of the type is no matter.
+    house.changed(assign(1, "103"));
+    assert_eq!(counts(&house, 0, 4), (vec![1, 0, 1, 1], vec![1, 1, 0, 0]));
+    for (end, (doubles, suites)) in [
+        (Command::Cancel(change(1)), (vec![0, 0, 0, 0], vec![1, 0, 0, 0])),
+        (Command::NoShow(change(1)), (vec![1, 0, 0, 0], vec![1, 1, 0, 0])),
+        (Command::CheckIn(change(1)), (vec![1, 0, 1, 1], vec![1, 1, 0, 0])),
+        (dates(1, 2, 5).into(), (vec![0, 0, 1, 1], vec![1, 0, 0, 0])),
+        (dates(1, 0, 2).into(), (vec![1, 0, 0, 0], vec![1, 1, 0, 0])),
+    ] {
+        let mut house = house.clone();
+        house.changed(end);
+        assert_eq!(counts(&house, 0, 4), (doubles, suites));
+        sound(&house);
+    }
+}
+
+#[test]
+fn a_hold_that_ends_late_takes_no_night_of_any_type() {
+    let mut house = House::on_clock();
+    house.reserved(Reserve { hold_seconds: Some(900), ..by_type(1, "double", 0, 4) });
+    house.run(House::roll(1));
+    house.changed(assign(1, "201"));
+    let held = |house: &House| {
+        let nights = house.ledger.availability(&hotel(), day(0), day(2)).unwrap();
+        let of = |name: &str| nights[&kind(name)].iter().map(|night| night.held).collect::<Vec<_>>();
+        (of("double"), of("suite"))
+    };
+    assert_eq!(held(&house), (vec![1, 0], vec![0, 1]));
+    sound(&house);
+    house.later(900_000);
+    house.run(House::roll(1));
+    assert_eq!(held(&house), (vec![0, 0], vec![0, 0]));
+    sound(&house);
+}
+
+#[test]
 fn who_has_moved_on_does_not_keep_the_old_room_from_being_retired() {
     let mut house = House::on_clock();
     house.reserved(by_room(1, "101", 0, 2));

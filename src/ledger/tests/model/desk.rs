@@ -336,8 +336,12 @@ impl Model {
         others.stays.retain(|stay| stay.id != old.id);
         let (room, room_from) = others.find_place(&old, &target, seen)?;
         let Target { arrival, departure, room_type, pinned } = target;
-        let moves = (&old.room, &old.room_type) != (&room, &room_type);
-        let slept = if moves { self.slept(&old) } else { old.slept.clone() };
+        let moves = old.room_type != room_type || (old.status == Status::InHouse && old.room != room);
+        let slept = match moves {
+            _ if arrival != old.arrival => None,
+            true => self.slept(&old),
+            false => old.slept.clone(),
+        };
         // Who waits may be given its room in the same breath, once it is unpinned.
         self.open.insert(old.id);
         Ok(Outcome::Changed(self.change(old.id, |stay| {
@@ -347,18 +351,17 @@ impl Model {
         })))
     }
 
-    /// Night by night where a guest in house was, up to the business date.
+    /// Night by night where a guest in house was, up to the business date; of who is late, of which type his nights were.
     fn slept(&self, old: &Reservation) -> Option<Box<[Stretch]>> {
         let mut slept: Vec<Stretch> = Vec::new();
-        if old.status == Status::InHouse {
-            for night in old.arrival.until(old.departure.min(self.today())) {
-                let (room_type, room) = space::place_on(old, night).unwrap();
-                match slept.last_mut() {
-                    Some(last) if (&last.room_type, &last.room) == (&room_type, &room) => {
-                        last.to = night.plus(1);
-                    }
-                    _ => slept.push(Stretch { room_type, room, from: night, to: night.plus(1) }),
+        for night in old.arrival.until(old.departure.min(self.today())) {
+            let (room_type, room) = space::place_on(old, night).unwrap();
+            let room = room.filter(|_| old.status == Status::InHouse);
+            match slept.last_mut() {
+                Some(last) if (&last.room_type, &last.room) == (&room_type, &room) => {
+                    last.to = night.plus(1);
                 }
+                _ => slept.push(Stretch { room_type, room, from: night, to: night.plus(1) }),
             }
         }
         (!slept.is_empty()).then_some(slept.into())

@@ -39,7 +39,7 @@ impl Model {
             state => return Err(Refusal::InvalidState { state }),
         }
         Ok(self.change(command.reservation, |stay| {
-            (stay.status, stay.hold_expires_at) = (Status::Canceled, None);
+            (stay.status, stay.hold_expires_at, stay.slept) = (Status::Canceled, None, None);
         }))
     }
 

@@ -165,7 +165,9 @@ impl Model {
         }
         due.sort_unstable();
         for (_, id) in due {
-            self.change(id, |stay| (stay.status, stay.hold_expires_at) = (Status::Expired, None));
+            self.change(id, |stay| {
+                (stay.status, stay.hold_expires_at, stay.slept) = (Status::Expired, None, None);
+            });
         }
         self.settle(house);
     }
