@@ -16,7 +16,7 @@ const WAIT_MS: u64 = 5_000;
 /// Tells what was changed, in order, an event a line
 #[derive(Args, Debug)]
 pub(super) struct Events {
-    /// Only what comes after this event; from the beginning when absent
+    /// Only what comes after this event; from the beginning of what is kept when absent
     #[arg(long, value_name = "POSITION")]
     after: Option<String>,
     /// Only what concerns this property
@@ -38,8 +38,21 @@ impl Events {
         }
         let wait_ms = if self.follow { WAIT_MS } else { 0 };
         let mut query = EventsQuery { after: self.after, property: self.property, wait_ms };
+        let mut begins = query.after.is_none();
         loop {
-            let page = client.events(&query).await?.value;
+            let page = match client.events(&query).await {
+                // More may be forgotten before what is left is asked for.
+                Err(ClientError::Refused(refused)) if begins && refused.problem.code == "history_gone" => {
+                    let Some(first) = first_lsn(&refused.problem) else {
+                        return Err(ClientError::Refused(refused).into());
+                    };
+                    output::tell!("What was changed before LSN {first} is kept no longer.");
+                    query.after = Some(format!("{}-{}", first.saturating_sub(1), u32::MAX));
+                    continue;
+                }
+                page => page?.value,
+            };
+            begins = false;
             for event in &page.events {
                 if !output::print_while_read(&line(format, event))? {
                     return Ok(());
@@ -51,6 +64,11 @@ impl Events {
             query.after = Some(page.next);
         }
     }
+}
+
+/// Where the history begins.
+fn first_lsn(gone: &wire::Problem) -> Option<u64> {
+    gone.facts.get("first_lsn")?.as_u64()
 }
 
 /// Nothing happens in a property whose name is mistyped. A cluster that can't tell has events all the same.

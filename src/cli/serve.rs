@@ -36,7 +36,8 @@ pub(super) struct Serve {
     /// [env: INNKEEPER_HISTORY_DAYS]
     #[arg(long, value_name = "N")]
     history_days: Option<u64>,
-    /// So many MiB of history are kept, at least while this node leads; all of it when absent [env: INNKEEPER_HISTORY_MIB]
+    /// So many MiB of history are kept, before they are compressed, at least while this node leads; all of it when absent
+    /// [env: INNKEEPER_HISTORY_MIB]
     #[arg(long, value_name = "N")]
     history_mib: Option<u64>,
 }

@@ -16,7 +16,7 @@ const LOOKED_AT: usize = 1_024;
 pub struct Retention {
     /// What happened longer ago is forgotten. Milliseconds of log time.
     pub age_ms: Option<u64>,
-    /// Of more, the oldest is forgotten. Bytes as they are kept, without what the store itself needs.
+    /// Of more, the oldest is forgotten. Bytes before they are compressed, without what the store itself needs.
     pub bytes: Option<u64>,
 }
 
@@ -31,7 +31,7 @@ impl Retention {
 pub struct Extent {
     /// The first command that is told of.
     pub first: Lsn,
-    /// Bytes of what is on disk, more or less.
+    /// Bytes of what is on disk, before they were compressed, more or less.
     pub bytes: u64,
     /// Commits that are told of and not on disk yet.
     pub unkept: usize,
@@ -120,7 +120,7 @@ struct Looking {
 impl Looking {
     /// Goes from chunk to chunk; `at` is the last command of those that could be read.
     fn look(&self, at: &mut Lsn) -> Result<Option<Mark>, HistoryError> {
-        let (mut upto, mut from, mut excess) = (None, Lsn(0), self.excess);
+        let (mut whole, mut upto, mut from, mut excess) = (None, None, Lsn(0), self.excess);
         *at = from;
         for _ in 0..LOOKED_AT {
             let Some(frame) = self.store.next(from)? else { break };
@@ -131,12 +131,14 @@ impl Looking {
             }
             excess = excess.saturating_sub(frame.len() as u64);
             (from, *at) = (chunk.after.lsn.next(), chunk.last().lsn);
-            let mark = last_that_is_whole(&chunk);
-            if mark.lsn > self.first.lsn && self.is_told(&chunk) {
-                upto = Some(mark);
+            if self.is_told(&chunk) {
+                let is_next = |mark: &Mark| mark.lsn > self.first.lsn;
+                whole = last_that_is_whole(&chunk).filter(is_next).or(whole);
+                upto = Some(chunk.last()).filter(is_next).or(upto);
             }
         }
-        Ok(upto)
+        // Where no command had but one event the bound is kept all the same.
+        Ok(whole.or(upto))
     }
 
     /// What lies in the gap was fetched from a peer, and has not met what comes behind it yet: no node may begin there.
@@ -145,11 +147,10 @@ impl Looking {
     }
 }
 
-/// The last command of a chunk that has one event: whoever was told that was told all of it, and goes on behind it. The last
-/// of all where none has.
-fn last_that_is_whole(chunk: &Chunk) -> Mark {
-    let whole = chunk.commits.iter().rev().find(|commit| commit.events().nth(1).is_none());
-    whole.map_or(chunk.last(), |commit| mark_of(commit))
+/// The last command of a chunk that has one event: whoever was told that was told all of it, and goes on behind it.
+fn last_that_is_whole(chunk: &Chunk) -> Option<Mark> {
+    let whole = chunk.commits.iter().rev().find(|commit| commit.events().take(2).count() == 1);
+    whole.map(|commit| mark_of(commit))
 }
 
 impl History {

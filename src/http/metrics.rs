@@ -81,7 +81,7 @@ const GAUGES: [(&str, &str, Reading); 26] = [
     }),
     (
         "innkeeper_history_bytes",
-        "Bytes of history on this node's disk, without what its store needs.",
+        "Bytes of history that are kept, before they are compressed; the disk has about two thirds of it.",
         |node| node.history.bytes as f64,
     ),
     (

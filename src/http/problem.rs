@@ -276,7 +276,7 @@ impl From<Refusal> for Problem {
                 "every night has a free room, but no room is free for the whole stay".to_owned(),
             ),
             NoAvailability { nights, .. } => {
-                (Code::NoAvailability, format!("the room type is full on {}", nights_text(nights)))
+                (Code::NoAvailability, format!("the room type, or what its block keeps, is full on {}", nights_text(nights)))
             }
             PriceChanged { total } => (
                 Code::PriceChanged,
