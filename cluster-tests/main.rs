@@ -20,6 +20,7 @@ mod events;
 mod export;
 mod failover;
 mod flushes;
+mod full_disk;
 mod holds;
 mod idempotency;
 mod identity;

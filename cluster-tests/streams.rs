@@ -10,6 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::support::hotel::date;
+use crate::support::http::Call;
 use crate::support::wait::eventually_within;
 use crate::support::{Api, Cluster, Hotel};
 
@@ -57,28 +58,35 @@ async fn read_whole(stream: &mut TcpStream, count: usize) -> Vec<String> {
     positions(&String::from_utf8_lossy(&text))
 }
 
-async fn metric(api: &Api, name: &str) -> Result<f64, String> {
+pub async fn metric(api: &Api, name: &str) -> Result<f64, String> {
     let answer = api.get("/metrics").send().await?;
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     let sample = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     sample.and_then(|sample| sample.parse().ok()).ok_or_else(|| format!("no {name} in {text}"))
 }
 
-/// Fills the hotel by batches, each reservation a night of its own.
-pub async fn fill(api: &Api, hotel: &Hotel) {
+/// Some of the hotel's nights, each a reservation of its own.
+pub fn batch(api: &Api, hotel: &Hotel, nights: std::ops::Range<u64>) -> Call {
     let stay = |n: u64| {
         let (room, night) = (n % hotel.rooms + 1, n / hotel.rooms);
-        json!({"op": "reserve", "idempotency_key": format!("fill-{n}"), "property": hotel.property,
+        json!({"op": "reserve", "idempotency_key": format!("fill-{}-{n}", hotel.property), "property": hotel.property,
                "guest": format!("guest-{n}"), "room": format!("n{room}"), "arrival": date(night),
                "departure": date(night + 1), "occupancy": 1})
     };
+    let commands: Vec<Value> = nights.map(stay).collect();
+    api.post("/v1/batch?return=minimal", &json!({ "commands": commands })).timeout(Duration::from_secs(120))
+}
+
+/// Fills the hotel by batches.
+pub async fn fill(api: &Api, hotel: &Hotel) {
     for first in (0..EVENTS).step_by(5_000) {
-        let commands: Vec<Value> = (first..first + 5_000).map(stay).collect();
-        let call = api.post("/v1/batch?return=minimal", &json!({ "commands": commands }));
-        let answer = call.timeout(Duration::from_secs(120)).expect(200).await;
-        let results = answer["results"].as_array().expect("results");
-        assert!(results.iter().all(|result| result["status"] == 201), "{}", results[0]);
+        all_are_booked(&batch(api, hotel, first..first + 5_000).expect(200).await);
     }
+}
+
+pub fn all_are_booked(answer: &Value) {
+    let results = answer["results"].as_array().expect("results");
+    assert!(results.iter().all(|result| result["status"] == 201), "{}", results[0]);
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
 /// EXT4_IOC_SHUTDOWN is `_IOR('X', 125, __u32)`; the flag 2 is EXT4_GOING_FLAGS_NOLOGFLUSH.
 /// It opens the folder, says so, and waits for a line.
 const SHUTDOWN: &str = r#"sysopen(my $d, $ARGV[0], 0) or die "$ARGV[0]: $!"; my $flags = pack("L", 2); $| = 1; print "ready\n"; <STDIN>; ioctl($d, 0x8004587d, $flags) or die "shutdown: $!""#;
@@ -76,6 +78,14 @@ impl LoopDisk {
             .arg(format!("of={}", self.filler().display()))
             .output();
         assert!(!filled.expect("dd runs").status.success(), "dd ended before the disk was full");
+    }
+
+    /// Takes all space but so much, without ever taking more.
+    pub fn fill_up_to(&self, left_mib: u64) {
+        let disk = statvfs(&self.mounted_at).expect("what is free of a disk that is mounted");
+        let taken = (disk.f_bavail * disk.f_frsize).saturating_sub(left_mib << 20);
+        let filler = File::create(self.filler()).expect("a file on the disk");
+        fallocate(&filler, FallocateFlags::empty(), 0, taken).expect("the disk has the room");
     }
 
     /// Gives the space back.

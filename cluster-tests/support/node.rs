@@ -28,6 +28,8 @@ pub struct Node {
     /// What goes before the binary, such as the command that enters a network namespace.
     launcher: Vec<String>,
     initial_cluster: String,
+    /// Beside what every node is given.
+    settings: Vec<String>,
     process: Option<Child>,
 }
 
@@ -54,15 +56,21 @@ impl Node {
             log: dir.join(format!("node-{id}.log")),
             launcher,
             initial_cluster: initial_cluster.to_owned(),
+            settings: Vec::new(),
             process: None,
         }
+    }
+
+    /// What its next starts are given too.
+    pub fn set(&mut self, option: &str, value: &str) {
+        self.settings.extend([option, value].map(str::to_owned));
     }
 
     /// What the node serves with, for a story that gives one of these another value.
     pub fn arguments(&self) -> Vec<String> {
         let id = self.id.to_string();
         let data_dir = self.data_dir.to_str().expect("a temporary directory's name in UTF-8");
-        [
+        let own = [
             "serve",
             "--node-id",
             &id,
@@ -74,9 +82,8 @@ impl Node {
             &self.peer_addr,
             "--initial-cluster",
             &self.initial_cluster,
-        ]
-        .map(str::to_owned)
-        .to_vec()
+        ];
+        own.map(str::to_owned).into_iter().chain(self.settings.iter().cloned()).collect()
     }
 
     pub fn spawn(&mut self) {

@@ -416,6 +416,6 @@ fn remove_folder(dir: &Path) -> io::Result<()> {
 }
 
 /// The folder in which that of the history is.
-fn parent_of(dir: &Path) -> &Path {
+pub(super) fn parent_of(dir: &Path) -> &Path {
     dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -23,6 +23,12 @@ impl History {
         self.gap().filter(|gap| diverged_at == Some(gap.upto))
     }
 
+    /// Whether the disk has the room for what lies between. Blocks.
+    pub fn has_room_for_gap(&self) -> Result<(), HistoryError> {
+        let store = self.lock().store.clone();
+        store.has_room_for_more()
+    }
+
     /// The next commits after the mark that a peer has, up to `upto`, for [`fill`](History::fill). Blocks.
     pub fn piece(&self, after: Mark, upto: Lsn) -> Result<Vec<u8>, NotTold> {
         let mut chunk = StoredChunk { after, commits: Vec::new() };
@@ -46,7 +52,8 @@ impl History {
         chunk.encode().map_err(|error| unsendable(&error))
     }
 
-    /// Takes a peer's piece into the gap, where it follows from what is there; false where it is another than the next. Nothing
+    /// Takes a peer's piece into the gap, where it follows from what is there; false where it is another than the next, or the
+    /// disk has no room for it: the peers keep it, and the log would stop the node. Nothing
     /// of a gap is told until its last piece has met what comes after it. Blocks.
     pub fn fill(&self, frame: &[u8]) -> Result<bool, HistoryError> {
         // What a peer has sent is looked at before anything is locked.
@@ -76,6 +83,9 @@ impl History {
         };
         if !writer.has_begun_in(generation) {
             // It grew meanwhile.
+            return Ok(false);
+        }
+        if store.has_room_for_more().is_err() {
             return Ok(false);
         }
         let begin_again = |error| {

@@ -13,12 +13,15 @@ impl Inner {
     /// Blocks.
     pub(super) fn repair(&mut self, noted: Mark) -> Result<(), HistoryError> {
         let mut bytes = remove(&*self.store, self.stored.lsn, Lsn(u64::MAX))?;
+        // What stood behind the note was not counted with it.
+        let mut counted = if self.stored.lsn < noted.lsn { bytes } else { 0 };
         if let Some(gap) = &mut self.gap {
             gap.filled = None;
-            bytes += remove(&*self.store, gap.after.lsn, gap.upto.lsn)?;
+            let of_gap = remove(&*self.store, gap.after.lsn, gap.upto.lsn)?;
+            (bytes, counted) = (bytes + of_gap, counted + of_gap);
         }
+        self.bytes = self.bytes.saturating_sub(counted);
         if bytes > 0 {
-            self.bytes = self.bytes.saturating_sub(bytes);
             tracing::warn!(
                 after = self.stored.lsn.0,
                 bytes,
@@ -29,13 +32,17 @@ impl Inner {
         self.store.sync()
     }
 
-    /// Notes again what the chunks tell of that were perhaps not flushed: a chunk may be there whose entries are lost.
-    fn find_again(&self, noted: Lsn) -> Result<(), HistoryError> {
+    /// Notes again what the chunks tell of that were perhaps not flushed: a chunk may be there whose entries are lost. Counts
+    /// those behind the note.
+    fn find_again(&mut self, noted: Lsn) -> Result<(), HistoryError> {
         let Some(frame) = self.store.at_or_before(noted)? else { return Ok(()) };
         let mut from = Chunk::decode(&frame)?.after.lsn;
         while let Some(frame) = self.store.next(from)? {
             let chunk = Chunk::decode(&frame)?;
             self.store.put(chunk.after.lsn, &frame, &chunk.properties())?;
+            if chunk.after.lsn >= noted {
+                self.bytes += frame.len() as u64;
+            }
             from = chunk.after.lsn.next();
         }
         Ok(())
@@ -120,6 +127,16 @@ mod tests {
         assert!(tip.lsn.0 > flushed.lsn.0 + 2_000 && tip.lsn < end, "{tip:?} of {end}");
         let whole = expected(&told, Lsn(0)).into_iter().filter(|mark| mark.lsn <= tip.lsn).collect();
         assert_eq!(all_after(&history, Lsn(0)), (whole, None));
+        let counted = history.extent().bytes;
+        drop(history);
+        let store = SledStore::open(dir.path()).unwrap();
+        let (mut kept, mut from) = (0, Lsn(0));
+        while let Some(frame) = store.next(from).unwrap() {
+            kept += frame.len() as u64;
+            from = Chunk::decode(&frame).unwrap().after.lsn.next();
+        }
+        // But for what the chunk in which the note is has grown by.
+        assert!(counted <= kept && kept - counted < kept / 8, "{counted} of {kept}");
     }
 
     #[test]

@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 
 use super::HistoryError;
+use super::aside::parent_of;
 use super::packed::{frame_bytes, pack, unpack};
 use super::store::Store;
 use crate::ledger::{Lsn, PropertyId};
+use crate::replication::{leave_room, sync_dir};
 
 /// sled's own, in its folder.
 const FILE: &str = "db";
@@ -36,7 +38,8 @@ pub struct SledStore {
     chunks: sled::Tree,
     /// Keys without values: a property, and which command the chunk follows that tells of it.
     by_property: sled::Tree,
-    /// What each chunk tells of, by the command that it follows.
+    /// What each chunk tells of, by the command that it follows; in parts, as chunks are. Earlier builds kept it as one entry,
+    /// whose key names no part.
     properties: sled::Tree,
 }
 
@@ -169,13 +172,17 @@ impl SledStore {
             let db = open_unlocked(&config)?;
             let [chunks, by_property, properties] =
                 [CHUNKS, BY_PROPERTY, PROPERTIES].map(|tree| db.open_tree(tree));
-            Ok(SledStore {
+            let store = SledStore {
                 file: File::open(dir.join(FILE))?,
                 db,
                 chunks: chunks?,
                 by_property: by_property?,
                 properties: properties?,
-            })
+            };
+            // sled flushes its files, and no folder.
+            sync_dir(dir)?;
+            sync_dir(parent_of(dir))?;
+            Ok(store)
         })
     }
 
@@ -219,6 +226,24 @@ fn place_in(key: &[u8]) -> Result<(Lsn, u16), HistoryError> {
 fn parts(packed: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let parts: Vec<(u16, &[u8])> = (0..).zip(packed.chunks(PART_BYTES_MAX)).collect();
     parts.into_iter().rev()
+}
+
+/// The names of properties, a line each, in parts that are no longer than a chunk's.
+fn parts_of_names(of: &BTreeSet<PropertyId>) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    for property in of {
+        let name = property.as_str();
+        let last = parts.last_mut().expect("there is one");
+        if last.len() + 1 + name.len() > PART_BYTES_MAX {
+            parts.push(name.to_owned());
+        } else {
+            if !last.is_empty() {
+                last.push('\n');
+            }
+            last.push_str(name);
+        }
+    }
+    parts
 }
 
 impl SledStore {
@@ -276,8 +301,10 @@ impl SledStore {
     /// Notes what a chunk tells of, before it is kept: none is kept that can't be found, but where the power goes before the next
     /// flush. What was noted may not be kept.
     pub(super) fn index(&self, after: Lsn, of: &BTreeSet<PropertyId>) -> Result<(), HistoryError> {
-        let names: Vec<&str> = of.iter().map(PropertyId::as_str).collect();
-        self.properties.insert(after.0.to_be_bytes(), names.join("\n").as_bytes())?;
+        for (part, names) in (0..).zip(parts_of_names(of)) {
+            self.properties.insert(key(after, part), names.as_bytes())?;
+        }
+        self.properties.remove(after.0.to_be_bytes())?;
         for property in of {
             self.by_property.insert(key_of(property, after), &[])?;
         }
@@ -285,19 +312,27 @@ impl SledStore {
     }
 
     fn told_of(&self, after: Lsn) -> Result<BTreeSet<PropertyId>, HistoryError> {
-        let Some(names) = self.properties.get(after.0.to_be_bytes())? else { return Ok(BTreeSet::new()) };
         let unreadable = || HistoryError::Damaged("a property that is none");
-        let names = std::str::from_utf8(&names).map_err(|_| unreadable())?;
-        let names = names.split('\n').filter(|name| !name.is_empty());
-        names.map(|name| PropertyId::new(name).map_err(|_| unreadable())).collect()
+        let mut told_of = BTreeSet::new();
+        for names in self.properties.scan_prefix(after.0.to_be_bytes()).values() {
+            let names = names?;
+            let names = std::str::from_utf8(&names).map_err(|_| unreadable())?;
+            for name in names.split('\n').filter(|name| !name.is_empty()) {
+                told_of.insert(PropertyId::new(name).map_err(|_| unreadable())?);
+            }
+        }
+        Ok(told_of)
     }
 
     fn unindex(&self, after: Lsn) -> Result<(), HistoryError> {
         let mut batch = sled::Batch::default();
         self.told_of(after)?.iter().for_each(|property| batch.remove(key_of(property, after)));
         self.by_property.apply_batch(batch)?;
-        self.properties.remove(after.0.to_be_bytes())?;
-        Ok(())
+        let mut batch = sled::Batch::default();
+        for told in self.properties.scan_prefix(after.0.to_be_bytes()).keys() {
+            batch.remove(told?);
+        }
+        Ok(self.properties.apply_batch(batch)?)
     }
 }
 
@@ -381,7 +416,8 @@ impl Store for SledStore {
             let (mut bytes, mut last) = (0, None);
             // What a crash left of chunks that were not written to their end, and else those that go now.
             for told in self.properties.range(key(from, 0)[..8].to_vec()..key(to, 0)[..8].to_vec()) {
-                let after = lsn_in(&told?.0)?;
+                // In parts, or as one.
+                let after = lsn_in(told?.0.get(..8).unwrap_or_default())?;
                 if self.chunks.scan_prefix(after.0.to_be_bytes()).next().is_some() {
                     break;
                 }
@@ -418,6 +454,10 @@ impl Store for SledStore {
             self.db.flush()?;
             Ok(self.file.sync_data()?)
         })
+    }
+
+    fn has_room_for_more(&self) -> Result<(), HistoryError> {
+        Ok(leave_room(&self.file, 0)?)
     }
 }
 
@@ -471,6 +511,34 @@ mod tests {
             store.put(Lsn(100), &second, &grand).unwrap();
             assert_eq!(store.next(Lsn(1)).unwrap().as_ref(), Some(&second), "{written} parts");
         }
+    }
+
+    /// Larger pages go to files that sled never flushes.
+    #[test]
+    fn chunks_that_tell_of_hundreds_of_properties_are_kept_in_pages() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SledStore::open(dir.path()).unwrap();
+        let names: BTreeSet<PropertyId> =
+            (0..512).map(|n| PropertyId::new(&format!("{n:064}")).unwrap()).collect();
+        for chunk in 0..100 {
+            // As the last chunk is put, again and again.
+            for part in 0..4 {
+                let told: BTreeSet<_> = names.iter().take(128 * (part + 1)).cloned().collect();
+                store.put(Lsn(chunk * 1_000), &frame(chunk, 1_000), &told).unwrap();
+            }
+        }
+        store.sync().unwrap();
+        assert_eq!(store.told_of(Lsn(5_000)).unwrap(), names);
+        let blobs = dir.path().join("blobs");
+        assert_eq!(fs::read_dir(blobs).map_or(0, Iterator::count), 0);
+        // As an earlier build kept it, until it is put again.
+        store.properties.insert(Lsn(5_000).0.to_be_bytes(), "inn".as_bytes()).unwrap();
+        assert_eq!(store.told_of(Lsn(5_000)).unwrap().len(), 513);
+        store.index(Lsn(5_000), &names).unwrap();
+        assert_eq!(store.told_of(Lsn(5_000)).unwrap(), names);
+        store.properties.insert(Lsn(5_000).0.to_be_bytes(), "inn".as_bytes()).unwrap();
+        store.unindex(Lsn(5_000)).unwrap();
+        assert_eq!(store.told_of(Lsn(5_000)).unwrap(), BTreeSet::new());
     }
 
     #[test]

@@ -36,6 +36,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Makes durable what was put before.
     fn sync(&self) -> Result<(), HistoryError>;
+
+    /// Fails where what others have, too, would take the room on the disk that the log may need.
+    fn has_room_for_more(&self) -> Result<(), HistoryError> {
+        Ok(())
+    }
 }
 
 /// Forgets all chunks that follow a command from `from` on and before `to`. Answers how many bytes they held.

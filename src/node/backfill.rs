@@ -16,11 +16,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Runs until the node is gone.
 pub async fn run(node: Weak<Node>) {
     // What could not be fetched is said once, not at every look.
-    let mut lacks: Option<Gap> = None;
+    let (mut lacks, mut lacks_room): (Option<Gap>, bool) = (None, false);
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(node) = node.upgrade() else { return };
         let Some(gap) = node.history.gap() else { continue };
+        let history = node.history.clone();
+        if let Ok(Err(error)) = blocking(&*node.disk, move || history.has_room_for_gap()).await {
+            if !lacks_room {
+                tracing::error!(%error, "what is missing of the history is not fetched: make room, and it goes on by itself");
+            }
+            lacks_room = true;
+            continue;
+        }
+        lacks_room = false;
         if lacks != Some(gap) {
             tracing::info!(
                 after = gap.after.lsn.0,
