@@ -279,3 +279,25 @@ fn answer_all(waiting: Vec<Waiting>, answer: Result<u64, NotRead>) {
         let _ = read.answer.send(answer);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Timings;
+    use super::super::tests::start_with;
+    use super::*;
+
+    /// While nobody leads they would be more with every request.
+    #[tokio::test]
+    async fn who_has_gone_away_is_not_asked_for_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let members = [(1, "127.0.0.1:2"), (2, "127.0.0.1:3")];
+        let node = start_with(&dir, &members, Timings::default()).await.unwrap();
+        let (waits, gone) = (oneshot::channel(), oneshot::channel());
+        drop(gone.1);
+        let waiting = [waits.0, gone.0].map(|answer| Waiting { for_peer: false, answer });
+        let left = round(&node, waiting.into()).await;
+        assert_eq!(left.len(), 1);
+        assert!(!left[0].answer.is_closed());
+        node.shut_down().await;
+    }
+}

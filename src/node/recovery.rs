@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Node;
-use crate::ledger::{Command, Submission};
+use crate::ledger::{Command, Lsn, Submission};
 use crate::replication::{
-    Fetch, Member, NodeId, NotFetched, PeerRefusal, Reply, SnapshotRequest, blocking, let_go,
+    Decided, Fetch, Member, NodeId, NotFetched, PeerRefusal, Reply, SnapshotRequest, blocking, let_go,
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -30,22 +30,46 @@ enum Look {
     Nothing,
 }
 
+/// When it is looked again.
+struct Patience {
+    wait: Duration,
+    next: Instant,
+}
+
+impl Patience {
+    fn new() -> Patience {
+        Patience { wait: LOOK_EVERY, next: Instant::now() }
+    }
+
+    fn has_seen(&mut self, look: Look, now: Instant) {
+        match look {
+            Look::Helped => self.wait = LOOK_EVERY,
+            Look::InVain => {
+                self.next = now + self.wait;
+                self.wait = (2 * self.wait).min(VAIN_WAIT_MAX);
+            }
+            Look::Nothing => {}
+        }
+    }
+}
+
+/// Whether what is not told up to this command is so because of the decision.
+fn is_of(decided: &Decided, upto: Lsn) -> bool {
+    (decided.decision.check.lsn..=decided.lsn).contains(&upto)
+}
+
 /// Runs until the node is gone.
 pub async fn run(node: Weak<Node>) {
-    let (mut wait, mut next) = (LOOK_EVERY, Instant::now());
+    let mut patience = Patience::new();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(node) = node.upgrade() else { return };
         node.forget_what_nobody_can_tell().await;
         if node.state.pause().is_none() {
             node.give_up_fetch();
-            (wait, next) = (LOOK_EVERY, Instant::now());
-        } else if next <= Instant::now() {
-            match node.look_for_help().await {
-                Look::Helped => wait = LOOK_EVERY,
-                Look::InVain => (wait, next) = ((2 * wait).min(VAIN_WAIT_MAX), Instant::now() + wait),
-                Look::Nothing => {}
-            }
+            patience = Patience::new();
+        } else if patience.next <= Instant::now() {
+            patience.has_seen(node.look_for_help().await, Instant::now());
         }
     }
 }
@@ -56,8 +80,7 @@ impl Node {
     /// reason is not touched: others may have it.
     async fn forget_what_nobody_can_tell(&self) {
         let Some(decided) = self.state.decided().filter(|_| self.leads()) else { return };
-        let window = decided.decision.check.lsn..=decided.lsn;
-        let Some(gap) = self.history.gap_of_divergence().filter(|gap| window.contains(&gap.upto.lsn)) else {
+        let Some(gap) = self.history.gap_of_divergence().filter(|gap| is_of(&decided, gap.upto.lsn)) else {
             return;
         };
         tracing::warn!(
@@ -145,5 +168,36 @@ impl Node {
         let (kept, bytes_max) = (self.state.snapshots().kept(), self.config.limits.snapshot_piece_bytes);
         let piece = self.lent.piece(peer, question, kept, bytes_max, &*self.disk).await?;
         Ok(Reply::FetchedSnapshot(piece))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::StateHash;
+    use crate::replication::{Check, Decision};
+
+    #[test]
+    fn what_is_fetched_in_vain_is_fetched_ever_more_rarely() {
+        let (mut patience, begun) = (Patience::new(), Instant::now());
+        let mut look = |look, at: u64| {
+            let now = begun + Duration::from_secs(at);
+            patience.has_seen(look, now);
+            patience.next.saturating_duration_since(now).as_secs()
+        };
+        let waits = [0, 3, 9, 21, 45, 93, 153].map(|at| look(Look::InVain, at));
+        assert_eq!(waits, [3, 6, 12, 24, 48, 60, 60]);
+        assert_eq!(look(Look::Nothing, 213), 0);
+        look(Look::Helped, 214);
+        assert_eq!(look(Look::InVain, 215), 3);
+    }
+
+    /// What is missing for another reason the peers may have.
+    #[test]
+    fn only_what_the_decision_made_another_is_forgotten() {
+        let check = Check { lsn: Lsn(7), state_hash: StateHash(1) };
+        let decided = Decided { at: 3, decision: Decision { index: 3, check }, lsn: Lsn(9) };
+        let of_it: Vec<u64> = (5..12).filter(|lsn| is_of(&decided, Lsn(*lsn))).collect();
+        assert_eq!(of_it, [7, 8, 9]);
     }
 }

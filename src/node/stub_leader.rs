@@ -347,5 +347,18 @@ async fn who_lacks_what_its_leader_has_committed_is_stale_though_it_hears_of_it(
     assert!(matches!(answer(&node, &late).await, Reply::Append(AppendEntriesResponse::Success)));
     assert!(node.silence() >= LONG);
     tokio::time::timeout(Duration::from_secs(10), catches_up()).await.expect("it hears of its leader again");
+    // Who is behind by a little all the time knows what was committed a little ago.
+    tokio::time::sleep(LONG).await;
+    assert!(node.silence() >= LONG);
+    for committed in [7, 9] {
+        hears(append(0, (3, committed))).await;
+    }
+    let keeps_up = async {
+        while node.silence() >= LONG {
+            hears(append(7, (3, 9))).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), keeps_up).await.expect("it has what was committed then");
+    assert_eq!(node.position().index(), Some(7));
     node.shut_down().await;
 }

@@ -86,3 +86,27 @@ impl OwnChecks {
 fn own_check(ledger: &Ledger) -> Check {
     Check { lsn: ledger.lsn(), state_hash: ledger.state_hash() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::support::put_room_type;
+    use super::*;
+
+    #[test]
+    fn only_so_many_positions_are_remembered() {
+        let mut ledger = Ledger::default();
+        let mut own = OwnChecks::new(&ledger);
+        let first = own_check(&ledger);
+        for n in 0..POSITIONS + 10 {
+            // Refused, and a command all the same.
+            ledger.apply_all(Timestamp(1), &[put_room_type(&n.to_string())]).unwrap();
+            own.remember(&ledger);
+        }
+        assert_eq!(own.0.len(), POSITIONS);
+        assert_eq!(own.compare(first), Ok(()), "it can't be compared any more");
+        let newest = own_check(&ledger);
+        assert_eq!(own.compare(newest), Ok(()));
+        let other = Check { state_hash: StateHash(newest.state_hash.0 ^ 1), ..newest };
+        assert!(matches!(own.compare(other), Err(Difference::Hash { .. })));
+    }
+}

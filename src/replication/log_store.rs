@@ -431,3 +431,21 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.carry_out(|done| Operation::Purge { upto, done }).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::support::{blank, opaque};
+    use super::*;
+
+    #[test]
+    fn only_the_newest_entries_stay_in_memory() {
+        let mut view = View::default();
+        (0..=RECENT_ENTRIES as u64).for_each(|index| view.push(blank(1, index)));
+        assert_eq!((view.recent.len(), view.first_recent()), (RECENT_ENTRIES, Some(1)));
+        let first = RECENT_ENTRIES as u64 + 1;
+        (first..first + 40).for_each(|index| view.push(opaque(1, index, 1 << 20)));
+        assert!(view.recent_bytes <= RECENT_BYTES, "{}", view.recent_bytes);
+        assert_eq!(view.recent.back().map(|entry| entry.log_id), view.last);
+        assert!(view.recent_range(0, 9, usize::MAX).is_none());
+    }
+}
